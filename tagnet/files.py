@@ -1,0 +1,108 @@
+"""What all artefacts on disk have in common: whole or absent, and one clear line when wrong."""
+
+import contextlib
+import json
+import os
+import shutil
+import uuid
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+TEMPORARY = ".tmp-"  # how the name of an unfinished file or folder begins
+
+
+class InputError(ValueError):
+    """A user's mistake: one line that names the place, the rule and what was received.
+
+    Commands print the line and exit with status 2; nothing else may raise it.
+    """
+
+
+@contextlib.contextmanager
+def written_whole(path: str | Path) -> Iterator[Path]:
+    """Gives a temporary path beside `path`, which becomes `path` when the block ends well.
+
+    Works for a file or a folder (the block creates it). Where the block raises,
+    what it wrote is removed and whatever stood at `path` stays.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The name keeps its ending, since some writers look at it.
+    temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{path.name}")
+    try:
+        yield temporary
+        if path.is_dir():  # a folder cannot be replaced in one step
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes `text` as UTF-8, whole or not at all."""
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def read_text(path: str | Path) -> str:
+    """Reads a UTF-8 file; raises `InputError` where it is missing or is not UTF-8."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: must be UTF-8 text; byte {error.start} is {error.object[error.start]:#04x}"
+        ) from error
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Writes `value` as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Reads a JSON object; raises `InputError` for anything else."""
+    try:
+        value = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{path}: line {error.lineno} is not JSON ({error.msg}); was the file cut off?"
+        ) from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: must hold a JSON object; received {type(value).__name__}")
+    return value
+
+
+def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes named arrays as an `.npz`, whole or not at all."""
+    with written_whole(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def read_arrays(path: str | Path, *names: str) -> dict[str, np.ndarray]:
+    """Reads the arrays called `names` (all of them when none is given) from an `.npz`.
+
+    Raises:
+        InputError: the file is missing, cut off, holds Python objects, or lacks a name.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if missing := [name for name in names if name not in archive.files]:
+                raise InputError(
+                    f"{path}: must hold the array {missing[0]!r}; received {sorted(archive.files)}"
+                )
+            return {name: archive[name] for name in names or archive.files}
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise InputError(f"{path}: is not a whole .npz file ({error})") from error

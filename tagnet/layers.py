@@ -1,0 +1,231 @@
+"""The blocks that the nine graphs are composed of, beyond what Keras has.
+
+Shapes: B images in a batch, K neighbours of each, D features, T tag ids (padded
+with −1), h hidden units.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from tagnet.dataset import Tables
+from tagnet.tags import TagLists
+
+PADDING = -1  # stands where a list of tag ids has ended
+
+
+@keras.saving.register_keras_serializable("tagnet")
+class MultiHotDense(keras.layers.Layer):
+    """`Dense` over `o`, or over `[φ; o]`, with the multi-hot `o` given as tag ids.
+
+    Equal to `keras.layers.Dense` on the multi-hot vector (eq. 4), whose product
+    with the kernel is the sum of the kernel's rows of those tags. The cost grows
+    with the tags that an image has, not with the vocabulary.
+
+    Called on ids, int32 [..., T] padded with −1, or on `[phi, ids]` with phi
+    [..., D]; gives [..., units]. The kernel is [τ, units] or [D + τ, units].
+
+    Args:
+        units: width of the output.
+        num_tags: τ; ids run from 0 to τ − 1, each at most once an image.
+        activation, kernel_initializer, kernel_regularizer: as in `Dense`.
+    """
+
+    def __init__(
+        self,
+        units: int,
+        num_tags: int,
+        activation: Any = None,
+        kernel_initializer: Any = "glorot_uniform",
+        kernel_regularizer: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.units = units
+        self.num_tags = num_tags
+        self.activation = keras.activations.get(activation)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the kernel and the bias."""
+        feature_dim = input_shape[0][-1] if isinstance(input_shape[0], (tuple, list)) else 0
+        self.kernel = self.add_weight(
+            shape=(feature_dim + self.num_tags, self.units),
+            initializer=self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+            name="kernel",
+        )
+        self.bias = self.add_weight(shape=(self.units,), initializer="zeros", name="bias")
+
+    def call(self, inputs: Any) -> tf.Tensor:
+        """Multiplies without ever making `o`."""
+        kernel = ops.convert_to_tensor(self.kernel)
+        if isinstance(inputs, (tuple, list)):
+            phi, ids = inputs
+            split = phi.shape[-1]
+            product = ops.matmul(phi, kernel[:split]) + _sum_rows(kernel[split:], ids)
+        else:
+            product = _sum_rows(kernel, inputs)
+        return self.activation(product + self.bias)
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        """[..., units]."""
+        ids_shape = input_shape[-1] if isinstance(input_shape[0], (tuple, list)) else input_shape
+        return (*ids_shape[:-1], self.units)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of `__init__`."""
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "num_tags": self.num_tags,
+            "activation": keras.activations.serialize(self.activation),
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
+        }
+
+
+def _sum_rows(kernel: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
+    """Sums the rows of `kernel` [τ, h] that `ids` [..., T] name: [..., h].
+
+    A sparse product rather than gather and segment sum, so that the kernel's
+    gradient comes out dense at once: the L2 penalty makes it dense anyway.
+    """
+    flat = tf.cast(tf.reshape(ids, [-1, tf.shape(ids)[-1]]), tf.int64)
+    places = tf.where(flat != PADDING)  # [nnz, 2]
+    multi_hot = tf.SparseTensor(
+        indices=tf.stack([places[:, 0], tf.gather_nd(flat, places)], axis=1),
+        values=tf.ones([tf.shape(places)[0]], tf.float32),
+        dense_shape=tf.stack([tf.shape(flat, tf.int64)[0], kernel.shape[0]]),
+    )
+    sums = tf.sparse.sparse_dense_matmul(multi_hot, tf.cast(kernel, tf.float32))
+    shape = tf.concat([tf.shape(ids)[:-1], [kernel.shape[1]]], axis=0)
+    return tf.cast(tf.reshape(sums, shape), kernel.dtype)
+
+
+@keras.saving.register_keras_serializable("tagnet")
+class MaxOverNeighbours(keras.layers.Layer):
+    """max over m neighbours; its mean over all m-subsets where more than m are given.
+
+    Called on [B, K, h], K ≥ m, it gives [B, h]. With K = m this is the max-pool of
+    eqs. 11 and 16. With K > m it is the average of the max-pool over all C(K, m)
+    subsets (eq. 2), exactly: with a unit's K activations sorted,
+    a_(1) ≥ a_(2) ≥ …, the k-th is the subset's maximum in C(K − k, m − 1) of them.
+    As every layer after it is linear, the scores are then those of eq. 2.
+
+    Args:
+        m: the size of a neighbourhood.
+    """
+
+    def __init__(self, m: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.m = m
+
+    def call(self, activations: tf.Tensor) -> tf.Tensor:
+        """Pools [B, K, h] to [B, h]."""
+        if activations.shape[1] == self.m:
+            return ops.max(activations, axis=1)
+        by_unit = tf.transpose(activations, [0, 2, 1])  # [B, h, K]
+        ranked = tf.math.top_k(by_unit, tf.shape(by_unit)[-1]).values
+        weights = subset_max_weights(tf.shape(by_unit)[-1], self.m)
+        return tf.linalg.matvec(ranked, tf.cast(weights, ranked.dtype))
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        """[B, h]."""
+        return (input_shape[0], input_shape[2])
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of `__init__`."""
+        return {**super().get_config(), "m": self.m}
+
+
+def subset_max_weights(given: tf.Tensor | int, m: int) -> tf.Tensor:
+    """P(the k-th largest of K is the largest of a random m-subset), k = 1 … K.
+
+    w_k = C(K − k, m − 1) / C(K, m), by the recurrence w_1 = m / K and
+    w_{k+1} = w_k (K − k − m + 1) / (K − k), which never leaves [0, 1].
+
+    Args:
+        given: K, at least m.
+        m: the size of a subset.
+
+    Returns:
+        float64 [K], which sums to 1.
+    """
+    count = tf.cast(given, tf.float64)
+    k = tf.range(1, count, dtype=tf.float64)  # 1 … K − 1
+    ratios = tf.maximum(count - k - (m - 1), 0) / (count - k)
+    return tf.math.cumprod(tf.concat([[m / count], ratios], axis=0))
+
+
+@keras.saving.register_keras_serializable("tagnet")
+class Zip(keras.layers.Layer):
+    """Interleaves neighbours' two vectors: v, u [B, K, h] → (v_1, u_1, v_2, …) [B, 2K, h]."""
+
+    def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
+        """Stacks the pairs and lays them end to end."""
+        pairs = ops.stack(inputs, axis=2)  # [B, K, 2, h]
+        shape = ops.shape(pairs)
+        return ops.reshape(pairs, (shape[0], 2 * shape[1], pairs.shape[3]))
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        """[B, 2K, h]."""
+        batch, neighbours, width = input_shape[0]
+        return (batch, None if neighbours is None else 2 * neighbours, width)
+
+
+class RowLookup(keras.layers.Layer):
+    """Row numbers → rows of a table that stays on the device: [...] → [..., n].
+
+    The table is no weight: it is neither trained, nor counted, nor saved.
+
+    Args:
+        table: [N, n], of any float type; rows come out in the layer's compute type.
+    """
+
+    def __init__(self, table: np.ndarray, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._table = tf.constant(table)
+
+    def call(self, rows: tf.Tensor) -> tf.Tensor:
+        """Gathers, then casts: the table's float16 halves what has to be read."""
+        return tf.cast(tf.gather(self._table, rows), self.compute_dtype)
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        """[..., n]."""
+        return (*input_shape, int(self._table.shape[1]))
+
+
+class TagLookup(keras.layers.Layer):
+    """Row numbers → the images' tag ids, padded with −1 to the batch's longest: [...] → [..., T].
+
+    Args:
+        tags: the tag ids of all N images.
+    """
+
+    def __init__(self, tags: TagLists, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._tags = tf.RaggedTensor.from_row_splits(tags.ids, tags.offsets)
+
+    def call(self, rows: tf.Tensor) -> tf.Tensor:
+        """Gathers ragged lists and pads them."""
+        flat = tf.gather(self._tags, tf.reshape(rows, [-1])).to_tensor(PADDING)
+        return tf.reshape(flat, tf.concat([tf.shape(rows), [tf.shape(flat)[1]]], axis=0))
+
+    def compute_output_spec(self, rows: keras.KerasTensor) -> keras.KerasTensor:
+        """int32 [..., T], T unknown."""
+        return keras.KerasTensor((*rows.shape, None), "int32")
+
+
+def lookups(tables: Tables) -> dict[str, keras.Layer]:
+    """Puts the tables on the device, once: `phi` and, where there are tags, `pi`."""
+    layers: dict[str, keras.Layer] = {"phi": RowLookup(tables.phi)}
+    if isinstance(tables.pi, TagLists):
+        layers["pi"] = TagLookup(tables.pi)
+    elif tables.pi is not None:
+        layers["pi"] = RowLookup(tables.pi)
+    return layers

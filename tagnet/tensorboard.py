@@ -1,0 +1,69 @@
+"""What TensorBoard shows of a run beyond the scalars of an epoch."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorboard.plugins.hparams import api as hparams
+from tensorboard.plugins.pr_curve import summary as pr_curve
+
+from tagnet.files import write_text
+
+PR_THRESHOLDS = 101
+
+
+def write_graph(core: keras.Model) -> None:
+    """Writes the functional graph for the Graphs dashboard, to the default writer."""
+    metadata = tf.compat.v1.SummaryMetadata()
+    metadata.plugin_data.plugin_name = "graph_keras_model"
+    metadata.plugin_data.content = b"1"
+    graph = core.to_json()
+    tf.summary.write("keras", tf.constant(graph, tf.string), step=0, metadata=metadata)
+
+
+def write_hparams(settings: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+    """Writes the settings beside the final metrics for the HParams dashboard."""
+    hparams.hparams(
+        {key: value if value is not None else "none" for key, value in settings.items()}
+    )
+    for name, value in metrics.items():
+        tf.summary.scalar(f"test/{name}", value, step=0)
+
+
+def write_pr_curves(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -> None:
+    """Writes a precision–recall curve per label.
+
+    Args:
+        labels: [n, L] of 0 and 1.
+        probabilities: [n, L].
+        names: of the L labels.
+    """
+    for index, name in enumerate(names):
+        curve = pr_curve.pb(
+            name=f"labels/{name}",
+            labels=labels[:, index].astype(bool),
+            predictions=probabilities[:, index],
+            num_thresholds=PR_THRESHOLDS,
+        )
+        tf.summary.experimental.write_raw_pb(curve.SerializeToString(), step=0)
+
+
+def write_projector(directory: Path, vectors: np.ndarray, words: Sequence[str], name: str) -> None:
+    """Writes the vectors [τ, n] of the tags, with the words, for the Projector dashboard."""
+    write_text(directory / f"{name}.tsv", _table(vectors))
+    write_text(directory / f"{name}-words.tsv", "\n".join(words) + "\n")
+    write_text(
+        directory / "projector_config.pbtxt",
+        "embeddings {\n"
+        f'  tensor_name: "{name}"\n'
+        f'  tensor_path: "{name}.tsv"\n'
+        f'  metadata_path: "{name}-words.tsv"\n'
+        "}\n",
+    )
+
+
+def _table(vectors: np.ndarray) -> str:
+    return "".join("\t".join(f"{value:.5g}" for value in row) + "\n" for row in vectors)

@@ -1,0 +1,207 @@
+"""Compiles and fits a graph, keeps its best weights, and goes on where it was stopped."""
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from tagnet.architectures import by_rows
+from tagnet.files import InputError, read_arrays, write_arrays, write_text, written_whole
+
+MONITOR = "map_label"  # the paper's primary metric, on the validation split
+
+Epoch = dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSettings:
+    """How a graph is trained.
+
+    Attributes:
+        learning_rate: of RMSProp.
+        rho: decay of RMSProp's mean square.
+        batch_size: images in a batch.
+        min_epochs: early stopping never ends a run before this many epochs.
+        max_epochs: the run ends after this many.
+        patience: it stops after this many epochs without a better validation mAP_lab.
+        loss_over_labels: the sigmoid cross-entropy of an image is the `sum` over its
+            labels (eq. 3 takes the loss of an image whole) or their `mean`.
+        clip_norm: the gradients' joint norm is clipped to this; None leaves it.
+    """
+
+    learning_rate: float = 1e-4
+    rho: float = 0.9
+    batch_size: int = 64
+    min_epochs: int = 3
+    max_epochs: int = 10
+    patience: int = 2
+    loss_over_labels: str = "sum"
+    clip_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.min_epochs <= self.max_epochs:
+            raise InputError(
+                "epochs must satisfy 1 <= min_epochs <= max_epochs; "
+                f"received min_epochs {self.min_epochs}, max_epochs {self.max_epochs}"
+            )
+
+
+@keras.saving.register_keras_serializable("tagnet")
+def summed_cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """The sigmoid cross-entropy summed over an image's labels: [B, L] → [B]."""
+    return keras.ops.sum(keras.ops.binary_crossentropy(labels, logits, from_logits=True), axis=-1)
+
+
+def should_stop(history: Sequence[Epoch], settings: TrainingSettings) -> bool:
+    """Whether a run with this history is over. It has no other state than the history."""
+    if len(history) >= settings.max_epochs:
+        return True
+    since_best = len(history) - 1 - best_epoch(history) if history else 0
+    return len(history) >= settings.min_epochs and since_best >= settings.patience
+
+
+def best_epoch(history: Sequence[Epoch]) -> int:
+    """The first epoch, from 0, with the highest validation mAP_lab."""
+    return int(np.argmax([epoch[f"validation_{MONITOR}"] for epoch in history]))
+
+
+def train(
+    core: keras.Model,
+    *,
+    lookups: dict[str, keras.Layer],
+    batches: Callable[[list[str], range], tf.data.Dataset],
+    num_images: int,
+    validate: Callable[[], dict[str, float]],
+    settings: TrainingSettings,
+    directory: str | Path,
+    on_epoch: Callable[[Epoch], None],
+) -> list[Epoch]:
+    """Trains `core` until early stopping or the last epoch; leaves it with its best weights.
+
+    After each epoch all that the next one depends on is written at once to
+    `checkpoints/last.npz`: weights, optimizer, the dropout's random state and the
+    history. A run that finds it goes on from there and ends with the same
+    weights as one that was never stopped.
+
+    Args:
+        core: a graph of `architectures.build`.
+        lookups: the tables on the device, see `layers.lookups`.
+        batches: (inputs, epochs) → the training batches, see `dataset.training_batches`.
+        num_images: in the training part.
+        validate: scores the validation part with the present weights: name → value.
+        settings: how to train.
+        directory: the run directory.
+        on_epoch: called with each finished epoch's figures, before they are stored.
+
+    Returns:
+        The figures of each epoch: `epoch` (from 1), `loss`, `validation_…`, `seconds`.
+    """
+    directory = Path(directory)
+    model = by_rows(core, lookups)
+    model.compile(optimizer=_optimizer(settings), loss=_loss(settings))
+    model.optimizer.build(model.trainable_variables)
+    state = _State(core, model.optimizer, directory / "checkpoints")
+    history = state.restore()
+    if not should_stop(history, settings):
+        epochs = range(len(history), settings.max_epochs)
+        model.fit(
+            batches([tensor.name for tensor in model.inputs], epochs),
+            steps_per_epoch=math.ceil(num_images / settings.batch_size),
+            initial_epoch=epochs.start,
+            epochs=epochs.stop,
+            callbacks=[_EpochEnd(history, validate, settings, state, on_epoch)],
+            verbose=0,
+        )
+    write_text(directory / "history.csv", pd.DataFrame(history).to_csv(index=False))
+    core.load_weights(state.best)
+    return history
+
+
+def _optimizer(settings: TrainingSettings) -> keras.optimizers.Optimizer:
+    return keras.optimizers.RMSprop(
+        settings.learning_rate, rho=settings.rho, global_clipnorm=settings.clip_norm
+    )
+
+
+def _loss(settings: TrainingSettings) -> Any:
+    if settings.loss_over_labels == "sum":
+        return summed_cross_entropy
+    return keras.losses.BinaryCrossentropy(from_logits=True)
+
+
+class _EpochEnd(keras.callbacks.Callback):
+    """Validates, reports, stores and decides, in that order."""
+
+    def __init__(
+        self,
+        history: list[Epoch],
+        validate: Callable[[], dict[str, float]],
+        settings: TrainingSettings,
+        state: "_State",
+        on_epoch: Callable[[Epoch], None],
+    ) -> None:
+        super().__init__()
+        self._history = history
+        self._validate = validate
+        self._settings = settings
+        self._state = state
+        self._on_epoch = on_epoch
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._begun = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        seconds = time.perf_counter() - self._begun
+        validation = {f"validation_{name}": value for name, value in self._validate().items()}
+        figures = {"epoch": epoch + 1, "loss": float(logs["loss"]), **validation}
+        self._history.append({**figures, "seconds": seconds})
+        self._on_epoch(self._history[-1])
+        self._state.store(self._history)
+        self.model.stop_training = should_stop(self._history, self._settings)
+
+
+class _State:
+    """All that an epoch leaves to the next, in one file."""
+
+    def __init__(
+        self, core: keras.Model, optimizer: keras.optimizers.Optimizer, directory: Path
+    ) -> None:
+        self._core = core
+        self._variables = {
+            f"{owner}_{index}": variable
+            # A model's variables include the random state of its dropout layers.
+            for owner, variables in (("model", core.variables), ("optimizer", optimizer.variables))
+            for index, variable in enumerate(variables)
+        }
+        self._last = directory / "last.npz"
+        self.best = directory / "best.weights.h5"
+
+    def store(self, history: Sequence[Epoch]) -> None:
+        """Writes the best weights first: a kill in between repeats the epoch, equally."""
+        if best_epoch(history) == len(history) - 1:
+            with written_whole(self.best) as temporary:
+                self._core.save_weights(temporary)
+        arrays = {name: variable.numpy() for name, variable in self._variables.items()}
+        write_arrays(self._last, {**arrays, "history": np.array(json.dumps(history))})
+
+    def restore(self) -> list[Epoch]:
+        """Takes up the last stored state and returns its history; none stored, it is empty."""
+        if not self._last.exists():
+            return []
+        arrays = read_arrays(self._last, "history", *self._variables)
+        for name, variable in self._variables.items():
+            if arrays[name].shape != tuple(variable.shape):
+                raise InputError(
+                    f"{self._last}: {name} must have shape {tuple(variable.shape)}; "
+                    f"received {arrays[name].shape}; was it written by another run?"
+                )
+            variable.assign(arrays[name])
+        return json.loads(arrays["history"].item())

@@ -1,0 +1,65 @@
+"""Small graphs and inputs that several tests share."""
+
+import keras
+import numpy as np
+
+from tagnet.architectures import JOINT, GraphSettings, build
+from tagnet.layers import PADDING
+
+D, L, M, H, TAGS, N = 6, 3, 4, 4, 9, 5  # features, labels, neighbours, hidden, τ, β's width
+FEEDS = [(arch, "id") for arch in JOINT] + [(arch, "w2v") for arch in JOINT]
+CASES = [("v_only", None), ("ltn", None), ("rtn", None), *FEEDS]
+
+
+def small(arch: str, feed: str | None, **changes) -> keras.Model:
+    """A graph with random weights, biases included."""
+    tag_dim = {"id": TAGS, "w2v": N, None: 0}[feed]
+    settings = {"feature_dim": D, "num_labels": L, "m": M, "hidden": H} | changes
+    keras.utils.set_random_seed(7)
+    model = build(arch, GraphSettings(feed=feed, tag_dim=tag_dim, **settings))
+    rng = np.random.default_rng(7)
+    model.set_weights([rng.normal(0, 0.5, weight.shape) for weight in model.get_weights()])
+    return model
+
+
+def weights_by_name(model: keras.Model) -> dict[str, list[np.ndarray]]:
+    """Each layer's arrays under the layer's name, in float64."""
+    return {
+        layer.name: [array.astype(np.float64) for array in layer.get_weights()]
+        for layer in model.layers
+        if layer.get_weights()
+    }
+
+
+def random_inputs(feed: str | None, count: int = 5, neighbours: int = M, seed: int = 0) -> dict:
+    """Inputs of a graph by name; tag lists have 0 to 3 tags, so some are empty."""
+    rng = np.random.default_rng(seed)
+    inputs = {
+        "phi_x": rng.random((count, D), np.float32),
+        "phi_z": rng.random((count, neighbours, D), np.float32),
+    }
+    if feed == "w2v":
+        inputs["pi_x"] = rng.normal(size=(count, N)).astype(np.float32)
+        inputs["pi_z"] = rng.normal(size=(count, neighbours, N)).astype(np.float32)
+    elif feed == "id":
+        inputs["pi_x"] = _random_ids(rng, (count,))
+        inputs["pi_z"] = _random_ids(rng, (count, neighbours))
+    return inputs
+
+
+def _random_ids(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    ids = np.full((*shape, 3), PADDING, np.int32)
+    for place in np.ndindex(shape):
+        length = rng.integers(0, 4)
+        ids[place][:length] = rng.choice(TAGS, length, replace=False)
+    return ids
+
+
+def taken_by(model: keras.Model, inputs: dict) -> dict:
+    """Those of `inputs` that the graph has."""
+    return {tensor.name: inputs[tensor.name] for tensor in model.inputs}
+
+
+def multi_hot(ids: np.ndarray) -> np.ndarray:
+    """Padded ids [..., T] → o [..., τ]."""
+    return (ids[..., None] == np.arange(TAGS)).any(axis=-2).astype(np.float64)
