@@ -2,7 +2,8 @@
 
     python -m experiments.run --arch=ltwin_2rnn
 
-The flags of a run are here and nowhere else; `train_and_evaluate` can be imported.
+The flags of a run are here and nowhere else; `resolve` and `train_and_evaluate` can be
+imported.
 """
 
 import dataclasses
@@ -16,15 +17,15 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import flags
 from scipy.special import expit
 
 import tagnet
 from experiments.presets import PRESETS, Preset
 from tagnet import architectures, console, export, layers, metrics, tensorboard, training
-from tagnet.architectures import ARCHITECTURES, JOINT, GraphSettings
+from tagnet.architectures import ARCHITECTURES, JOINT, VISUAL, GraphSettings
+from tagnet.console import option
 from tagnet.dataset import Neighbourhood, PreparedDataset, training_batches
-from tagnet.files import InputError, read_json, write_arrays, write_json
+from tagnet.files import InputError, read_json, remove_leftovers, write_arrays, write_json
 from tagnet.scoring import Scorer, ScoringSettings
 
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -37,27 +38,61 @@ METRICS = {
     "precision_image": "precision per image",
 }
 
-FLAGS = flags.FLAGS
-flags.DEFINE_string("arch", "ltwin_2rnn", f"the graph: {', '.join(ARCHITECTURES)}")
-flags.DEFINE_string("data", None, "a prepared directory; without it the embedded data set")
-flags.DEFINE_integer("split", 0, "which random split")
-flags.DEFINE_string("neighbours", "id", "encoding whose distance picks neighbours: id, w2v, wnet")
-flags.DEFINE_string("feed", None, "encoding fed to a joint model: id, w2v, wnet [w2v if there]")
-flags.DEFINE_string("pool", "open", "where neighbours come from: open, closed, train")
-flags.DEFINE_string("preset", None, f"settings: {', '.join(PRESETS)} [paper; demo without --data]")
-flags.DEFINE_integer("m", None, "size of a neighbourhood [the preset's]")
-flags.DEFINE_integer("M", None, "how many nearest images it is drawn from [the preset's]")
-flags.DEFINE_integer("seed", 0, "of weights, order, draws and dropout")
-flags.DEFINE_integer("max_epochs", None, "stop after so many epochs [the preset's]")
-flags.DEFINE_integer("hidden", None, "units of a hidden layer, h [the preset's]")
-flags.DEFINE_float("learning_rate", None, "of RMSProp [the preset's]")
-flags.DEFINE_float("l2", None, "weight of the squared kernels in the loss [the preset's]")
-flags.DEFINE_string("precision", "float32", f"arithmetic: {', '.join(POLICIES)}")
-flags.DEFINE_string("out", None, "the run directory [runs/…, named after the settings]")
+USAGE = f"""Trains one graph on a prepared data set, scores it on the test split and exports it.
 
-USAGE = """Trains one graph on a prepared data set, scores it on the test split and exports it.
+  python -m experiments.run --arch=ltwin_2rnn [--data=DIR] [--out=RUN]
 
-  python -m experiments.run --arch=ltwin_2rnn [--data=DIR] [--out=RUN]"""
+visual graphs: {", ".join(VISUAL)}
+joint graphs: {", ".join(JOINT)}"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The flags of a run."""
+
+    arch: str = option("ltwin_2rnn", "which graph, see above")
+    data: Path | None = option(None, "a prepared directory [the embedded data set]")
+    split: int = option(0, "which random split")
+    neighbours: str = option("id", "encoding whose distance picks neighbours: id, w2v, wnet")
+    feed: str | None = option(None, "encoding fed to a joint model: id, w2v, wnet [w2v if there]")
+    pool: str = option("open", "where neighbours come from: open, closed, train")
+    preset: str | None = option(None, f"{', '.join(PRESETS)} [paper; without --data demo]")
+    m: int | None = option(None, "size of a neighbourhood [the preset's]")
+    M: int | None = option(None, "how many nearest images it is drawn from [the preset's]")
+    seed: int = option(0, "of weights, order, draws and dropout")
+    max_epochs: int | None = option(None, "stop after so many epochs [the preset's]")
+    hidden: int | None = option(None, "units of a hidden layer, h [the preset's]")
+    learning_rate: float | None = option(None, "of RMSProp [the preset's]")
+    l2: float | None = option(None, "weight of the squared kernels in the loss [the preset's]")
+    precision: str = option("float32", f"arithmetic: {', '.join(POLICIES)}")
+    out: Path | None = option(None, "the run directory [runs/…, named after the settings]")
+
+    def __post_init__(self) -> None:
+        for flag, value, known in (
+            ("arch", self.arch, ARCHITECTURES),
+            ("preset", self.preset or "paper", PRESETS),
+            ("precision", self.precision, POLICIES),
+        ):
+            if value not in known:
+                raise InputError(f"--{flag} must be one of {', '.join(known)}; received {value!r}")
+        if self.feed and self.arch in VISUAL:
+            raise InputError(
+                f"--feed is for joint models ({', '.join(JOINT)}); "
+                f"received --feed={self.feed} with --arch={self.arch}"
+            )
+        for flag, number, least in (
+            ("m", self.m, 1),
+            ("M", self.M, 1),
+            ("max_epochs", self.max_epochs, 1),
+            ("hidden", self.hidden, 1),
+            ("l2", self.l2, 0),
+        ):
+            if number is not None and not number >= least:  # nan is no number either
+                raise InputError(f"--{flag} must be at least {least}; received {number}")
+        if self.learning_rate is not None and not self.learning_rate > 0:
+            raise InputError(f"--learning_rate must be above 0; received {self.learning_rate}")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"--seed must be 0 to {2**32 - 1}; received {self.seed}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,14 +117,11 @@ class RunSettings:
         return values | settings.pop("training") | settings
 
 
-def main(arguments: list[str]) -> None:
-    """Reads the flags and runs."""
-    if arguments:
-        raise InputError(f"unexpected argument {arguments[0]!r}; flags start with --")
-    dataset = PreparedDataset(FLAGS.data or _embedded())
-    run = _resolve(dataset)
-    out = Path(FLAGS.out or Path("runs") / _default_name(dataset, run))
-    train_and_evaluate(run, dataset, out)
+def main(options: Options) -> None:
+    """Runs the command."""
+    dataset = PreparedDataset(options.data or _embedded())
+    run = resolve(options, dataset)
+    train_and_evaluate(run, dataset, options.out or Path("runs") / _default_name(dataset, run))
 
 
 def _embedded() -> Path:
@@ -103,53 +135,53 @@ def _embedded() -> Path:
     return prepared
 
 
-def _resolve(dataset: PreparedDataset) -> RunSettings:
-    """Flags over the preset over what the data set has; checks what cannot be combined."""
-    preset = FLAGS.preset or ("paper" if FLAGS.data else "demo")
-    _check("arch", FLAGS.arch, ARCHITECTURES)
-    _check("preset", preset, PRESETS)
-    _check("precision", FLAGS.precision, POLICIES)
-    joint = FLAGS.arch in JOINT
-    if FLAGS.feed and not joint:
-        raise InputError(
-            f"--feed is for joint models ({', '.join(JOINT)}); "
-            f"received --feed={FLAGS.feed} with --arch={FLAGS.arch}"
-        )
-    feed = FLAGS.feed or ("w2v" if "w2v" in dataset.encodings else "id") if joint else None
-    if feed:
-        _check("feed", feed, dataset.encodings)
-    stored = dataset.max_rank(FLAGS.neighbours, FLAGS.pool)
-    settings = _overridden(PRESETS[preset](FLAGS.arch), stored)
+def resolve(options: Options, dataset: PreparedDataset) -> RunSettings:
+    """The options over the preset over what the data set has.
+
+    Raises:
+        InputError: the data set lacks what the options ask for.
+    """
+    preset = options.preset or ("paper" if options.data else "demo")
+    feed = None
+    if options.arch in JOINT:
+        feed = options.feed or ("w2v" if "w2v" in dataset.encodings else "id")
+        if feed not in dataset.encodings:
+            known = ", ".join(dataset.encodings)
+            raise InputError(f"--feed must be one of {known}; received {feed!r}")
+    stored = dataset.max_rank(options.neighbours, options.pool)
+    settings = _overridden(PRESETS[preset](options.arch), options, stored)
     if settings.max_rank > stored:
         raise InputError(
             f"--M must be at most {stored}, the neighbours stored in {dataset.directory}; "
             f"received {settings.max_rank}"
         )
-    dataset.split(FLAGS.split)
+    dataset.split(options.split)
     return RunSettings(
-        arch=FLAGS.arch,
+        arch=options.arch,
         data=str(dataset.directory.resolve()),
-        split=FLAGS.split,
-        neighbours=FLAGS.neighbours,
+        split=options.split,
+        neighbours=options.neighbours,
         feed=feed,
-        pool=FLAGS.pool,
+        pool=options.pool,
         preset=preset,
-        seed=FLAGS.seed,
-        precision=FLAGS.precision,
+        seed=options.seed,
+        precision=options.precision,
         settings=settings,
     )
 
 
-def _overridden(preset: Preset, stored: int) -> Preset:
-    """The preset with what the flags say instead; (m, M) shrinks to a small set unless given."""
-    max_rank = FLAGS.M or max(FLAGS.m or 1, min(preset.max_rank, stored))
-    m = FLAGS.m or min(preset.m, max(1, max_rank // 2))
+def _overridden(preset: Preset, options: Options, stored: int) -> Preset:
+    """The preset with what the options say instead; (m, M) shrinks to a small set unless given."""
+    max_rank = options.M or max(options.m or 1, min(preset.max_rank, stored))
+    m = options.m or min(preset.m, max(1, max_rank // 2))
     Neighbourhood(m, max_rank)
-    changes = {"hidden": FLAGS.hidden, "l2": FLAGS.l2, "m": m, "max_rank": max_rank}
-    training_changes = {"learning_rate": FLAGS.learning_rate}
-    if FLAGS.max_epochs is not None:
-        training_changes["max_epochs"] = FLAGS.max_epochs
-        training_changes["min_epochs"] = min(preset.training.min_epochs, FLAGS.max_epochs)
+    changes = {"hidden": options.hidden, "l2": options.l2, "m": m, "max_rank": max_rank}
+    epochs = options.max_epochs or preset.training.max_epochs
+    training_changes = {
+        "learning_rate": options.learning_rate,
+        "max_epochs": epochs,
+        "min_epochs": min(preset.training.min_epochs, epochs),
+    }
     return dataclasses.replace(
         preset,
         training=dataclasses.replace(preset.training, **_given(training_changes)),
@@ -159,11 +191,6 @@ def _overridden(preset: Preset, stored: int) -> Preset:
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _check(flag: str, value: str, known: Any) -> None:
-    if value not in known:
-        raise InputError(f"--{flag} must be one of {', '.join(known)}; received {value!r}")
 
 
 def _default_name(dataset: PreparedDataset, run: RunSettings) -> str:
@@ -186,6 +213,7 @@ def train_and_evaluate(run: RunSettings, dataset: PreparedDataset, out: Path) ->
         _show(results, out)
         return results
 
+    remove_leftovers(out)
     keras.utils.set_random_seed(run.seed)
     keras.config.set_dtype_policy(run.precision)
     tables = dataset.tables(run.feed)
@@ -366,4 +394,4 @@ def _show(results: dict[str, Any], out: Path) -> None:
 
 
 if __name__ == "__main__":
-    console.run(main, USAGE)
+    console.run(Options, main, USAGE)

@@ -87,7 +87,7 @@ class Blocks:
         return layers.Dense(self.settings.hidden, **dense)(_join(inputs))
 
     def max(self, neighbours: KerasTensor) -> KerasTensor:
-        """max over i of neighbours [B, K, h]: [B, h]."""
+        """Max over i of neighbours [B, K, h]: [B, h]."""
         return MaxOverNeighbours(self.settings.m)(neighbours)
 
     def rnn(self, weights: str, steps: KerasTensor) -> KerasTensor:
@@ -147,12 +147,12 @@ def _join(vectors: tuple[KerasTensor, ...]) -> KerasTensor:
 
 
 def v_only(g: Blocks) -> KerasTensor:
-    """f = W_u φ_x + b_u (eq. 8)."""
+    """F = W_u φ_x + b_u (eq. 8)."""
     return g.scores("W_u", g.phi_x)
 
 
 def ltn(g: Blocks) -> KerasTensor:
-    """f = W_y [v_x; v_z] + b_y (eq. 9).
+    """F = W_y [v_x; v_z] + b_y (eq. 9).
 
     v_x = σ(W_x φ_x + b_x) (10), v_z = max_i σ(W_z φ_zi + b_z) (11).
     """
@@ -192,7 +192,7 @@ def ltn_allvecs(g: Blocks) -> KerasTensor:
 
 
 def ltwin(g: Blocks) -> KerasTensor:
-    """f = W_y [v_x; v_z; u_x; u_z] + b_y (eq. 17), u from tags as v from pixels.
+    """F = W_y [v_x; v_z; u_x; u_z] + b_y (eq. 17), u from tags as v from pixels.
 
     u_x = σ(W_xu π_x + b_xu), u_z = max_i σ(W_zu π_zi + b_zu).
     """
@@ -209,7 +209,7 @@ def ltwin_rnn(g: Blocks) -> KerasTensor:
 
 
 def ltwin_2rnn(g: Blocks) -> KerasTensor:
-    """f = RNN((v_x, v_z, u_x, u_z); W_fRNN) (eq. 18), the vectors as in `ltwin_rnn`.
+    """F = RNN((v_x, v_z, u_x, u_z); W_fRNN) (eq. 18), the vectors as in `ltwin_rnn`.
 
     The equation has no W_y, so the last LSTM has L units and its output is f.
     """
@@ -225,7 +225,7 @@ def _ltwin_rnn_vectors(g: Blocks) -> tuple[KerasTensor, ...]:
 
 
 def lzip(g: Blocks) -> KerasTensor:
-    """f = RNN((v_x, u_x, v_z1, u_z1, …, v_zm, u_zm); W_RNN) (eq. 19), 2(m + 1) steps.
+    """F = RNN((v_x, u_x, v_z1, u_z1, …, v_zm, u_zm); W_RNN) (eq. 19), 2(m + 1) steps.
 
     The equation has no W_y, so the LSTM has L units and its output is f.
     """

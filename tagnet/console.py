@@ -1,15 +1,32 @@
-"""How a command speaks: progress on a terminal, plain lines elsewhere, one line for a mistake."""
+"""How a command speaks: flags from a dataclass, progress on a terminal, one line for a mistake."""
 
+import dataclasses
 import sys
+import types
+import typing
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from absl import app, flags, logging
+from absl import flags, logging
 from tqdm import tqdm
 
 from tagnet.files import InputError
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 T = TypeVar("T")
+Options = TypeVar("Options", bound="DataclassInstance")
+
+_DEFINE: dict[type, Callable[..., Any]] = {
+    bool: flags.DEFINE_bool,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    str: flags.DEFINE_string,
+    Path: flags.DEFINE_string,
+    tuple: flags.DEFINE_list,
+}
 
 
 def say(line: str = "") -> None:
@@ -22,47 +39,75 @@ def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterabl
     return tqdm(items, desc=what, total=total, disable=not sys.stderr.isatty(), leave=False)
 
 
-def run(main: Callable[[list[str]], None], usage: str) -> None:
-    """Reads the command's flags, runs `main` on its other arguments, and exits.
+def option(default: Any, text: str) -> Any:
+    """A field of a command's options: its default, and its line of `--help`."""
+    return dataclasses.field(default=default, metadata={"help": text})
 
-    The exit status is 0 on success and 2 on a user's mistake, which is printed
-    as one line; any other exception is a fault of ours and keeps its traceback.
+
+def run(options_type: type[Options], main: Callable[[Options], None], usage: str) -> None:
+    """Runs a command and ends the process; see `execute`."""
+    sys.exit(execute(options_type, main, usage, sys.argv))
+
+
+def execute(
+    options_type: type[Options], main: Callable[[Options], None], usage: str, argv: list[str]
+) -> int:
+    """Reads the flags, calls `main` with them and says how it went.
 
     Args:
-        main: gets what stands on the command line beside the flags.
+        options_type: a dataclass of `option` fields. Each is a flag of its name; a
+            field called `arguments` takes what stands beside the flags.
+        main: the command.
         usage: what `--help` says above the flags.
+        argv: the command line, the command itself first.
+
+    Returns:
+        The exit status: 0 on success, 2 on a user's mistake, which is printed as one
+        line. Any other exception is a fault of ours and passes, traceback and all.
     """
-    if "--help" in sys.argv[1:]:
-        say(_help(usage))
-        sys.exit(0)
-    app.run(lambda argv: _guarded(main, argv[1:]), flags_parser=_parse_flags)
-
-
-def _guarded(main: Callable[[list[str]], None], arguments: list[str]) -> int:
     logging.set_verbosity(logging.WARNING)
+    fields = [field for field in dataclasses.fields(options_type) if field.name != "arguments"]
+    if "--help" in argv[1:]:
+        say("\n".join([usage.strip(), "", *map(_help, fields)]))
+        return 0
     try:
-        main(arguments)
+        main(_parse(options_type, fields, argv))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def _parse_flags(argv: list[str]) -> list[str]:
+def _parse(options_type: type[Options], fields: list, argv: list[str]) -> Options:
+    given = flags.FlagValues()
+    for field in fields:
+        _DEFINE[_plain(field.type)](field.name, None, field.metadata["help"], flag_values=given)
     try:
-        return flags.FLAGS(argv)
+        arguments = given(argv)[1:]
     except flags.Error as error:
-        print(f"error: {' '.join(str(error).split())} (see --help)", file=sys.stderr)
-        sys.exit(2)
+        raise InputError(f"{' '.join(str(error).split())} (see --help)") from error
+    values = {}
+    for field in fields:
+        value = given[field.name].value
+        if value is not None:
+            values[field.name] = _plain(field.type)(value)
+    if len(fields) < len(dataclasses.fields(options_type)):
+        values["arguments"] = tuple(arguments)
+    elif arguments:
+        raise InputError(f"unexpected argument {arguments[0]!r}; flags start with --")
+    return options_type(**values)
 
 
-def _help(usage: str) -> str:
-    """One line a flag of the command itself: name, what it does, default."""
-    command_flags = flags.FLAGS.get_key_flags_for_module("__main__") or (
-        flags.FLAGS.get_key_flags_for_module(sys.argv[0])
-    )
-    lines = [usage, ""]
-    for flag in command_flags:
-        default = "" if flag.default in (None, "", []) else f" [{flag.default}]"
-        lines.append(f"  --{flag.name:<16} {flag.help}{default}")
-    return "\n".join(lines)
+def _plain(annotation: Any) -> type:
+    """The type itself: without `| None`, and a tuple whatever it holds."""
+    if isinstance(annotation, types.UnionType):
+        (annotation,) = (part for part in typing.get_args(annotation) if part is not types.NoneType)
+    return typing.get_origin(annotation) or annotation
+
+
+def _help(field: dataclasses.Field) -> str:
+    default = field.default
+    if isinstance(default, tuple):
+        default = ",".join(default)
+    shown = "" if default is None or default is False else f" [{default}]"
+    return f"  --{field.name:<16} {field.metadata['help']}{shown}"

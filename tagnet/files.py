@@ -45,6 +45,15 @@ def written_whole(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def remove_leftovers(directory: str | Path) -> None:
+    """Removes what a killed process had begun to write below `directory`."""
+    for path in sorted(Path(directory).rglob(f"{TEMPORARY}*")):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Writes `text` as UTF-8, whole or not at all."""
     with written_whole(path) as temporary:
@@ -94,7 +103,8 @@ def read_arrays(path: str | Path, *names: str) -> dict[str, np.ndarray]:
         InputError: the file is missing, cut off, holds Python objects, or lacks a name.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # np.load leaves a file open that it cannot read.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             if missing := [name for name in names if name not in archive.files]:
                 raise InputError(
                     f"{path}: must hold the array {missing[0]!r}; received {sorted(archive.files)}"
@@ -104,5 +114,5 @@ def read_arrays(path: str | Path, *names: str) -> dict[str, np.ndarray]:
         raise
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile, AttributeError) as error:
         raise InputError(f"{path}: is not a whole .npz file ({error})") from error

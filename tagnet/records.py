@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -24,7 +25,14 @@ IMAGE_SCHEMA = {
 }
 MIN_SHARDS = 4  # so that shards can be read in parallel
 MAX_SHARD_BYTES = 128 * 2**20
-READ_BATCH = 1024
+READ_BATCH = 1024  # records parsed at once
+READ_BYTES = 2**20  # read from the disk at once
+
+
+class IdLists(Protocol):
+    """A list of ids for each image, e.g. `tags.TagLists`."""
+
+    def __getitem__(self, row: int, /) -> Any: ...
 
 
 def neighbourhood_schema(max_rank: int) -> dict[str, tf.io.FixedLenFeature]:
@@ -76,8 +84,8 @@ def write_images(
     directory: str | Path,
     image_ids: Sequence[str],
     phi: Iterable[np.ndarray],
-    tags: Sequence[Sequence[int]],
-    labels: Sequence[Sequence[int]],
+    tags: IdLists,
+    labels: IdLists,
     feature_dim: int,
 ) -> int:
     """Writes `images-…tfrecord`, one Example per image in row order.
@@ -86,7 +94,7 @@ def write_images(
         directory: the prepared directory.
         image_ids: N unique names.
         phi: blocks [n_i, D] that add up to N rows; a single [N, D] array goes as `[array]`.
-        tags: the N lists of tag ids, e.g. a `TagLists`.
+        tags: the N lists of tag ids.
         labels: the N lists of label ids.
         feature_dim: D.
 
@@ -150,7 +158,8 @@ def shard_paths(directory: str | Path, prefix: str) -> list[str]:
 def parse_images(serialised: tf.Tensor, feature_dim: int) -> dict[str, tf.Tensor]:
     """Parses [B] serialised images; `phi` comes out as float16 [B, D], lists as ragged int64."""
     parsed = tf.io.parse_example(serialised, IMAGE_SCHEMA)
-    parsed["phi"] = tf.reshape(tf.io.decode_raw(parsed["phi"], tf.float16), [-1, feature_dim])
+    phi = tf.io.decode_raw(parsed["phi"], tf.float16)
+    parsed["phi"] = tf.reshape(phi, [tf.shape(serialised)[0], feature_dim])
     return parsed
 
 
@@ -176,7 +185,7 @@ def read_neighbourhoods(
 def _read_shard(
     path: str, parse: Callable[[tf.Tensor], dict[str, tf.Tensor]]
 ) -> Iterator[dict[str, tf.Tensor]]:
-    records = tf.data.TFRecordDataset(path).batch(READ_BATCH)
+    records = tf.data.TFRecordDataset(path, buffer_size=READ_BYTES).batch(READ_BATCH)
     read = 0
     try:
         for serialised in records:

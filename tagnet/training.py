@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -118,7 +119,8 @@ def train(
             initial_epoch=epochs.start,
             epochs=epochs.stop,
             callbacks=[_EpochEnd(history, validate, settings, state, on_epoch)],
-            verbose=0,
+            shuffle=False,  # the batches come shuffled
+            verbose="auto" if sys.stderr.isatty() else 0,
         )
     write_text(directory / "history.csv", pd.DataFrame(history).to_csv(index=False))
     core.load_weights(state.best)
@@ -155,10 +157,10 @@ class _EpochEnd(keras.callbacks.Callback):
         self._state = state
         self._on_epoch = on_epoch
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._begun = time.perf_counter()
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         seconds = time.perf_counter() - self._begun
         validation = {f"validation_{name}": value for name, value in self._validate().items()}
         figures = {"epoch": epoch + 1, "loss": float(logs["loss"]), **validation}

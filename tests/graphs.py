@@ -13,10 +13,10 @@ CASES = [("v_only", None), ("ltn", None), ("rtn", None), *FEEDS]
 
 def small(arch: str, feed: str | None, **changes) -> keras.Model:
     """A graph with random weights, biases included."""
-    tag_dim = {"id": TAGS, "w2v": N, None: 0}[feed]
-    settings = {"feature_dim": D, "num_labels": L, "m": M, "hidden": H} | changes
+    sizes = {"feature_dim": D, "num_labels": L, "m": M, "hidden": H}
+    sizes["tag_dim"] = {"id": TAGS, "w2v": N, None: 0}[feed]
     keras.utils.set_random_seed(7)
-    model = build(arch, GraphSettings(feed=feed, tag_dim=tag_dim, **settings))
+    model = build(arch, GraphSettings(feed=feed, **(sizes | changes)))
     rng = np.random.default_rng(7)
     model.set_weights([rng.normal(0, 0.5, weight.shape) for weight in model.get_weights()])
     return model

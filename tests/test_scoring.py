@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from graphs import CASES, N, TAGS, D, small
+from graphs import CASES, TAGS, D, N, small
 from scipy.special import expit
 
 from tagnet.architectures import by_rows, reads_order
@@ -75,7 +75,9 @@ def test_mean_of_probabilities_over_all_subsets(arch):
     core, on_device = small(arch, None, m=SUBSET), lookups(tables(None))
     settings = ScoringSettings(SUBSET, exact=False, samples=10, average="probabilities")
     expected = expit(every_subset(core, on_device, part())).mean(axis=0)
-    np.testing.assert_allclose(expit(Scorer(core, on_device, settings)(part())), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        expit(Scorer(core, on_device, settings)(part())), expected, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("arch", ["ltn", "rtn"])

@@ -1,0 +1,52 @@
+# make demo    prepare the embedded data set, train ltwin_2rnn on it, show the metrics
+# make test    run the tests
+# make check   style, types, and tests and doctests of the package as it would be installed
+# make bench   run the benchmarks
+# make clean   remove what the others made
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check bench clean
+
+demo: $(VENV)/installed
+	$(BIN)/python -m data_tools.prepare --source=demo --out=demo/data
+	$(BIN)/python -m experiments.run --arch=ltwin_2rnn --data=demo/data --preset=demo \
+	    --out=demo/ltwin_2rnn
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest --cov
+
+check: $(VENV)/installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	rm -rf build
+	$(BIN)/python -m pip install --quiet --no-deps --target build/installed .
+	PYTHONPATH=build/installed $(BIN)/pytest
+	cd build/installed && ../../$(BIN)/python -m pytest -c ../../setup.cfg --rootdir . \
+	    --doctest-modules tagnet data_tools experiments
+
+bench: $(VENV)/installed-dev
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) build demo *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# The marks are files in the environment, so that it is made anew where it is
+# removed, and brought up to date where the requirements change.
+$(VENV)/installed: setup.cfg pyproject.toml | python
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+.PHONY: python
+python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; \
+	    sys.exit(0 if (3, 10) <= v < (3, 14) else "tagnet needs Python 3.10 to 3.13; \
+	$(PYTHON) is %d.%d; try make PYTHON=python3.12" % v)'

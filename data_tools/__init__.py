@@ -1,0 +1,7 @@
+"""data_tools: from a raw data set to a prepared directory, one file per source and stage.
+
+`prepare.py` is the command, `pipeline.py` the order of the stages; neither the
+library nor the experiments import anything from here.
+"""
+
+import tagnet  # noqa: F401  before TensorFlow, whose start-up it silences

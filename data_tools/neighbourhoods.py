@@ -1,0 +1,95 @@
+"""The stage that finds every image's neighbours, for one encoding and one pool."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tagnet.console import say
+from tagnet.dataset import PARTS
+from tagnet.embeddings import Embedding
+from tagnet.files import InputError
+from tagnet.neighbours import Neighbourhoods, nearest
+from tagnet.records import write_neighbourhoods
+from tagnet.tags import TagLists
+
+POOLS = {
+    "open": "all images; the protocol of the paper",
+    "closed": "the images of the same part",
+    "train": "the training images; what a deployed annotator has",
+}
+
+
+def largest_rank(pool: str, splits: Sequence[dict[str, np.ndarray]], num_images: int) -> int:
+    """How many neighbours every image of every split has in `pool`, itself left out."""
+    smallest = {
+        "open": num_images,
+        "closed": min(len(rows) for split in splits for rows in split.values()),
+        "train": min(len(split["train"]) for split in splits),
+    }
+    return smallest[pool] - 1
+
+
+def write_neighbours(
+    directory: Path,
+    name: str,
+    tags: TagLists,
+    features: np.ndarray,
+    embedding: Embedding | None,
+    splits: Sequence[dict[str, np.ndarray]],
+    rank: int,
+) -> dict[str, Any]:
+    """Writes `neighbours/split-i/NAME/{train,validation,test}-….tfrecord` for every split.
+
+    Args:
+        directory: the prepared directory.
+        name: `encoding-pool`, e.g. `w2v-open`.
+        tags: ids of all N images.
+        features: Φ [N, D]; decides where an image has no usable tag.
+        embedding: β of the encoding, None for `id`.
+        splits: row numbers of each part.
+        rank: M, how many neighbours are wanted.
+
+    Returns:
+        `M` that is stored, less than `rank` where the smallest pool has fewer, and
+        `by_features`, the number of images whose neighbours are those by Φ.
+
+    Raises:
+        InputError: a pool has no second image.
+    """
+    pool = name.split("-")[1]
+    stored = min(rank, largest_rank(pool, splits, len(tags)))
+    if stored < 1:
+        raise InputError(f"{name}: every pool must have at least 2 images; see --sizes and --pools")
+    if stored < rank:
+        say(f"{name}: M {stored} in place of {rank}; the smallest pool has {stored + 1} images")
+    found: Neighbourhoods | None = None
+    if pool == "open":  # does not depend on the split: one search for all
+        queries = np.unique(np.concatenate([rows for split in splits for rows in split.values()]))
+        found = nearest(tags, features, queries, np.arange(len(tags)), stored, embedding)
+    by_features = np.zeros(len(tags), bool)
+    for index, split in enumerate(splits):
+        for part in PARTS:
+            rows = split[part]
+            if found is not None:
+                part_found = _of_rows(found, rows)
+            else:
+                candidates = rows if pool == "closed" else split["train"]
+                part_found = nearest(tags, features, rows, candidates, stored, embedding)
+            by_features[rows[part_found.by_features]] = True
+            write_neighbourhoods(
+                directory / "neighbours" / f"split-{index}" / name,
+                part,
+                part_found.rows,
+                part_found.neighbours,
+                part_found.distances,
+            )
+    return {"M": stored, "by_features": int(by_features.sum())}
+
+
+def _of_rows(found: Neighbourhoods, rows: np.ndarray) -> Neighbourhoods:
+    at = np.searchsorted(found.rows, rows)
+    return Neighbourhoods(
+        found.rows[at], found.neighbours[at], found.distances[at], found.by_features[at]
+    )

@@ -1,0 +1,210 @@
+"""Runs each offline stage once, and again only when what it depends on has changed.
+
+A stage that has finished leaves a mark, `.stages/NAME.json`, which says what it
+was made from and which files it wrote. A stage is up to date when its settings,
+the user's files it reads and the stages it builds on are those of the mark, and
+its files still stand there with the sizes that it left them with.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tagnet.console import say
+from tagnet.files import InputError, read_json, remove_leftovers, write_json
+
+MARKS = ".stages"
+READ_BYTES = 2**22
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One step from named artefacts to others.
+
+    Attributes:
+        name: of the mark, and in what is printed.
+        work: does it; what it returns is kept in the mark and must fit in JSON.
+        outputs: glob patterns of what `work` writes, relative to the directory.
+        settings: the settings that it reads.
+        inputs: the user's files that it reads, by the part they play.
+        after: names of the stages whose artefacts it reads.
+    """
+
+    name: str
+    work: Callable[[], dict[str, Any]]
+    outputs: Sequence[str]
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    inputs: Mapping[str, Path] = dataclasses.field(default_factory=dict)
+    after: Sequence[str] = ()
+
+
+class Stages:
+    """The stages of one directory, run one after the other.
+
+    Args:
+        directory: where artefacts and marks are.
+        last: the artefact whose presence says that the directory is whole. It is
+            removed before any stage runs, so that a killed run never looks finished.
+        dry_run: only say what would be done.
+    """
+
+    def __init__(self, directory: Path, last: str, dry_run: bool = False) -> None:
+        self.directory = directory
+        self.last = last
+        self.dry_run = dry_run
+        self.seconds: dict[str, float] = {}
+        self.reports: dict[str, dict[str, Any]] = {}
+        self._made_here = not directory.exists()
+        self._digests: dict[str, str] = {}
+        self._stale: set[str] = set()
+        if not dry_run:
+            remove_leftovers(directory)
+
+    def run(self, stage: Stage) -> None:
+        """Runs `stage` unless it is up to date, and says which.
+
+        What its work returned, now or when it last ran, is then in `reports`.
+
+        Raises:
+            InputError: the work raised it, or a file cannot be written.
+        """
+        mark = self._read_mark(stage.name)
+        made_from = self._made_from(stage, mark)
+        reason = self._reason(stage, mark, made_from)
+        self._digests[stage.name] = _digest(made_from)
+        if reason is None:
+            say(f"{stage.name}: up to date")
+            self.reports[stage.name] = mark["report"]
+        elif self.dry_run:
+            self._stale.add(stage.name)
+            say(f"{stage.name}: would run{reason}")
+        else:
+            say(f"{stage.name}: running{reason}")
+            start = time.monotonic()
+            with self._explained():
+                (self.directory / MARKS).mkdir(parents=True, exist_ok=True)
+                (self.directory / self.last).unlink(missing_ok=True)
+                self._remove(stage.name, mark)
+                self.reports[stage.name] = stage.work()
+                self._write_mark(stage, made_from, self.reports[stage.name])
+            self.seconds[stage.name] = time.monotonic() - start
+            say(f"{stage.name}: {self.seconds[stage.name]:.1f} s")
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Leaves no empty folder of ours behind an error, and puts the system's into a line."""
+        try:
+            yield
+        except BaseException as error:
+            with contextlib.suppress(OSError):  # they are not empty, and stay
+                (self.directory / MARKS).rmdir()
+                if self._made_here:
+                    self.directory.rmdir()
+            if isinstance(error, OSError):
+                place = error.filename or self.directory
+                raise InputError(f"{place}: cannot be written ({error.strerror})") from error
+            raise
+
+    def remove_others(self) -> None:
+        """Removes what stages wrote that are no longer asked for."""
+        if self.dry_run:
+            return
+        for path in sorted((self.directory / MARKS).glob("*.json")):
+            if path.stem not in self._digests:
+                say(f"{path.stem}: removed, no longer asked for")
+                self._remove(path.stem, self._read_mark(path.stem))
+
+    def _read_mark(self, name: str) -> dict[str, Any]:
+        path = self.directory / MARKS / f"{name}.json"
+        return read_json(path) if path.exists() else {}
+
+    def _write_mark(self, stage: Stage, made_from: dict[str, Any], report: dict[str, Any]) -> None:
+        outputs = {
+            path.relative_to(self.directory).as_posix(): path.stat().st_size
+            for pattern in stage.outputs
+            for path in sorted(self.directory.glob(pattern))
+        }
+        mark = {"made_from": made_from, "outputs": outputs, "report": report}
+        write_json(self.directory / MARKS / f"{stage.name}.json", mark)
+
+    def _made_from(self, stage: Stage, mark: dict[str, Any]) -> dict[str, Any]:
+        known = mark.get("made_from", {}).get("inputs", {})
+        # Through JSON, so that a tuple equals the list that is read back.
+        return json.loads(
+            json.dumps(
+                {
+                    "settings": dict(stage.settings),
+                    "inputs": {
+                        role: _fingerprint(path, known.get(role, {}))
+                        for role, path in stage.inputs.items()
+                    },
+                    "after": {name: self._digests[name] for name in stage.after},
+                }
+            )
+        )
+
+    def _reason(self, stage: Stage, mark: dict[str, Any], made_from: dict[str, Any]) -> str | None:
+        """Why `stage` must run, as the end of a line; None when it need not."""
+        if not mark:
+            return ""
+        before = mark["made_from"]
+        for setting, value in made_from["settings"].items():
+            if (old := before["settings"].get(setting)) != value:
+                return f" again, {setting} changed from {_short(old)} to {_short(value)}"
+        for role, fingerprint in made_from["inputs"].items():
+            if before["inputs"].get(role, {}).get("sha256") != fingerprint["sha256"]:
+                return f" again, {role} changed ({stage.inputs[role]})"
+        for name, digest in made_from["after"].items():
+            if before["after"].get(name) != digest or name in self._stale:
+                return f" again, after {name}"
+        if _digest(before) != _digest(made_from):
+            return " again, it is asked for otherwise"
+        for output, size in mark["outputs"].items():
+            path = self.directory / output
+            if not path.is_file() or path.stat().st_size != size:
+                return f" again, {output} is missing or not as it was written"
+        return None
+
+    def _remove(self, name: str, mark: dict[str, Any]) -> None:
+        """Removes a stage's mark and files, the mark first, and folders left empty."""
+        (self.directory / MARKS / f"{name}.json").unlink(missing_ok=True)
+        for output in mark.get("outputs", {}):
+            path = self.directory / output
+            path.unlink(missing_ok=True)
+            while path.parent != self.directory and path.parent.is_dir():
+                if any(path.parent.iterdir()):
+                    break
+                path = path.parent
+                path.rmdir()
+
+
+def _short(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _digest(made_from: dict[str, Any]) -> str:
+    """SHA-256 of what a stage was made from; of the user's files only the content counts."""
+    content = {role: file["sha256"] for role, file in made_from["inputs"].items()}
+    text = json.dumps(made_from | {"inputs": content}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _fingerprint(path: Path, known: dict[str, Any]) -> dict[str, Any]:
+    """Size, time and SHA-256 of a file; read only when size or time differ from `known`."""
+    try:
+        stat = path.stat()
+        seen = {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+        if seen == {key: known.get(key) for key in seen}:
+            return known
+        digest = hashlib.sha256()
+        with open(path, "rb") as file:
+            while block := file.read(READ_BYTES):
+                digest.update(block)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    return seen | {"sha256": digest.hexdigest()}

@@ -1,0 +1,373 @@
+"""The M nearest images of an image: by tags (eqs. 5 and 7), or by pixels where it has none.
+
+The search is exact: it finds what sorting all candidates by (distance, row number)
+would. An image is never its own neighbour.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+
+from tagnet.console import progress
+from tagnet.embeddings import Embedding, rho
+from tagnet.files import InputError
+from tagnet.tags import TagLists
+
+BLOCK = 4096  # queries, and candidates, compared at a time: bounds the memory, not the result
+ROUNDING = 7  # decimals of a cosine distance; what differs less is a tie
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbourhoods:
+    """The M nearest images of Q images.
+
+    Attributes:
+        rows: int32 [Q], the images.
+        neighbours: int32 [Q, M], row numbers, nearest first, equal distances by row.
+        distances: float32 [Q, M].
+        by_features: bool [Q], whether an image had no usable tags, so that its
+            neighbours are the nearest by Φ.
+    """
+
+    rows: np.ndarray
+    neighbours: np.ndarray
+    distances: np.ndarray
+    by_features: np.ndarray
+
+
+def nearest(
+    tags: TagLists,
+    features: np.ndarray,
+    rows: np.ndarray,
+    pool: np.ndarray,
+    M: int,
+    embedding: Embedding | None = None,
+) -> Neighbourhoods:
+    """The M nearest by tags; by Φ for an image whose tags say nothing.
+
+    Tags say nothing where an image has none of the vocabulary or, with an
+    embedding, where their vectors sum to zero. Such an image gets the nearest by
+    cosine distance on Φ, so that it has M true neighbours as any other.
+
+    Args:
+        tags: the tag ids of N images.
+        features: Φ [N, D].
+        rows: the Q images whose neighbours are wanted.
+        pool: the candidates' row numbers; the images themselves may be among them.
+        M: how many neighbours.
+        embedding: None for `id`, the Jaccard distance on tag sets; otherwise β of
+            `w2v` or `wnet`, for the cosine distance on ρ(o_x; β).
+
+    Raises:
+        InputError: the pool is too small for M, tags and features differ in length,
+            or a feature is not finite.
+    """
+    if len(features) != len(tags):
+        raise InputError(
+            "neighbours: tags and features must be of the same images; "
+            f"received {len(tags)} and {len(features)}"
+        )
+    rows = np.asarray(rows, np.int32)
+    if embedding is None:
+        usable = tags.lengths[rows] > 0
+        by_tags = jaccard(tags, rows[usable], pool, M)
+    else:
+        vectors = rho(tags, embedding)
+        usable = (vectors != 0).any(axis=1)[rows]
+        by_tags = cosine(vectors, rows[usable], pool, M)
+    by_features = cosine(features, rows[~usable], pool, M)
+    found = _empty(rows, M)
+    for part, source in [(usable, by_tags), (~usable, by_features)]:
+        found.neighbours[part] = source.neighbours
+        found.distances[part] = source.distances
+    found.by_features[:] = ~usable
+    return found
+
+
+def jaccard(tags: TagLists, rows: np.ndarray, pool: np.ndarray, M: int) -> Neighbourhoods:
+    """The M nearest by Jaccard distance 1 - |t_x ∩ t_z| / |t_x ∪ t_z| (eq. 5).
+
+    A candidate that shares no tag has distance 1, also where both have none. Ties
+    are decided on the exact fractions.
+
+    Args:
+        tags: the tag ids of N images.
+        rows: the Q images whose neighbours are wanted.
+        pool: the candidates' row numbers.
+        M: how many neighbours.
+
+    Raises:
+        InputError: the pool is too small for M.
+
+    >>> tags = TagLists.from_lists([[1, 2], [], [1, 2, 3, 4], [2]])
+    >>> found = jaccard(tags, rows=np.array([0]), pool=np.arange(4), M=3)
+    >>> found.neighbours.tolist(), found.distances.tolist()
+    ([[2, 3, 1]], [[0.5, 0.5, 1.0]])
+    """
+    rows, pool = _checked(rows, pool, M)
+    queries = tags.select(rows)
+    by_size = pool[np.argsort(tags.lengths[pool], kind="stable")]
+    candidates = tags.select(by_size)
+    num_tags = int(tags.ids.max(initial=-1)) + 1
+    carriers = np.bincount(candidates.ids, minlength=num_tags)
+    postings = np.repeat(np.arange(len(pool), dtype=np.int32), candidates.lengths)
+    postings = postings[np.argsort(candidates.ids, kind="stable")]
+    starts = np.concatenate([[0], np.cumsum(carriers)])
+    # Rare tags first: few candidates share one, and those are the near ones.
+    image_of = np.repeat(np.arange(len(rows)), queries.lengths)
+    query_ids = queries.ids[np.lexsort([carriers[queries.ids], image_of])]
+    found = _empty(rows, M)
+    for block in _blocks(len(rows), "neighbours by tags"):
+        _nearest_sets(
+            query_ids,
+            queries.offsets[block.start : block.stop + 1],
+            rows[block],
+            candidates.ids,
+            candidates.offsets,
+            by_size,
+            pool,
+            postings,
+            starts,
+            numba.get_num_threads(),
+            found.neighbours[block],
+            found.distances[block],
+        )
+    return found
+
+
+def cosine(vectors: np.ndarray, rows: np.ndarray, pool: np.ndarray, M: int) -> Neighbourhoods:
+    """The M nearest by cosine distance 1 - x·z / (|x| |z|) (eq. 7).
+
+    Distances are summed in float64 in a fixed order, clipped to [0, 2] and rounded
+    to 7 decimals before ties are decided, so that rounding errors break none. A
+    zero vector has distance 1 from everything. A matrix product in float32 serves
+    only to pass over candidates that are too far whatever its rounding errors.
+
+    Args:
+        vectors: floating [N, n].
+        rows: the Q images whose neighbours are wanted.
+        pool: the candidates' row numbers.
+        M: how many neighbours.
+
+    Raises:
+        InputError: the pool is too small for M, or a vector is not finite.
+
+    >>> vectors = np.array([[1, 0], [0, 1], [2, 0], [-1, 0]], np.float32)
+    >>> found = cosine(vectors, rows=np.array([0]), pool=np.arange(4), M=3)
+    >>> found.neighbours.tolist(), found.distances.tolist()
+    ([[2, 1, 3]], [[0.0, 1.0, 2.0]])
+    """
+    rows, pool = _checked(rows, pool, M)
+    n = vectors.shape[1]
+    # A float32 sum of n products, in any order, errs by at most n·u / (1 - n·u) of |x| |z|,
+    # u = 2^-24 (Higham 2002, section 3.1); 8 more units cover the rounding to unit length.
+    n = vectors.shape[1] + 8
+    error = n * 2.0**-24 / (1 - n * 2.0**-24)
+    found = _empty(rows, M)
+    for block in _blocks(len(rows), "neighbours by vectors"):
+        queries, query_norms, query_units = _load(vectors, rows[block])
+        best = np.full([len(queries), M], np.inf)
+        for part in _blocks(len(pool)):
+            candidates, norms, units = _load(vectors, pool[part])
+            _merge_nearest(
+                query_units @ units.T,
+                error,
+                queries,
+                query_norms,
+                rows[block],
+                candidates,
+                norms,
+                pool[part],
+                found.neighbours[block],
+                best,
+            )
+        found.distances[block] = best
+    return found
+
+
+def _checked(rows: np.ndarray, pool: np.ndarray, M: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows, and the pool in ascending order without repeats: both int32."""
+    rows, pool = np.asarray(rows, np.int32), np.unique(pool).astype(np.int32)
+    if M < 1:
+        raise InputError(f"neighbours: M must be at least 1; received {M}")
+    others = len(pool) - np.isin(rows, pool)
+    if (others < M).any():
+        short = np.argmin(others)
+        raise InputError(
+            f"neighbours: the pool must hold at least M = {M} images besides the image itself; "
+            f"received {others[short]} for image {rows[short]}"
+        )
+    return rows, pool
+
+
+def _empty(rows: np.ndarray, M: int) -> Neighbourhoods:
+    return Neighbourhoods(
+        rows=rows,
+        neighbours=np.full([len(rows), M], -1, np.int32),
+        distances=np.ones([len(rows), M], np.float32),
+        by_features=np.zeros(len(rows), bool),
+    )
+
+
+def _blocks(count: int, what: str | None = None) -> Iterator[slice]:
+    """Cuts `count` rows into slices of `BLOCK`, under a progress bar where it has a name."""
+    starts = range(0, count, BLOCK)
+    for start in progress(starts, what) if what else starts:
+        yield slice(start, min(start + BLOCK, count))
+
+
+def _load(vectors: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Some vectors as float32, their norms in float64, and the same at unit length (or zero)."""
+    with np.errstate(over="ignore"):  # an overflow becomes an infinite norm
+        loaded = np.ascontiguousarray(vectors[rows], np.float32)
+    norms = _norms(loaded)
+    if not np.isfinite(norms).all():
+        row = rows[np.argmin(np.isfinite(norms))]
+        raise InputError(f"neighbours: vectors must be finite; received others in row {row}")
+    return loaded, norms, (loaded / np.where(norms > 0, norms, 1)[:, None]).astype(np.float32)
+
+
+@numba.njit(parallel=True, cache=True)
+def _norms(vectors: np.ndarray) -> np.ndarray:
+    """|x| of every row, summed like the products that it divides."""
+    norms = np.empty(len(vectors))
+    for row in numba.prange(len(vectors)):
+        total = 0.0
+        for value in vectors[row]:
+            total += np.float64(value) ** 2  # float() would leave it float32 here
+        norms[row] = np.sqrt(total)
+    return norms
+
+
+@numba.njit(parallel=True, cache=True)
+def _merge_nearest(
+    similarity: np.ndarray,  # float32 [B, C], cosine similarities
+    error: float,  # by how much they may err
+    queries: np.ndarray,  # float32 [B, n]
+    query_norms: np.ndarray,  # [B]
+    rows: np.ndarray,  # [B], the queries' row numbers
+    candidates: np.ndarray,  # float32 [C, n]
+    norms: np.ndarray,  # [C]
+    pool: np.ndarray,  # [C], the candidates' row numbers
+    neighbours: np.ndarray,  # [B, M], the best so far
+    distances: np.ndarray,  # [B, M], theirs; infinite where there is none yet
+) -> None:
+    """Merges a block of candidates into the M best so far of a block of queries.
+
+    Candidates come in the order of their rows over all calls, so one that is no
+    nearer than the M-th best never displaces it.
+    """
+    M = neighbours.shape[1]
+    for q in numba.prange(len(rows)):
+        worst = distances[q, M - 1]
+        for c in range(len(pool)):
+            if worst == 0 or similarity[q, c] <= 1 - error - worst or pool[c] == rows[q]:
+                continue
+            distance = 1.0
+            if query_norms[q] > 0 and norms[c] > 0:
+                product = 0.0
+                for i in range(queries.shape[1]):
+                    product += np.float64(queries[q, i]) * np.float64(candidates[c, i])
+                distance = 1 - product / (query_norms[q] * norms[c])
+                distance = np.round(min(max(distance, 0.0), 2.0), ROUNDING)
+            if distance < worst:
+                slot = M - 1
+                while slot > 0 and distance < distances[q, slot - 1]:
+                    distances[q, slot] = distances[q, slot - 1]
+                    neighbours[q, slot] = neighbours[q, slot - 1]
+                    slot -= 1
+                distances[q, slot], neighbours[q, slot] = distance, pool[c]
+                worst = distances[q, M - 1]
+
+
+@numba.njit(inline="always")  # a call here costs half as much again as the whole search
+def _insert_set(
+    shared: np.ndarray,
+    united: np.ndarray,
+    neighbours: np.ndarray,
+    found: int,
+    common: int,
+    union: int,
+    row: int,
+) -> int:
+    """Puts a candidate in its place among the `found` best, if it has one; returns how many."""
+    slot = found
+    while slot > 0:
+        left, right = common * united[slot - 1], shared[slot - 1] * union  # exact, unlike a ratio
+        if left < right or (left == right and row > neighbours[slot - 1]):
+            break
+        slot -= 1
+        if slot + 1 < len(shared):
+            shared[slot + 1], united[slot + 1] = shared[slot], united[slot]
+            neighbours[slot + 1] = neighbours[slot]
+    if slot < len(shared):
+        shared[slot], united[slot], neighbours[slot] = common, union, row
+    return min(found + 1, len(shared))
+
+
+@numba.njit(parallel=True, cache=True)
+def _nearest_sets(
+    query_ids: np.ndarray,  # all queries' tags, each query's rarest first
+    query_offsets: np.ndarray,  # [B + 1], where in them those of this block's queries begin
+    rows: np.ndarray,  # [B], the queries' row numbers
+    pool_ids: np.ndarray,  # the candidates' tags, the candidate with the fewest first
+    pool_offsets: np.ndarray,  # [P + 1], where in them a candidate's begin
+    by_size: np.ndarray,  # [P], the candidates' row numbers in that order
+    pool: np.ndarray,  # [P], the candidates' row numbers, ascending
+    postings: np.ndarray,  # tag by tag, which candidates carry it: ascending places in by_size
+    starts: np.ndarray,  # where in them a tag's begin
+    threads: int,  # among which the queries are divided
+    neighbours: np.ndarray,  # [B, M], to be filled
+    distances: np.ndarray,  # [B, M], to be filled; 1 where nothing else is written
+) -> None:
+    """The M nearest tag sets of a block of queries, through an inverted index of the pool.
+
+    A candidate first met at the query's tag number j shares none of the tags before
+    it, so an upper bound on its similarity is known without looking at its tags.
+    """
+    M = neighbours.shape[1]
+    for thread in numba.prange(threads):
+        seen = np.full(len(pool), -1, np.int32)  # the last query that met a candidate
+        wanted = np.full(len(starts), -1, np.int32)  # the last query that has a tag
+        shared = np.zeros(M, np.int64)  # |t_x ∩ t_z| of the best so far
+        united = np.ones(M, np.int64)  # |t_x ∪ t_z|
+        for q in range(thread, len(rows), threads):
+            found = 0
+            first, last = query_offsets[q], query_offsets[q + 1]
+            for step in range(first, last):
+                wanted[query_ids[step]] = q
+            for step in range(first, last):
+                unmet = last - step
+                if found == M and unmet * united[-1] < shared[-1] * (last - first):
+                    break  # even a candidate with no other tags would be too far
+                tag = query_ids[step]
+                for place in postings[starts[tag] : starts[tag + 1]]:
+                    if seen[place] == q:
+                        continue
+                    size = pool_offsets[place + 1] - pool_offsets[place]
+                    common = min(unmet, size)
+                    union = last - first + size - common
+                    if found == M and common * united[-1] < shared[-1] * union:
+                        if size > unmet:
+                            break  # and so are the larger ones that follow
+                        continue
+                    seen[place] = q
+                    row = by_size[place]
+                    if row == rows[q]:
+                        continue
+                    common = 0
+                    for other in pool_ids[pool_offsets[place] : pool_offsets[place + 1]]:
+                        common += wanted[other] == q
+                    union = last - first + size - common
+                    found = _insert_set(shared, united, neighbours[q], found, common, union, row)
+            for slot in range(found):
+                distances[q, slot] = 1 - shared[slot] / united[slot]
+            sharing = neighbours[q, :found].copy()
+            place = 0
+            while found < M:  # nobody else shares a tag: the lowest rows, at distance 1
+                if pool[place] != rows[q] and not (sharing == pool[place]).any():
+                    neighbours[q, found] = pool[place]
+                    found += 1
+                place += 1

@@ -1,0 +1,111 @@
+"""What several test files share: the flag --large, and small data sets made on the spot."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data_tools.pipeline import prepare
+from data_tools.settings import Settings
+
+WORDS = ("sky", "sea", "sand", "sun", "dog", "cat", "car", "road", "tree", "bird", "snow", "boat")
+LABELS = ("animal", "beach", "city", "forest", "winter")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--large", action="store_true", help="run the tests that take minutes")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--large"):
+        return
+    for item in items:
+        if "large" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="takes minutes; runs with --large"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A raw data set on disk: what `--source=table` reads.
+
+    Attributes:
+        raw: manifest.csv; its lists are split at |.
+        features: features.npz, one array [N, D].
+        word_vectors: text in word2vec format.
+        tags: the tags of each image, as they stand in the manifest.
+        labels: likewise.
+        phi: float32 [N, D], as in `features`.
+    """
+
+    raw: Path
+    features: Path
+    word_vectors: Path
+    tags: list[list[str]]
+    labels: list[list[str]]
+    phi: np.ndarray
+
+    def settings(self, **changed: Any) -> Settings:
+        """Settings that read this table; `changed` ones replace the others."""
+        usual: dict[str, Any] = {
+            "raw": self.raw,
+            "features": self.features,
+            "word_vectors": self.word_vectors,
+            "M": 6,
+            "splits": 2,
+        }
+        return Settings(**(usual | changed))
+
+
+def make_table(folder: Path, num_images: int = 60, dim: int = 8, seed: int = 0) -> Table:
+    """Writes a random data set in which tags and features tell something about the labels.
+
+    Every tenth image has no tags. The last word of `WORDS` has no vector (n is 6).
+    """
+    rng = np.random.default_rng(seed)
+    labels, tags = [], []
+    phi = rng.random([num_images, dim], np.float32)
+    for row in range(num_images):
+        chosen = rng.choice(len(LABELS), size=1 + rng.integers(3), replace=False)
+        phi[row, chosen] += 1
+        labels.append([LABELS[label] for label in sorted(chosen)])
+        # Two words belong to each label; the last two to none.
+        likely = [2 * label + rng.integers(2) for label in chosen] + [rng.integers(len(WORDS))]
+        tags.append([] if row % 10 == 9 else [WORDS[word] for word in dict.fromkeys(likely)])
+    lines = ["image_id,path,tags,labels"]
+    lines += [
+        f"img{row},,{'|'.join(tags[row])},{'|'.join(labels[row])}" for row in range(num_images)
+    ]
+    vectors = rng.normal(size=[len(WORDS) - 1, 6]).round(3)
+    table = [f"{len(vectors)} 6"]
+    table += [f"{word} {' '.join(map(str, v))}" for word, v in zip(WORDS, vectors, strict=False)]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
+    (folder / "vectors.txt").write_text("\n".join(table) + "\n")
+    np.savez(folder / "features.npz", phi)
+    return Table(
+        folder / "manifest.csv",
+        folder / "features.npz",
+        folder / "vectors.txt",
+        tags,
+        labels,
+        phi,
+    )
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Table:
+    """A small data set in a folder of its own."""
+    return make_table(tmp_path / "raw")
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared directory for reading only.
+
+    60 images (6 without tags), D 8, 12 tags, 5 labels, w2v of n 6, M 6, all pools, 2 splits.
+    """
+    folder = tmp_path_factory.mktemp("prepared")
+    prepare(make_table(folder / "raw").settings(), folder / "data")
+    return folder / "data"

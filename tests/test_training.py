@@ -1,0 +1,201 @@
+"""Training: it learns, stops when it should, and a killed run ends as an undisturbed one."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from graphs import small
+
+from tagnet.dataset import Neighbourhood, PreparedDataset, training_batches
+from tagnet.files import InputError
+from tagnet.layers import lookups
+from tagnet.training import TrainingSettings, best_epoch, should_stop, summed_cross_entropy, train
+
+SETTINGS = TrainingSettings(learning_rate=1e-3, min_epochs=1, max_epochs=3, patience=3)
+
+
+def trained(prepared, directory, settings=SETTINGS, arch="ltwin_rnn", scores=None, **changes):
+    """Trains on the small data set; validation figures are made up, rising unless given."""
+    dataset = PreparedDataset(prepared)
+    tables = dataset.tables("w2v")
+    core = small(
+        arch,
+        "w2v",
+        feature_dim=tables.feature_dim,
+        num_labels=len(dataset.label_names),
+        m=2,
+        tag_dim=tables.tag_dim,
+        **changes,
+    )
+    figures = iter(scores or np.linspace(0.1, 0.9, 20))
+    seen = []
+    history = train(
+        core,
+        lookups=lookups(tables),
+        batches=lambda inputs, epochs: training_batches(
+            dataset,
+            split=0,
+            encoding="id",
+            pool="open",
+            neighbourhood=Neighbourhood(2, 4),
+            inputs=inputs,
+            batch_size=settings.batch_size,
+            seed=0,
+            epochs=epochs,
+        ),
+        num_images=len(dataset.split(0)["train"]),
+        validate=lambda: {"map_label": float(next(figures))},
+        settings=settings,
+        directory=directory,
+        on_epoch=seen.append,
+    )
+    assert seen == history[len(history) - len(seen) :]
+    return core, history
+
+
+def test_training_lowers_the_loss(prepared, tmp_path):
+    settings = dataclasses.replace(SETTINGS, max_epochs=20, patience=20, learning_rate=1e-2)
+    _, history = trained(prepared, tmp_path, settings)
+    assert history[-1]["loss"] < 0.7 * history[0]["loss"]
+
+
+def test_history_is_written(prepared, tmp_path):
+    _, history = trained(prepared, tmp_path)
+    written = pd.read_csv(tmp_path / "history.csv")
+    assert list(written.columns) == ["epoch", "loss", "validation_map_label", "seconds"]
+    assert written["epoch"].tolist() == [1, 2, 3]
+    assert written["loss"].tolist() == pytest.approx([epoch["loss"] for epoch in history])
+
+
+def test_the_best_weights_are_kept(prepared, tmp_path):
+    """The second of three epochs is the best; a run of two epochs ends with those weights."""
+    best, _ = trained(prepared, tmp_path / "three", scores=[0.1, 0.9, 0.2])
+    settings = dataclasses.replace(SETTINGS, max_epochs=2)
+    second, _ = trained(prepared, tmp_path / "two", settings, scores=[0.1, 0.9])
+    for ours, theirs in zip(best.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_same_seed_gives_the_same_weights(prepared, tmp_path):
+    first, _ = trained(prepared, tmp_path / "first")
+    second, _ = trained(prepared, tmp_path / "second")
+    for ours, theirs in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_later_start_ends_with_the_same_weights(prepared, tmp_path):
+    """One epoch, then the rest in a new process's place; dropout's random state goes along."""
+    whole, _ = trained(prepared, tmp_path / "whole")
+    trained(prepared, tmp_path / "split", dataclasses.replace(SETTINGS, max_epochs=1))
+    keras.utils.set_random_seed(99)  # what a new process would draw must not matter
+    resumed, history = trained(prepared, tmp_path / "split", scores=[0.2, 0.9])
+    assert [epoch["epoch"] for epoch in history] == [1, 2, 3]
+    for ours, theirs in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_finished_training_is_not_trained_again(prepared, tmp_path):
+    first, history = trained(prepared, tmp_path)
+    again, history_again = trained(prepared, tmp_path, scores=[float("nan")])
+    assert history_again == history
+    for ours, theirs in zip(first.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_checkpoint_of_another_graph(prepared, tmp_path):
+    trained(prepared, tmp_path, arch="ltwin")
+    with pytest.raises(InputError, match=r"last.npz: \w+ must have shape .* by another run\?"):
+        trained(prepared, tmp_path, arch="ltwin", hidden=5)
+
+
+def test_a_truncated_checkpoint(prepared, tmp_path):
+    trained(prepared, tmp_path)
+    last = tmp_path / "checkpoints" / "last.npz"
+    last.write_bytes(last.read_bytes()[:-50])
+    with pytest.raises(InputError, match=r"last.npz: is not a whole .npz file"):
+        trained(prepared, tmp_path)
+
+
+def history_of(*scores):
+    return [{"validation_map_label": score} for score in scores]
+
+
+@pytest.mark.parametrize(
+    ("scores", "stops"),
+    [
+        ([], False),
+        ([0.5], False),
+        ([0.5, 0.4, 0.3], False),  # two epochs without a better one, but fewer than four
+        ([0.5, 0.4, 0.3, 0.2], True),
+        ([0.1, 0.2, 0.3, 0.4], False),
+        ([0.1, 0.2, 0.3, 0.4, 0.3, 0.4], True),  # an equal one is not a better one
+        ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], True),  # six are all
+    ],
+)
+def test_when_it_stops(scores, stops):
+    settings = TrainingSettings(min_epochs=4, max_epochs=6, patience=2)
+    assert should_stop(history_of(*scores), settings) == stops
+
+
+def test_the_first_of_equal_epochs_is_the_best():
+    assert best_epoch(history_of(0.1, 0.4, 0.4)) == 1
+
+
+@pytest.mark.parametrize(("least", "most"), [(0, 3), (4, 3)])
+def test_epochs_must_make_sense(least, most):
+    with pytest.raises(InputError, match=f"received min_epochs {least}, max_epochs {most}"):
+        TrainingSettings(min_epochs=least, max_epochs=most)
+
+
+def test_summed_cross_entropy_by_hand():
+    # Logits 0 and ln 3 have σ = 1/2 and 3/4; labels 1 and 0 cost ln 2 + ln 4 = 3 ln 2.
+    loss = summed_cross_entropy(np.array([[1.0, 0.0]]), np.array([[0.0, np.log(3)]]))
+    assert loss.numpy().tolist() == pytest.approx([3 * np.log(2)], rel=1e-6)
+
+
+def run_command(prepared: Path, out: Path) -> list[str]:
+    flags = {
+        "arch": "ltwin_2rnn",
+        "data": prepared,
+        "preset": "demo",
+        "hidden": 8,
+        "m": 2,
+        "M": 4,
+        "max_epochs": 12,
+        "out": out,
+    }
+    return [sys.executable, "-m", "experiments.run", *(f"--{k}={v}" for k, v in flags.items())]
+
+
+def test_a_run_killed_in_the_middle_of_an_epoch_ends_with_the_same_weights(prepared, tmp_path):
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    undisturbed = subprocess.Popen(run_command(prepared, tmp_path / "whole"), **quiet)
+    killed = subprocess.Popen(run_command(prepared, tmp_path / "killed"), **quiet)
+    last = tmp_path / "killed" / "checkpoints" / "last.npz"
+    while not last.exists():
+        assert killed.poll() is None, killed.communicate()[1]
+        time.sleep(0.005)
+    os.kill(killed.pid, signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    killed.stderr.close()
+    with np.load(last) as state:
+        assert state["history"].item().count('"epoch"') < 12, "it was over before the kill"
+    again = subprocess.run(run_command(prepared, tmp_path / "killed"), **quiet)
+    assert again.returncode == 0, again.stderr
+    assert undisturbed.wait() == 0, undisturbed.communicate()[1]
+    undisturbed.stderr.close()
+    states = [np.load(tmp_path / run / "checkpoints" / "last.npz") for run in ("whole", "killed")]
+    weights = [name for name in states[0].files if name != "history"]
+    assert len(weights) > 20
+    for name in weights:
+        np.testing.assert_array_equal(states[0][name], states[1][name], err_msg=name)
+    for state in states:
+        state.close()
