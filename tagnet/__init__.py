@@ -39,6 +39,7 @@ def _import_tensorflow_quietly() -> None:
             sys.stderr.flush()
             os.dup2(stderr, 2)
             os.close(stderr)
+            del os.environ["TF_CPP_MIN_LOG_LEVEL"]  # it has been read, and is not for others
 
 
 _import_tensorflow_quietly()

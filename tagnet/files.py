@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import uuid
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -103,8 +102,8 @@ def read_arrays(path: str | Path, *names: str) -> dict[str, np.ndarray]:
         InputError: the file is missing, cut off, holds Python objects, or lacks a name.
     """
     try:
-        # np.load leaves a file open that it cannot read.
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+        # np.load would leave a file open that it cannot read.
+        with open(path, "rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
             if missing := [name for name in names if name not in archive.files]:
                 raise InputError(
                     f"{path}: must hold the array {missing[0]!r}; received {sorted(archive.files)}"
@@ -114,5 +113,6 @@ def read_arrays(path: str | Path, *names: str) -> dict[str, np.ndarray]:
         raise
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, TypeError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        raise InputError(f"{path}: is not a whole .npz file ({error})") from error
+    except Exception as error:  # a damaged archive fails in whatever way its bytes suggest
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: is not a whole .npz file ({reason})") from error

@@ -162,6 +162,11 @@ class _EpochEnd(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         seconds = time.perf_counter() - self._begun
+        if not math.isfinite(logs["loss"]):
+            raise InputError(
+                f"training: the loss must stay finite; epoch {epoch + 1} received "
+                f"{logs['loss']}; try a lower learning rate"
+            )
         validation = {f"validation_{name}": value for name, value in self._validate().items()}
         figures = {"epoch": epoch + 1, "loss": float(logs["loss"]), **validation}
         self._history.append({**figures, "seconds": seconds})

@@ -124,6 +124,12 @@ def test_a_truncated_checkpoint(prepared, tmp_path):
         trained(prepared, tmp_path)
 
 
+def test_a_loss_that_is_no_number(prepared, tmp_path):
+    settings = dataclasses.replace(SETTINGS, learning_rate=1e30)
+    with pytest.raises(InputError, match="the loss must stay finite; epoch [12] received nan"):
+        trained(prepared, tmp_path, settings)
+
+
 def history_of(*scores):
     return [{"validation_map_label": score} for score in scores]
 

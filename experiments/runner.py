@@ -1,0 +1,251 @@
+"""Runs one experiment into a run directory; what `run.py` calls and others may import."""
+
+import dataclasses
+import importlib.metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from scipy.special import expit
+
+import tagnet
+from experiments.presets import Preset
+from tagnet import architectures, console, export, layers, metrics, tensorboard, training
+from tagnet.architectures import GraphSettings
+from tagnet.dataset import Neighbourhood, PreparedDataset, training_batches
+from tagnet.files import InputError, read_json, remove_leftovers, write_arrays, write_json
+from tagnet.scoring import Scorer, ScoringSettings
+
+FIGURES = (
+    "map_label",
+    "map_image",
+    "recall_label",
+    "precision_label",
+    "recall_image",
+    "precision_image",
+)
+WATCHED = ("map_label", "map_image")  # after every epoch
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSettings:
+    """One run, resolved: with these and the data set its numbers repeat.
+
+    Attributes:
+        arch: a key of `ARCHITECTURES`.
+        data: the prepared directory.
+        split: index of the random split.
+        neighbours: encoding whose distance picks the neighbours.
+        feed: encoding of the tags that a joint graph reads; None for a visual one.
+        pool: where neighbours come from.
+        preset: the name of the preset that `settings` began as.
+        seed: of weights, order, draws and dropout.
+        precision: Keras' dtype policy.
+        settings: everything else.
+    """
+
+    arch: str
+    data: str
+    split: int
+    neighbours: str
+    feed: str | None
+    pool: str
+    preset: str
+    seed: int
+    precision: str
+    settings: Preset
+
+    def flat(self) -> dict[str, Any]:
+        """All settings by name, without nesting."""
+        values = dataclasses.asdict(self)
+        settings = values.pop("settings")
+        return values | settings.pop("training") | settings
+
+
+def train_and_evaluate(run: RunSettings, dataset: PreparedDataset, out: Path) -> dict[str, Any]:
+    """Trains, scores and exports into the run directory `out`.
+
+    A finished run is read back, an unfinished one goes on.
+
+    Returns:
+        What `metrics.json` holds.
+
+    Raises:
+        InputError: `out` holds a run with other settings, or the data set lacks something.
+    """
+    _claim(run, out)
+    if (out / "metrics.json").exists():
+        return read_json(out / "metrics.json")
+    remove_leftovers(out)
+    keras.utils.set_random_seed(run.seed)
+    keras.config.set_dtype_policy(run.precision)
+    experiment = _Experiment(run, dataset)
+    _announce(experiment, out)
+    with tf.summary.create_file_writer(str(out / "tensorboard")).as_default():
+        tensorboard.write_graph(experiment.core)
+        history = experiment.fit(out)
+        test = experiment.evaluate("test")
+        _write_dashboards(experiment, test, out / "tensorboard")
+    rows = experiment.parts["test"].rows
+    write_arrays(
+        out / "predictions.npz", {"scores": test.scores, "labels": test.labels, "rows": rows}
+    )
+    export.export(experiment.core, out / "saved_model")
+    results = {
+        "arch": run.arch,
+        "epochs": len(history),
+        "best_epoch": training.best_epoch(history) + 1,
+        "seconds_per_epoch": float(np.mean([epoch["seconds"] for epoch in history])),
+        "parameters": experiment.core.count_params(),
+        "validation": experiment.evaluate("validation").figures,
+        "test": test.figures,
+    }
+    write_json(out / "metrics.json", results)  # last: it marks the run as finished
+    return results
+
+
+class Evaluation(NamedTuple):
+    """Scores [n, L] and labels [n, L] of a part, and `metrics.evaluate` of them."""
+
+    scores: np.ndarray
+    labels: np.ndarray
+    figures: dict[str, Any]
+
+
+class _Experiment:
+    """A graph, its tables on the device, and the parts that it is scored on."""
+
+    def __init__(self, run: RunSettings, dataset: PreparedDataset) -> None:
+        preset = run.settings
+        tables = dataset.tables(run.feed)
+        graph = GraphSettings(
+            feature_dim=tables.feature_dim,
+            num_labels=len(dataset.label_names),
+            m=preset.m,
+            feed=run.feed,
+            tag_dim=tables.tag_dim,
+            hidden=preset.hidden,
+            dropout=preset.dropout,
+            l2=preset.l2,
+        )
+        scoring = ScoringSettings(preset.m, preset.exact, preset.samples, preset.average)
+        self.run = run
+        self.dataset = dataset
+        self.split = dataset.split(run.split)
+        self.parts = {
+            part: dataset.part(run.split, run.neighbours, run.pool, part, preset.max_rank)
+            for part in ("validation", "test")
+        }
+        self.core = architectures.build(run.arch, graph)
+        self._lookups = layers.lookups(tables)
+        self._scorer = Scorer(self.core, self._lookups, scoring)
+
+    def fit(self, out: Path) -> list[training.Epoch]:
+        """Trains the graph; see `training.train`."""
+        return training.train(
+            self.core,
+            lookups=self._lookups,
+            batches=self._batches,
+            num_images=len(self.split["train"]),
+            validate=self._validate,
+            settings=self.run.settings.training,
+            directory=out,
+            on_epoch=self._on_epoch,
+        )
+
+    def evaluate(self, part: str) -> Evaluation:
+        """Scores a part with the present weights."""
+        scores = self._scorer(self.parts[part], seed=self.run.seed)
+        labels = self.dataset.labels[self.parts[part].rows]
+        return Evaluation(scores, labels, metrics.evaluate(labels, scores))
+
+    def _batches(self, inputs: list[str], epochs: range) -> tf.data.Dataset:
+        settings = self.run.settings
+        return training_batches(
+            self.dataset,
+            split=self.run.split,
+            encoding=self.run.neighbours,
+            pool=self.run.pool,
+            neighbourhood=Neighbourhood(settings.m, settings.max_rank),
+            inputs=inputs,
+            batch_size=settings.training.batch_size,
+            seed=self.run.seed,
+            epochs=epochs,
+        )
+
+    def _validate(self) -> dict[str, float]:
+        figures = self.evaluate("validation").figures
+        return {name: figures[name] for name in WATCHED}
+
+    def _on_epoch(self, epoch: training.Epoch) -> None:
+        console.say(
+            f"epoch {epoch['epoch']:>2}/{self.run.settings.training.max_epochs}  "
+            f"loss {epoch['loss']:.4f}  "
+            f"validation mAP per label {100 * epoch['validation_map_label']:.2f}, "
+            f"per image {100 * epoch['validation_map_image']:.2f}  {epoch['seconds']:.1f} s"
+        )
+        for name in ("loss", *(f"validation_{name}" for name in WATCHED)):
+            tf.summary.scalar(f"epoch/{name}", epoch[name], step=epoch["epoch"])
+
+
+def _claim(run: RunSettings, out: Path) -> None:
+    """Writes `config.json`, or checks that the run which is there already is the same one."""
+    config = out / "config.json"
+    flat = run.flat()
+    if not config.exists():
+        versions = {
+            package: importlib.metadata.version(package)
+            for package in ("tensorflow", "keras", "numpy")
+        }
+        try:
+            write_json(config, flat | {"versions": versions | {"tagnet": tagnet.__version__}})
+        except OSError as error:
+            raise InputError(f"{out}: cannot be written to ({error.strerror})") from error
+        return
+    there = read_json(config)
+    for name, value in flat.items():
+        if there.get(name) != value:
+            raise InputError(
+                f"{out}: holds a run with {name} {there.get(name)!r}; received {value!r}; "
+                "choose another --out or remove the folder"
+            )
+
+
+def _announce(experiment: _Experiment, out: Path) -> None:
+    run, dataset, preset = experiment.run, experiment.dataset, experiment.run.settings
+    sizes = " / ".join(f"{len(rows):,}" for rows in experiment.split.values())
+    console.say(
+        f"{run.arch} on {dataset.name}: {dataset.num_images:,} images, "
+        f"{len(dataset.label_names)} labels; split {run.split}: {sizes} "
+        "(train / validation / test)"
+    )
+    fed = f"feed {run.feed}" if run.feed else "no tags fed"
+    console.say(
+        f"neighbours by {run.neighbours}, pool {run.pool}, "
+        f"(m, M) = ({preset.m}, {preset.max_rank}); {fed}; preset {run.preset}, seed {run.seed}"
+    )
+    console.say(
+        f"{experiment.core.count_params():,} parameters, {preset.training.min_epochs} to "
+        f"{preset.training.max_epochs} epochs; into {out}"
+    )
+
+
+def _write_dashboards(experiment: _Experiment, test: Evaluation, directory: Path) -> None:
+    """What TensorBoard shows of a finished run."""
+    run, dataset = experiment.run, experiment.dataset
+    tensorboard.write_hparams(run.flat(), {name: test.figures[name] for name in FIGURES})
+    tensorboard.write_pr_curves(test.labels, expit(test.scores), dataset.label_names)
+    if run.feed:
+        vectors = _tag_vectors(experiment.core, dataset, run.feed)
+        tensorboard.write_projector(directory, vectors, dataset.vocabulary.words, run.feed)
+
+
+def _tag_vectors(core: keras.Model, dataset: PreparedDataset, feed: str) -> np.ndarray:
+    """The vectors [τ, n] that π gives the tags: β, or for `id` the learned kernel rows."""
+    if feed != "id":
+        return dataset.embedding(feed).vectors
+    names = {layer.name for layer in core.layers}
+    layer = core.get_layer("W_xu" if "W_xu" in names else "W_x")  # W_x ends with π's rows
+    return layer.get_weights()[0][-len(dataset.vocabulary) :]

@@ -1,0 +1,92 @@
+"""How a command reads its flags and ends."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from tagnet import console
+from tagnet.files import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    number: int = console.option(3, "a number")
+    rate: float | None = console.option(None, "a rate")
+    names: tuple[str, ...] = console.option(("a", "b"), "some names")
+    place: Path | None = console.option(None, "a place")
+    loud: bool = console.option(False, "whether")
+
+
+@dataclasses.dataclass(frozen=True)
+class WithArguments(Options):
+    arguments: tuple[str, ...] = ()
+
+
+def read(*argv, options=Options):
+    seen = []
+    status = console.execute(options, seen.append, "usage", ["command", *argv])
+    return status, *seen
+
+
+def test_flags_become_typed_options():
+    flags = ["--number=7", "--rate=.5", "--names=x,y", "--place=here", "--loud"]
+    assert read(*flags) == (0, Options(7, 0.5, ("x", "y"), Path("here"), True))
+
+
+def test_what_is_not_given_keeps_its_default():
+    assert read() == (0, Options())
+    assert read("--number=0") == (0, Options(number=0))
+
+
+def test_arguments_beside_the_flags():
+    status, options = read("one", "--number=1", "two", options=WithArguments)
+    assert status == 0
+    assert options.arguments == ("one", "two")
+    assert options.number == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (["--nmuber=1"], "error: Unknown command line flag 'nmuber'. Did you mean: number ?"),
+        (["--number=x"], "error: flag --number=x: invalid literal for int() with base 10: 'x'"),
+        (["--number"], "error: Missing value for flag --number"),
+        (["stray"], "error: unexpected argument 'stray'; flags start with --"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(capsys, flags, line):
+    assert read(*flags) == (2,)
+    printed = capsys.readouterr()
+    assert printed.err.startswith(line)
+    assert len(printed.err.splitlines()) == 1
+    assert printed.out == ""
+
+
+def test_an_input_error_of_the_command_itself(capsys):
+    def refuse(options):
+        raise InputError("file: rule; received x")
+
+    assert console.execute(Options, refuse, "usage", ["command"]) == 2
+    assert capsys.readouterr().err == "error: file: rule; received x\n"
+
+
+def test_a_fault_of_ours_keeps_its_traceback():
+    def fail(options):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        console.execute(Options, fail, "usage", ["command"])
+
+
+def test_help_names_every_flag_and_default(capsys):
+    assert read("--help") == (0,)
+    assert capsys.readouterr().out.splitlines() == [
+        "usage",
+        "",
+        "  --number           a number [3]",
+        "  --rate             a rate",
+        "  --names            some names [a,b]",
+        "  --place            a place",
+        "  --loud             whether",
+    ]
