@@ -14,7 +14,7 @@ import tagnet
 from experiments.presets import Preset
 from tagnet import architectures, console, export, layers, metrics, tensorboard, training
 from tagnet.architectures import GraphSettings
-from tagnet.dataset import Neighbourhood, PreparedDataset, training_batches
+from tagnet.dataset import PARTS, Neighbourhood, PreparedDataset, training_batches
 from tagnet.files import InputError, read_json, remove_leftovers, write_arrays, write_json
 from tagnet.scoring import Scorer, ScoringSettings
 
@@ -134,9 +134,10 @@ class _Experiment:
         self.run = run
         self.dataset = dataset
         self.split = dataset.split(run.split)
+        # The training part streams; reading it here once finds damage before the work begins.
         self.parts = {
             part: dataset.part(run.split, run.neighbours, run.pool, part, preset.max_rank)
-            for part in ("validation", "test")
+            for part in PARTS
         }
         self.core = architectures.build(run.arch, graph)
         self._lookups = layers.lookups(tables)

@@ -122,7 +122,24 @@ class PreparedDataset:
             tags.append(batch["tag_ids"])
             labels.append(batch["label_ids"])
             image_ids += [image_id.decode() for image_id in batch["image_id"].numpy()]
-        return phi, _joined(tags), _joined(labels), tuple(image_ids)
+        return (
+            phi,
+            self._joined(tags, "vocabulary.txt", len(self.vocabulary)),
+            self._joined(labels, "labels.txt", len(self.label_names)),
+            tuple(image_ids),
+        )
+
+    def _joined(self, batches: list[tf.RaggedTensor], names: str, size: int) -> TagLists:
+        """One list of ids for each image; an id must be a line of the file `names`."""
+        ids = np.concatenate([batch.flat_values.numpy() for batch in batches])
+        if len(ids) and not 0 <= ids.min() <= ids.max() < size:
+            raise InputError(
+                f"{self.directory / names}: the images' ids must be 0 to {size - 1}, one a line; "
+                f"received {ids.max()}; prepare the data again"
+            )
+        lengths = np.concatenate([batch.row_lengths().numpy() for batch in batches])
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        return TagLists(ids.astype(np.int32), offsets.astype(np.int64))
 
     @property
     def features(self) -> np.ndarray:
@@ -207,13 +224,6 @@ class PreparedDataset:
             raise InputError(
                 f"{self.directory}: {what} must be one of {', '.join(known)}; received {value!r}"
             )
-
-
-def _joined(batches: list[tf.RaggedTensor]) -> TagLists:
-    ids = np.concatenate([batch.flat_values.numpy() for batch in batches])
-    lengths = np.concatenate([batch.row_lengths().numpy() for batch in batches])
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return TagLists(ids.astype(np.int32), offsets.astype(np.int64))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -159,6 +159,14 @@ def test_another_format(copy, change, line):
         PreparedDataset(copy)
 
 
+@pytest.mark.parametrize("names", ["vocabulary.txt", "labels.txt"])
+def test_a_list_of_names_cut_off(copy, names):
+    lines = (copy / names).read_text().splitlines(keepends=True)
+    (copy / names).write_text("".join(lines[:2]))
+    with pytest.raises(InputError, match=rf"{names}: the images' ids must be 0 to 1, one a line"):
+        PreparedDataset(copy).tables(None)
+
+
 def test_neighbourhoods_of_another_split(copy):
     folders = [copy / "neighbours" / f"split-{split}" / "id-open" for split in (0, 1)]
     shutil.rmtree(folders[0])
