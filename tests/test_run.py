@@ -200,7 +200,7 @@ def test_one_line_for_a_mistake(prepared, tmp_path, capsys, flags, line):
         ("splits/split-0.npz", "split-0.npz: is not a whole .npz file"),
         ("embeddings/w2v.npz", "w2v.npz: is not a whole .npz file"),
         *(
-            (f"neighbours/split-0/id-open/{part}-00000-of-00001.tfrecord", f"{part}-.*: damaged at")
+            (f"neighbours/split-0/id-open/{part}-00000-of-00001.tfrecord", f"{part} must hold the")
             for part in ("train", "validation", "test")
         ),
     ],
@@ -208,7 +208,7 @@ def test_one_line_for_a_mistake(prepared, tmp_path, capsys, flags, line):
 def test_a_truncated_artefact_is_one_line(prepared, tmp_path, capsys, artefact, line):
     copy = shutil.copytree(prepared, tmp_path / "copy")
     content = (copy / artefact).read_bytes()
-    (copy / artefact).write_bytes(content[: len(content) // 2 + 1])  # within a record
+    (copy / artefact).write_bytes(content[: len(content) // 2])
     argv = ["run", f"--data={copy}", f"--out={tmp_path / 'run'}", "--m=2", "--M=4"]
     assert console.execute(command.Options, command.main, command.USAGE, argv) == 2
     errors = capsys.readouterr().err
