@@ -16,7 +16,7 @@ demo: $(VENV)/installed
 	    --out=demo/ltwin_2rnn
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest --cov
+	$(BIN)/python -m pytest --cov --numprocesses=2 --dist=loadfile
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check
@@ -24,7 +24,7 @@ check: $(VENV)/installed-dev
 	$(BIN)/mypy
 	rm -rf build
 	$(BIN)/python -m pip install --quiet --no-deps --target build/installed .
-	PYTHONPATH=build/installed $(BIN)/pytest
+	PYTHONPATH=build/installed $(BIN)/pytest --numprocesses=2 --dist=loadfile
 	cd build/installed && ../../$(BIN)/python -m pytest -c ../../setup.cfg --rootdir . \
 	    --doctest-modules tagnet data_tools experiments
 
