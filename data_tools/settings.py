@@ -24,7 +24,7 @@ class Settings:
 
     source: str = option("table", "demo (the embedded data set) or table")
     raw: Path | None = option(None, "table: .csv, .jsonl or .parquet file, one row an image")
-    features: Path | None = option(None, "table: .npy or one-array .npz in row order")
+    features: Path | None = option(None, ".npy, or .npz or HDF5 with one array, in row order")
     word_vectors: Path | None = option(None, "file in word2vec format, for w2v")
     wordnet_vectors: Path | None = option(None, "file in word2vec format, for wnet")
     separator: str = option("|", "between the entries of a list column")
