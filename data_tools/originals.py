@@ -1,5 +1,6 @@
 """The files of a published data set, in folders or in the zips they were published in."""
 
+import codecs
 import contextlib
 import functools
 import zipfile
@@ -72,7 +73,7 @@ class Original:
         """
         with self._opened() as file:
             for number, line in enumerate(file, 1):
-                if stripped := line.strip():
+                if stripped := line.removeprefix(codecs.BOM_UTF8).strip():
                     yield number, stripped
 
     @contextlib.contextmanager

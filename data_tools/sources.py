@@ -115,6 +115,8 @@ def _published(
     """
 
     def manifest_settings(settings: Settings) -> dict[str, Any]:
+        if not settings.raw_file.is_dir():
+            raise InputError(f"--raw={settings.raw_file}: must be a folder; received no folder")
         if settings.features is not None or settings.tags_only:
             return choices(settings)
         folder = photographs(settings.raw_file)

@@ -183,8 +183,11 @@ def test_tags_in_latin_1_of_two_lines_and_of_other_photos(
 
 def test_a_list_of_ids_is_followed_exactly(raw: Path, tmp_path: Path) -> None:
     ids = tmp_path / "ids.txt"
-    # By name, without its ending, by photo id; photo 44 twice; without labels; without tags.
-    ids.write_bytes(b"sky\\0002_88.jpg\r\nactor/0001_11\r\n44\r\n44\r\n\r\n66\r\n99\r\n")
+    # A byte order mark, a name, one without its ending, a photo id, a photo that stands
+    # in the image list twice, an image without labels, one without tags.
+    ids.write_bytes(
+        b"\xef\xbb\xbfsky\\0002_88.jpg\r\nactor/0001_11\r\n44\r\n44\r\n\r\n66\r\n99\r\n"
+    )
     found = nus_wide.read(raw, ids=ids)
     rows = [8, 0, 3, 4, 6, 9]
     assert list(found.manifest["image_id"]) == [IDS[row] for row in rows]
@@ -420,6 +423,22 @@ def test_without_features_or_photographs(raw: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
         prepare(settings(raw, tags_only=False), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("place", ["absent", "ids.txt"])
+def test_raw_must_be_a_folder(tmp_path: Path, place: str) -> None:
+    (tmp_path / "ids.txt").write_text("11\n")
+    with pytest.raises(InputError, match=re.escape(f"--raw={tmp_path / place}: must be a folder")):
+        prepare(settings(tmp_path / place), tmp_path / "out")
+
+
+def test_an_absent_list_of_ids(raw: Path, tmp_path: Path) -> None:
+    for read in (
+        lambda: nus_wide.read(raw, ids=tmp_path / "absent.txt"),
+        lambda: prepare(settings(raw, ids=tmp_path / "absent.txt"), tmp_path / "out"),
+    ):
+        with pytest.raises(InputError, match=r"absent\.txt: cannot be read \(No such file"):
+            read()
 
 
 @pytest.mark.skipif(
