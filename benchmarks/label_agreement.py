@@ -10,6 +10,7 @@ for pairs drawn at random. An image without labels counts with none.
 
 import argparse
 import datetime
+import os
 import platform
 import tempfile
 from pathlib import Path
@@ -59,7 +60,8 @@ def main() -> None:
                 value = agreement(data, encoding, pool, flags.k)
                 print(f"| {encoding}, {pool} | {value:.3f} | {value / random:.2f} |")
     print(
-        f"\n{datetime.date.today()}, {platform.machine()}, Python {platform.python_version()}, "
+        f"\n{datetime.date.today()}, {os.cpu_count()} cores ({platform.machine()}), "
+        f"Python {platform.python_version()}, "
         f"numpy {np.__version__}; {data.num_images:,} images, {len(data.label_names)} labels."
     )
 

@@ -77,9 +77,10 @@ class Settings:
         if not self.separator:
             raise InputError("--separator must not be empty")
         parse_sizes(self.sizes_or_default)
+        self._check_source()
         self._check_files()
 
-    def _check_files(self) -> None:
+    def _check_source(self) -> None:
         for source, what in (
             ("table", "the table's file"),
             ("nus_wide", "the folder of its files"),
@@ -94,6 +95,8 @@ class Settings:
                 raise InputError(f"--{flag} {rule} with --source={self.source}; received {value!r}")
         if self.ids is not None and self.source != "nus_wide":
             raise InputError("--ids is for --source=nus_wide; received --source=" + self.source)
+
+    def _check_files(self) -> None:
         if self.tags_only and (self.features is not None or self.source == "demo"):
             raise InputError(
                 "--tags_only must not be given where there are features; received both"

@@ -9,6 +9,7 @@ import pytest
 
 from data_tools import images
 from data_tools.pipeline import prepare
+from data_tools.settings import Settings
 from tagnet.dataset import PreparedDataset
 from tagnet.files import InputError
 
@@ -128,3 +129,16 @@ def test_a_damaged_block_is_named(tmp_path: Path) -> None:
     features = images.from_file(tmp_path / "f.h5", 10)
     with pytest.raises(InputError, match=r"f\.h5: rows 1 to 10 cannot be read \("):
         read(features)
+
+
+def test_a_table_without_features_or_photographs(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("image_id,tags,labels\na,sea|sky,x\nb,sea,x\nc,sky,y\nd,sea|sky,y\n")
+    given = {"raw": path, "sizes": "2,1,1", "M": 1, "pools": ("open",)}
+    with pytest.raises(InputError, match="without --features every image must have a path; 'a'"):
+        prepare(Settings(**given), tmp_path / "out")
+    prepare(Settings(**given, tags_only=True), tmp_path / "out")
+    data = PreparedDataset(tmp_path / "out")
+    assert data.features.shape == (4, 0)
+    with pytest.raises(InputError, match="was prepared with --tags_only"):
+        data.tables(None)
