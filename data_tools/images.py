@@ -142,6 +142,7 @@ def _one_hdf5_array(path: Path) -> h5py.Dataset:
     def note(name: str, item: h5py.Group | h5py.Dataset) -> None:
         if isinstance(item, h5py.Dataset) and item.shape is not None:  # None: it is empty
             found[name] = item
+            _ = item.dtype  # a damaged type raises here rather than later
 
     try:
         with open(path, "rb"):  # says what is wrong in the system's words

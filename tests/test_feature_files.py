@@ -131,6 +131,21 @@ def test_a_damaged_block_is_named(tmp_path: Path) -> None:
         read(features)
 
 
+def test_any_damaged_byte_is_one_line_or_none(tmp_path: Path) -> None:
+    whole = hdf5(tmp_path / "f.h5", phi=np.arange(40.0).reshape(10, 4)).read_bytes()
+    refused = 0
+    for at in range(len(whole)):
+        content = bytearray(whole)
+        content[at] ^= 255
+        (tmp_path / "f.h5").write_bytes(content)
+        try:
+            read(images.from_file(tmp_path / "f.h5", 10))
+        except InputError as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert refused > 100  # else nothing of importance was hit
+
+
 def test_a_table_without_features_or_photographs(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("image_id,tags,labels\na,sea|sky,x\nb,sea,x\nc,sky,y\nd,sea|sky,y\n")
