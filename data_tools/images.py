@@ -2,10 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 
 from tagnet.console import say
@@ -13,6 +15,8 @@ from tagnet.features import BACKBONES, extract
 from tagnet.files import InputError, read_arrays, write_arrays
 
 BLOCK = 4096  # rows that are checked and written together
+SPAN = 2  # how many times the wanted rows a block may read to get them
+HDF5 = (".h5", ".hdf5")
 CHUNK = 1024  # photographs whose features are kept in one file
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 
@@ -30,62 +34,99 @@ class Features:
     blocks: Callable[[], Iterator[np.ndarray]]
 
 
-def from_file(path: Path, num_images: int) -> Features:
-    """Opens `.npy`, or `.npz` with exactly one array: [N, D] numbers in row order.
+def from_file(
+    path: Path, num_images: int, orders: Mapping[int, np.ndarray] | None = None
+) -> Features:
+    """Opens `.npy`, or `.npz` or HDF5 with exactly one array: numbers [rows, D].
+
+    `.npy` and HDF5 are read from disk a block at a time.
+
+    Args:
+        path: the file.
+        num_images: N.
+        orders: for each number of rows that the file may have the N rows that are
+            the images'; unless told otherwise N rows, in the images' order.
 
     Raises:
-        InputError: the file is something else, or does not have a row for every
-            image. A number that float16 cannot hold is found when its block is read.
+        InputError: the file is something else, or has another number of rows. A
+            number that float16 cannot hold is found when its block is read.
     """
+    orders = orders or {num_images: np.arange(num_images)}
     array = _one_array(path)
     if array.ndim != 2 or not array.size or array.dtype.kind not in "fiu":
         raise InputError(
             f"{path}: must hold one array [images, dimensions] of numbers; "
             f"received {array.dtype} {list(array.shape)}"
         )
-    if len(array) != num_images:
+    if len(array) not in orders:
         raise InputError(
-            f"{path}: must have one row for each of the {num_images} images; "
+            f"{path}: must have one row for each of the {' or '.join(map(str, orders))} images; "
             f"received {len(array)} rows"
         )
-    return from_array(array, path)
+    return from_array(array, path, orders[len(array)])
 
 
-def from_array(array: np.ndarray, where: str | Path) -> Features:
-    """Takes numbers [N, D] that stand in memory; `where` is what an error line calls them."""
+def from_array(array: Any, where: str | Path, rows: np.ndarray | None = None) -> Features:
+    """Takes numbers [.., D] that can be sliced; `where` is what an error line calls them.
+
+    Args:
+        array: in memory, mapped, or an HDF5 data set.
+        where: the file.
+        rows: those of the images, in order; all of them unless told otherwise.
+    """
+    chosen = np.arange(len(array)) if rows is None else rows
 
     def blocks() -> Iterator[np.ndarray]:
-        for first in range(0, len(array), BLOCK):
+        for first in range(0, len(chosen), BLOCK):
+            wanted = chosen[first : first + BLOCK]
             # A number beyond float32 becomes infinite here and is refused below.
             with np.errstate(over="ignore"):
-                block = np.asarray(array[first : first + BLOCK]).astype(np.float32)
-            _check_numbers(block, first, where)
+                block = _read_rows(array, wanted, where).astype(np.float32)
+            _check_numbers(block, wanted, where)
             yield block
 
     return Features(array.shape[1], blocks)
 
 
-def _check_numbers(block: np.ndarray, first: int, where: str | Path) -> None:
-    """Refuses what float16, in which Φ is stored, cannot hold."""
+def none(num_images: int) -> Features:
+    """No features: blocks [n_i, 0] for a data set that is prepared by its tags alone."""
+    return from_array(np.zeros([num_images, 0], np.float32), "no features")
+
+
+def _read_rows(array: Any, rows: np.ndarray, where: str | Path) -> np.ndarray:
+    low, high = int(rows.min()), int(rows.max()) + 1
+    try:
+        if high - low <= SPAN * len(rows):  # HDF5 reads a range far faster than chosen rows
+            return np.asarray(array[low:high])[rows - low]
+        return np.stack([array[row] for row in rows])
+    except OSError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{where}: rows {low + 1} to {high} cannot be read ({reason})") from error
+
+
+def _check_numbers(block: np.ndarray, rows: np.ndarray, where: str | Path) -> None:
+    """Refuses what float16, in which Φ is stored, cannot hold; `rows` are those of the file."""
     with np.errstate(invalid="ignore"):
         bad = np.argwhere(~(np.abs(block) <= FLOAT16_MAX))  # negated: catches NaN too
     if len(bad):
         row, column = bad[0]
         raise InputError(
-            f"{where}: row {first + row + 1}, column {column + 1}: a feature must be finite and "
+            f"{where}: row {rows[row] + 1}, column {column + 1}: a feature must be finite and "
             f"at most {FLOAT16_MAX:.0f} in size (float16); received {block[row, column]}"
         )
 
 
-def _one_array(path: Path) -> np.ndarray:
+def _one_array(path: Path) -> Any:
     if path.suffix == ".npz":
         arrays = read_arrays(path)
         if len(arrays) != 1:
             names = ", ".join(sorted(arrays)) or "none"
             raise InputError(f"{path}: must hold exactly one array; received {names}")
         return next(iter(arrays.values()))
+    if path.suffix in HDF5:
+        return _one_hdf5_array(path)
     if path.suffix != ".npy":
-        raise InputError(f"{path}: features must be a .npy or .npz file")
+        raise InputError(f"{path}: features must be a .npy, .npz, {' or '.join(HDF5)} file")
     try:
         return np.lib.format.open_memmap(path, mode="r")
     except OSError as error:
@@ -93,6 +134,29 @@ def _one_array(path: Path) -> np.ndarray:
     except Exception as error:  # a damaged header can make NumPy's reader raise anything
         reason = str(error).split("\n")[0]
         raise InputError(f"{path}: is not a whole .npy file of numbers ({reason})") from error
+
+
+def _one_hdf5_array(path: Path) -> h5py.Dataset:
+    found: dict[str, h5py.Dataset] = {}
+
+    def note(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Dataset) and item.shape is not None:  # None: it is empty
+            found[name] = item
+            _ = item.dtype  # a damaged type raises here rather than later
+
+    try:
+        with open(path, "rb"):  # says what is wrong in the system's words
+            pass
+        h5py.File(path, "r").visititems(note)  # stays open as long as its array is used
+    except Exception as error:  # damaged inner tables can make h5py raise anything
+        if isinstance(error, OSError) and error.strerror:  # the system's, not HDF5's
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: is not a whole HDF5 file ({reason})") from error
+    if len(found) != 1:
+        names = ", ".join(sorted(found)) or "none"
+        raise InputError(f"{path}: must hold exactly one array; received {names}")
+    return next(iter(found.values()))
 
 
 def from_photographs(

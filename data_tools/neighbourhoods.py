@@ -8,7 +8,7 @@ import numpy as np
 
 from tagnet.console import say
 from tagnet.dataset import PARTS
-from tagnet.embeddings import Embedding
+from tagnet.embeddings import Embedding, rho
 from tagnet.files import InputError
 from tagnet.neighbours import Neighbourhoods, nearest
 from tagnet.records import write_neighbourhoods
@@ -56,7 +56,8 @@ def write_neighbours(
         `by_features`, the number of images whose neighbours are those by Φ.
 
     Raises:
-        InputError: a pool has no second image.
+        InputError: a pool has no second image; or an image has no usable tag, and
+            there are no features to find its neighbours by.
     """
     pool = name.split("-")[1]
     stored = min(rank, largest_rank(pool, splits, len(tags)))
@@ -64,6 +65,8 @@ def write_neighbours(
         raise InputError(f"{name}: every pool must have at least 2 images; see --sizes and --pools")
     if stored < rank:
         say(f"{name}: M {stored} in place of {rank}; the smallest pool has {stored + 1} images")
+    if not features.shape[1]:
+        _check_tags(name, tags, embedding, splits)
     found: Neighbourhoods | None = None
     if pool == "open":  # does not depend on the split: one search for all
         queries = np.unique(np.concatenate([rows for split in splits for rows in split.values()]))
@@ -86,6 +89,22 @@ def write_neighbours(
                 part_found.distances,
             )
     return {"M": stored, "by_features": int(by_features.sum())}
+
+
+def _check_tags(
+    name: str,
+    tags: TagLists,
+    embedding: Embedding | None,
+    splits: Sequence[dict[str, np.ndarray]],
+) -> None:
+    """Refuses images whose tags say nothing, for a data set without features."""
+    usable = tags.lengths > 0 if embedding is None else (rho(tags, embedding) != 0).any(axis=1)
+    asked = np.unique(np.concatenate([rows for split in splits for rows in split.values()]))
+    if count := int((~usable[asked]).sum()):
+        raise InputError(
+            f"{name}: without features every image must have a usable tag; {count} have none; "
+            "raise --tau, lower --min_images, or give --features"
+        )
 
 
 def _of_rows(found: Neighbourhoods, rows: np.ndarray) -> Neighbourhoods:

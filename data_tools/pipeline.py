@@ -6,6 +6,7 @@ manifest → vocabulary → splits → embeddings → images → neighbours → 
 import dataclasses
 import functools
 import json
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from tagnet.files import InputError, read_json, read_text, write_json, write_tex
 from tagnet.tags import TagLists, Vocabulary
 
 SUMMARY = "dataset.json"
+MOST_REASONS = 8  # that dataset.json counts; left_out.jsonl has one for every image
 
 
 def prepare(settings: Settings, out: str | Path, dry_run: bool = False) -> dict[str, Any]:
@@ -100,10 +102,10 @@ class _Preparation:
         yield Stage(
             "splits",
             lambda: splits.write_splits(
-                self.out, len(self.manifest), sizes, settings.splits, settings.seed
+                self.out, len(self.manifest), sizes, settings.splits_or_default, settings.seed
             ),
             ["splits/split-*.npz"],
-            {"splits": settings.splits, "sizes": sizes, "seed": settings.seed},
+            {"splits": settings.splits_or_default, "sizes": sizes, "seed": settings.seed},
             after=["manifest"],
         )
         embeddings = []
@@ -153,7 +155,7 @@ class _Preparation:
             **reports["vocabulary"],
             "label_names": _lines(self.out / "labels.txt"),
             **reports["images"],
-            "splits": settings.splits,
+            "splits": settings.splits_or_default,
             "split_sizes": reports["splits"],
             "encodings": list(settings.encodings_or_default),
             "embeddings": {name: reports[f"embeddings-{name}"] for name in self._vector_files()},
@@ -173,6 +175,7 @@ class _Preparation:
         """The settings as `dataset.json` has them, defaults filled in."""
         fields = [field.name for field in dataclasses.fields(Settings)]
         shown = {name: getattr(self.settings, name) for name in fields} | {
+            "splits": self.settings.splits_or_default,
             "sizes": self.settings.sizes_or_default,
             "encodings": list(self.settings.encodings_or_default),
             "pools": list(self.settings.pools),
@@ -222,7 +225,13 @@ class _Preparation:
         if raw.left_out:
             lines = (json.dumps({"image_id": name, "reason": why}) for name, why in raw.left_out)
             write_text(self.out / "left_out.jsonl", "".join(f"{line}\n" for line in lines))
-        return {"images": len(raw.manifest), "left_out": len(raw.left_out)}
+        # What an unreadable photograph's reason begins with is its path.
+        reasons = Counter(why.rpartition(": ")[2] for _, why in raw.left_out)
+        return {
+            "images": len(raw.manifest),
+            "left_out": len(raw.left_out),
+            "left_out_reasons": dict(reasons.most_common(MOST_REASONS)),
+        }
 
     def _write_embedding(self, encoding: str, file: Path | None) -> dict[str, Any]:
         if file is None:
@@ -267,7 +276,10 @@ class _Preparation:
             self.tags,
             self.features,
             embedding,
-            [splits.read_split(self.out, index) for index in range(self.settings.splits)],
+            [
+                splits.read_split(self.out, index)
+                for index in range(self.settings.splits_or_default)
+            ],
             self.settings.M,
         )
 
@@ -287,7 +299,9 @@ def _say_summary(summary: dict[str, Any], out: Path, seconds: dict[str, float]) 
     parts = ", ".join(f"{size:,} {part}" for part, size in summary["split_sizes"].items())
     say(f"  splits: {summary['splits']} of {parts}")
     if summary["left_out"]:
-        say(f"  left out: {summary['left_out']:,} unreadable photographs, see left_out.jsonl")
+        say(f"  left out: {summary['left_out']:,} images, see left_out.jsonl")
+        for reason, count in summary["left_out_reasons"].items():
+            say(f"    {count:,}: {reason}")
     for name, embedding in summary["embeddings"].items():
         say(f"  {name}: {embedding['known']:,} of {summary['tags']:,} tags have a vector")
     for name, stored in summary["neighbours"].items():

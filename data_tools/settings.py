@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_tools import mirflickr, nus_wide
 from data_tools.neighbourhoods import POOLS
 from data_tools.splits import parse_sizes
 from tagnet.console import option
@@ -12,6 +13,8 @@ from tagnet.files import InputError
 ENCODINGS = ("id", "w2v", "wnet")
 SIZES = ".6,.2,.2"
 DEMO_SIZES = "2600,600,1000"
+TAG_SETS = {"nus_wide": tuple(nus_wide.TAG_SETS), "mirflickr": mirflickr.TAG_SETS}
+LABEL_SETS = {"mirflickr": mirflickr.LABEL_SETS}
 
 
 @dataclass(frozen=True)
@@ -22,18 +25,26 @@ class Settings:
         InputError: a value is unknown, out of range, or does not fit the others.
     """
 
-    source: str = option("table", "demo (the embedded data set) or table")
-    raw: Path | None = option(None, "table: .csv, .jsonl or .parquet file, one row an image")
-    features: Path | None = option(None, "table: .npy or one-array .npz in row order")
+    source: str = option("table", "demo (the embedded data set), table, nus_wide or mirflickr")
+    raw: Path | None = option(
+        None, "table: .csv, .jsonl or .parquet file, one row an image; else a folder"
+    )
+    features: Path | None = option(None, ".npy, or .npz or HDF5 with one array, in row order")
+    tags_only: bool = option(False, "without features: for the neighbours, not for training")
+    ids: Path | None = option(None, "nus_wide: the images to use, one id a line")
+    tag_set: str | None = option(None, "nus_wide: all, final or 1k; mirflickr: all or raw [all]")
+    label_set: str | None = option(
+        None, "mirflickr: potential (24), relevant (14, _r1) or both [potential]"
+    )
     word_vectors: Path | None = option(None, "file in word2vec format, for w2v")
     wordnet_vectors: Path | None = option(None, "file in word2vec format, for wnet")
     separator: str = option("|", "between the entries of a list column")
     backbone: str = option("efficientnet_lite0", "network for photographs without --features")
     tau: int = option(5000, "size of the vocabulary, the most frequent tags")
     min_images: int = option(1, "a tag that fewer images carry stays out")
-    splits: int = option(1, "number of random splits")
+    splits: int | None = option(None, f"number of random splits [1; nus_wide {nus_wide.SPLITS}]")
     sizes: str | None = option(
-        None, f"train,validation,test: counts or fractions [{SIZES}; demo {DEMO_SIZES}]"
+        None, f"train,validation,test: counts or fractions [{SIZES}, or the source's]"
     )
     M: int = option(24, "neighbours stored for each image")
     pools: tuple[str, ...] = option(tuple(POOLS), "where neighbours come from")
@@ -57,7 +68,7 @@ class Settings:
         for flag, number, least in (
             ("tau", self.tau, 1),
             ("min_images", self.min_images, 1),
-            ("splits", self.splits, 1),
+            ("splits", self.splits_or_default, 1),
             ("M", self.M, 1),
             ("seed", self.seed, 0),
         ):
@@ -66,11 +77,30 @@ class Settings:
         if not self.separator:
             raise InputError("--separator must not be empty")
         parse_sizes(self.sizes_or_default)
+        self._check_source()
         self._check_files()
 
+    def _check_source(self) -> None:
+        for source, what in (
+            ("table", "the table's file"),
+            ("nus_wide", "the folder of its files"),
+            ("mirflickr", "the folder of its files"),
+        ):
+            if self.source == source and self.raw is None:
+                raise InputError(f"--raw is missing: --source={source} needs {what}")
+        for flag, known in (("tag_set", TAG_SETS), ("label_set", LABEL_SETS)):
+            value, values = getattr(self, flag), known.get(self.source, ())
+            if value is not None and value not in values:
+                rule = f"must be of {', '.join(values)}" if values else "must not be given"
+                raise InputError(f"--{flag} {rule} with --source={self.source}; received {value!r}")
+        if self.ids is not None and self.source != "nus_wide":
+            raise InputError("--ids is for --source=nus_wide; received --source=" + self.source)
+
     def _check_files(self) -> None:
-        if self.source == "table" and self.raw is None:
-            raise InputError("--raw is missing: --source=table needs the table's file")
+        if self.tags_only and (self.features is not None or self.source == "demo"):
+            raise InputError(
+                "--tags_only must not be given where there are features; received both"
+            )
         for flag in ("raw", "features"):
             if self.source == "demo" and getattr(self, flag) is not None:
                 raise InputError(
@@ -88,15 +118,23 @@ class Settings:
         return self.source == "demo" and encoding == "w2v"
 
     @property
+    def splits_or_default(self) -> int:
+        """The number of splits."""
+        if self.splits is not None:
+            return self.splits
+        return nus_wide.SPLITS if self.source == "nus_wide" else 1
+
+    @property
     def raw_file(self) -> Path:
-        """The table's file."""
+        """The table's file, or the folder of a published data set."""
         assert self.raw is not None  # checked above
         return self.raw
 
     @property
     def sizes_or_default(self) -> str:
         """The sizes of the parts as text."""
-        return self.sizes or (DEMO_SIZES if self.source == "demo" else SIZES)
+        defaults = {"demo": DEMO_SIZES, "nus_wide": nus_wide.SIZES}
+        return self.sizes or defaults.get(self.source, SIZES)
 
     @property
     def encodings_or_default(self) -> tuple[str, ...]:
@@ -109,4 +147,4 @@ class Settings:
     @property
     def name_or_default(self) -> str:
         """What the data set is called."""
-        return self.name or (self.raw.stem if self.raw else self.source)
+        return self.name or (self.raw.stem if self.raw and self.source == "table" else self.source)

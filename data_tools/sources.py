@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from data_tools import demo, images, manifest, table
+from data_tools import demo, images, manifest, mirflickr, nus_wide, table
 from data_tools.images import Features
+from data_tools.originals import Collection, Original
 from data_tools.settings import Settings
+from tagnet.files import InputError
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def _read_demo(settings: Settings, cache: Path) -> Raw:
 
 def _table_settings(settings: Settings) -> dict[str, Any]:
     made_from: dict[str, Any] = {"separator": settings.separator}
-    if settings.features is None:
+    if settings.features is None and not settings.tags_only:
         raw = settings.raw_file
         paths = table.photograph_paths(table.read_table(raw, settings.separator), raw)
         made_from["photographs"] = images.photographs_digest(paths, settings.backbone)
@@ -74,18 +76,70 @@ def _table_settings(settings: Settings) -> dict[str, Any]:
 
 
 def _read_table(settings: Settings, cache: Path) -> Raw:
-    raw = settings.raw_file
-    rows = table.read_table(raw, settings.separator)
+    rows = table.read_table(settings.raw_file, settings.separator)
+    return _with_features(settings, cache, Collection(rows, [], {len(rows): np.arange(len(rows))}))
+
+
+def _with_features(settings: Settings, cache: Path, found: Collection) -> Raw:
+    """Adds Φ from the file, from nowhere, or from the photographs; those unreadable go."""
+    rows = found.manifest
+    if settings.tags_only:
+        return Raw(rows, images.none(len(rows)), left_out=found.left_out)
     if settings.features is not None:
-        return Raw(rows, images.from_file(settings.features, len(rows)))
-    paths = table.photograph_paths(rows, raw)
+        features = images.from_file(settings.features, len(rows), found.orders)
+        return Raw(rows, features, left_out=found.left_out)
+    paths = table.photograph_paths(rows, settings.raw_file)
     features, unreadable = images.from_photographs(paths, settings.backbone, cache)
     left_out = [(rows["image_id"][row], reason) for row, reason in unreadable.items()]
     return Raw(
         manifest=rows.drop(index=list(unreadable)).reset_index(drop=True),
         features=features,
         backbone=settings.backbone,
-        left_out=left_out,
+        left_out=found.left_out + left_out,
+    )
+
+
+def _published(
+    read: Callable[[Settings], Collection],
+    files: Callable[[Settings], list[Original]],
+    choices: Callable[[Settings], dict[str, Any]],
+    photographs: Callable[[Path], Path | None],
+) -> Source:
+    """A source that is a folder of published files.
+
+    Args:
+        read: the settings → its images.
+        files: the settings → the files that `read` reads.
+        choices: the settings on which `read` depends.
+        photographs: the folder → that of its photographs, None where there is none.
+    """
+
+    def manifest_settings(settings: Settings) -> dict[str, Any]:
+        if not settings.raw_file.is_dir():
+            raise InputError(f"--raw={settings.raw_file}: must be a folder; received no folder")
+        if settings.features is not None or settings.tags_only:
+            return choices(settings)
+        folder = photographs(settings.raw_file)
+        if folder is None:
+            raise InputError(
+                f"{settings.raw_file}: holds no photographs; --source={settings.source} then needs "
+                "--features=FILE, or --tags_only to prepare tags and neighbours alone"
+            )
+        paths = [str(path) for path in sorted(folder.rglob("*.jpg"))]
+        digest = images.photographs_digest(paths, settings.backbone)
+        return choices(settings) | {"photographs": digest}
+
+    def feature_inputs(settings: Settings) -> dict[str, Path]:
+        return {} if settings.features is None else {"features": settings.features}
+
+    return Source(
+        read=lambda settings, cache: _with_features(settings, cache, read(settings)),
+        manifest_settings=manifest_settings,
+        manifest_inputs=lambda settings: (
+            {str(file.path.relative_to(settings.raw_file)): file.path for file in files(settings)}
+            | ({} if settings.ids is None else {"ids": settings.ids})
+        ),
+        feature_inputs=feature_inputs,
     )
 
 
@@ -105,5 +159,24 @@ SOURCES = {
         feature_inputs=lambda settings: (
             {} if settings.features is None else {"features": settings.features}
         ),
+    ),
+    "nus_wide": _published(
+        lambda settings: nus_wide.read(settings.raw_file, settings.tag_set or "all", settings.ids),
+        lambda settings: nus_wide.files(settings.raw_file, settings.tag_set or "all"),
+        lambda settings: {"tag_set": settings.tag_set or "all"},
+        nus_wide.photograph_folder,
+    ),
+    "mirflickr": _published(
+        lambda settings: mirflickr.read(
+            settings.raw_file, settings.tag_set or "all", settings.label_set or "potential"
+        ),
+        lambda settings: mirflickr.files(
+            settings.raw_file, settings.tag_set or "all", settings.label_set or "potential"
+        ),
+        lambda settings: {
+            "tag_set": settings.tag_set or "all",
+            "label_set": settings.label_set or "potential",
+        },
+        mirflickr.photograph_folder,
     ),
 }

@@ -173,7 +173,15 @@ class PreparedDataset:
 
         Args:
             feed: `id`, `w2v`, `wnet`, or None for a visual model.
+
+        Raises:
+            InputError: the data set has no features, or the encoding is not in it.
         """
+        if not self.feature_dim:
+            raise InputError(
+                f"{self.directory}: was prepared with --tags_only, without the features that "
+                "every model reads; prepare it again with --features or photographs"
+            )
         pi: np.ndarray | TagLists | None = None
         if feed is not None:
             self._check("feed", feed, self.encodings)

@@ -429,7 +429,9 @@ def test_photographs(
     assert "5.jpg: cannot be read" in left_out[1]["reason"]
     data = PreparedDataset(tmp_path / "out")
     assert data.image_ids == ("img0", "img1", "img3", "img4", "img6", "img7")
-    assert "left out: 2 unreadable photographs, see left_out.jsonl" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "left out: 2 images, see left_out.jsonl\n" in output
+    assert "    1: cannot be read (No such file or directory)\n" in output
     # One more photograph: only the chunk that it is in is extracted again.
     Image.new("RGB", (40, 30)).save(tmp_path / "raw" / "5.jpg")
     assert prepare(settings, tmp_path / "out")["images"] == 7
@@ -459,7 +461,10 @@ def test_photographs_without_a_path(tmp_path: Path, table: Table) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"source": "nope"}, "--source must be of demo, table; received 'nope'"),
+        (
+            {"source": "nope"},
+            "--source must be of demo, table, nus_wide, mirflickr; received 'nope'",
+        ),
         ({"raw": None}, "--raw is missing: --source=table needs the table's file"),
         ({"source": "demo"}, "--raw must not be given with --source=demo, which has its own"),
         ({"pools": ("open", "half")}, "--pools must be of open, closed, train; received 'half'"),
