@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_tools import twin
 from data_tools.neighbourhoods import POOLS
 from data_tools.splits import parse_sizes
 from tagnet.console import option
@@ -12,6 +13,7 @@ from tagnet.files import InputError
 ENCODINGS = ("id", "w2v", "wnet")
 SIZES = ".6,.2,.2"
 DEMO_SIZES = "2600,600,1000"
+OWN_DATA = ("demo", "twin")  # sources that read no file of the user's
 
 
 @dataclass(frozen=True)
@@ -22,13 +24,14 @@ class Settings:
         InputError: a value is unknown, out of range, or does not fit the others.
     """
 
-    source: str = option("table", "demo (the embedded data set) or table")
+    source: str = option("table", "demo (the embedded data set), table or twin")
     raw: Path | None = option(None, "table: .csv, .jsonl or .parquet file, one row an image")
     features: Path | None = option(None, "table: .npy or one-array .npz in row order")
     word_vectors: Path | None = option(None, "file in word2vec format, for w2v")
     wordnet_vectors: Path | None = option(None, "file in word2vec format, for wnet")
     separator: str = option("|", "between the entries of a list column")
     backbone: str = option("efficientnet_lite0", "network for photographs without --features")
+    images: int = option(twin.IMAGES, "twin: how many images to make up")
     tau: int = option(5000, "size of the vocabulary, the most frequent tags")
     min_images: int = option(1, "a tag that fewer images carry stays out")
     splits: int = option(1, "number of random splits")
@@ -56,6 +59,7 @@ class Settings:
                 raise InputError(f"--{flag} must name each once; received {','.join(values)!r}")
         for flag, number, least in (
             ("tau", self.tau, 1),
+            ("images", self.images, 1),
             ("min_images", self.min_images, 1),
             ("splits", self.splits, 1),
             ("M", self.M, 1),
@@ -72,9 +76,9 @@ class Settings:
         if self.source == "table" and self.raw is None:
             raise InputError("--raw is missing: --source=table needs the table's file")
         for flag in ("raw", "features"):
-            if self.source == "demo" and getattr(self, flag) is not None:
+            if self.source in OWN_DATA and getattr(self, flag) is not None:
                 raise InputError(
-                    f"--{flag} must not be given with --source=demo, which has its own"
+                    f"--{flag} must not be given with --source={self.source}, which has its own"
                 )
         for encoding, flag, file in (
             ("w2v", "word_vectors", self.word_vectors),
@@ -85,7 +89,7 @@ class Settings:
 
     def brings(self, encoding: str) -> bool:
         """Whether the source itself has word vectors for `encoding`."""
-        return self.source == "demo" and encoding == "w2v"
+        return self.source in OWN_DATA and encoding == "w2v"
 
     @property
     def raw_file(self) -> Path:
@@ -96,7 +100,7 @@ class Settings:
     @property
     def sizes_or_default(self) -> str:
         """The sizes of the parts as text."""
-        return self.sizes or (DEMO_SIZES if self.source == "demo" else SIZES)
+        return self.sizes or {"demo": DEMO_SIZES, "twin": twin.SIZES}.get(self.source, SIZES)
 
     @property
     def encodings_or_default(self) -> tuple[str, ...]:
@@ -109,4 +113,5 @@ class Settings:
     @property
     def name_or_default(self) -> str:
         """What the data set is called."""
-        return self.name or (self.raw.stem if self.raw else self.source)
+        own = {"twin": twin.NAME}.get(self.source, self.source)
+        return self.name or (self.raw.stem if self.raw else own)

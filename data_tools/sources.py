@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from data_tools import demo, images, manifest, table
+from data_tools import demo, images, manifest, table, twin
 from data_tools.images import Features
 from data_tools.settings import Settings
+from tagnet.console import say
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,17 @@ def _read_table(settings: Settings, cache: Path) -> Raw:
     )
 
 
+def _read_twin(settings: Settings, cache: Path) -> Raw:
+    say(f"twin: {twin.NOTE}")
+    words, vectors = twin.word_vectors()
+    return Raw(
+        manifest=manifest.from_rows(twin.rows(settings.images), "the twin", settings.separator),
+        features=images.Features(twin.FEATURES, lambda: twin.feature_blocks(settings.images)),
+        words=words,
+        vectors=vectors,
+    )
+
+
 SOURCES = {
     "demo": Source(
         read=_read_demo,
@@ -105,5 +117,11 @@ SOURCES = {
         feature_inputs=lambda settings: (
             {} if settings.features is None else {"features": settings.features}
         ),
+    ),
+    "twin": Source(
+        read=_read_twin,
+        manifest_settings=lambda settings: {"images": settings.images},
+        manifest_inputs=lambda settings: {},
+        feature_inputs=lambda settings: {},
     ),
 }

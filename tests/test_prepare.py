@@ -459,7 +459,7 @@ def test_photographs_without_a_path(tmp_path: Path, table: Table) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"source": "nope"}, "--source must be of demo, table; received 'nope'"),
+        ({"source": "nope"}, "--source must be of demo, table, twin; received 'nope'"),
         ({"raw": None}, "--raw is missing: --source=table needs the table's file"),
         ({"source": "demo"}, "--raw must not be given with --source=demo, which has its own"),
         ({"pools": ("open", "half")}, "--pools must be of open, closed, train; received 'half'"),
