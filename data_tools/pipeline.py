@@ -16,9 +16,11 @@ import tensorflow as tf
 
 import tagnet
 from data_tools import manifest, neighbourhoods, splits, word_vectors
+from data_tools.checksums import CHECKSUMS, write_checksums
 from data_tools.settings import Settings
 from data_tools.sources import SOURCES, Raw
 from data_tools.stages import MARKS, Stage, Stages
+from data_tools.tfds_files import TFDS_FILES, write_tfds_files
 from data_tools.vocabulary import write_vocabulary
 from tagnet import records
 from tagnet.console import say
@@ -139,7 +141,7 @@ class _Preparation:
         yield Stage(
             "dataset",
             lambda: self._write_summary(names),
-            [SUMMARY],
+            [SUMMARY, CHECKSUMS, *TFDS_FILES],
             self._shown_settings(),
             after=["splits", "images", *embeddings, *names],
         )
@@ -166,6 +168,11 @@ class _Preparation:
                 "tensorflow": tf.__version__,
             },
         }
+        write_tfds_files(self.out, summary)
+        marks = (read_json(self.out / MARKS / f"{name}.json") for name in reports)
+        write_checksums(
+            self.out, {*TFDS_FILES, *(file for mark in marks for file in mark["outputs"])}
+        )
         write_json(self.out / SUMMARY, summary)
         return {}
 

@@ -14,6 +14,7 @@ from conftest import LABELS, WORDS, Table, make_table
 from PIL import Image
 
 from data_tools import images, neighbourhoods, pipeline
+from data_tools.checksums import read_checksums
 from data_tools.pipeline import prepare
 from data_tools.settings import Settings
 from data_tools.splits import draw_split, parse_sizes, part_sizes
@@ -193,7 +194,10 @@ def test_more_splits_leave_the_first_as_they_were(table: Table, tmp_path: Path) 
     prepare(table.settings(**QUICK | {"splits": 3}), tmp_path / "out")
     after = contents(tmp_path / "out")
     assert set(after) > set(before)
-    assert {name for name in before if after[name] != before[name]} == {"dataset.json"}
+    changed = {name for name in before if after[name] != before[name]}
+    assert changed == {"dataset.json", "checksums.sha256"}
+    # The checksums are of every other artefact, and of no other file.
+    assert set(read_checksums(tmp_path / "out")) == set(after) - changed
 
 
 @pytest.mark.parametrize(
