@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
+from tagnet import set_search
 from tagnet.console import progress
 from tagnet.embeddings import Embedding, rho
 from tagnet.files import InputError
@@ -107,30 +108,14 @@ def jaccard(tags: TagLists, rows: np.ndarray, pool: np.ndarray, M: int) -> Neigh
     ([[2, 3, 1]], [[0.5, 0.5, 1.0]])
     """
     rows, pool = _checked(rows, pool, M)
-    queries = tags.select(rows)
-    by_size = pool[np.argsort(tags.lengths[pool], kind="stable")]
-    candidates = tags.select(by_size)
-    num_tags = int(tags.ids.max(initial=-1)) + 1
-    carriers = np.bincount(candidates.ids, minlength=num_tags)
-    postings = np.repeat(np.arange(len(pool), dtype=np.int32), candidates.lengths)
-    postings = postings[np.argsort(candidates.ids, kind="stable")]
-    starts = np.concatenate([[0], np.cumsum(carriers)])
-    # Rare tags first: few candidates share one, and those are the near ones.
-    image_of = np.repeat(np.arange(len(rows)), queries.lengths)
-    query_ids = queries.ids[np.lexsort([carriers[queries.ids], image_of])]
+    index = set_search.build(tags, pool, longest=int(tags.lengths[rows].max(initial=0)))
     found = _empty(rows, M)
     for block in _blocks(len(rows), "neighbours by tags"):
-        _nearest_sets(
-            query_ids,
-            queries.offsets[block.start : block.stop + 1],
+        set_search.search(
+            index,
+            tags.select(rows[block]),
             rows[block],
-            candidates.ids,
-            candidates.offsets,
-            by_size,
             pool,
-            postings,
-            starts,
-            numba.get_num_threads(),
             found.neighbours[block],
             found.distances[block],
         )
@@ -280,94 +265,3 @@ def _merge_nearest(
                     slot -= 1
                 distances[q, slot], neighbours[q, slot] = distance, pool[c]
                 worst = distances[q, M - 1]
-
-
-@numba.njit(inline="always")  # a call here costs half as much again as the whole search
-def _insert_set(
-    shared: np.ndarray,
-    united: np.ndarray,
-    neighbours: np.ndarray,
-    found: int,
-    common: int,
-    union: int,
-    row: int,
-) -> int:
-    """Puts a candidate in its place among the `found` best, if it has one; returns how many."""
-    slot = found
-    while slot > 0:
-        left, right = common * united[slot - 1], shared[slot - 1] * union  # exact, unlike a ratio
-        if left < right or (left == right and row > neighbours[slot - 1]):
-            break
-        slot -= 1
-        if slot + 1 < len(shared):
-            shared[slot + 1], united[slot + 1] = shared[slot], united[slot]
-            neighbours[slot + 1] = neighbours[slot]
-    if slot < len(shared):
-        shared[slot], united[slot], neighbours[slot] = common, union, row
-    return min(found + 1, len(shared))
-
-
-@numba.njit(parallel=True, cache=True)
-def _nearest_sets(
-    query_ids: np.ndarray,  # all queries' tags, each query's rarest first
-    query_offsets: np.ndarray,  # [B + 1], where in them those of this block's queries begin
-    rows: np.ndarray,  # [B], the queries' row numbers
-    pool_ids: np.ndarray,  # the candidates' tags, the candidate with the fewest first
-    pool_offsets: np.ndarray,  # [P + 1], where in them a candidate's begin
-    by_size: np.ndarray,  # [P], the candidates' row numbers in that order
-    pool: np.ndarray,  # [P], the candidates' row numbers, ascending
-    postings: np.ndarray,  # tag by tag, which candidates carry it: ascending places in by_size
-    starts: np.ndarray,  # where in them a tag's begin
-    threads: int,  # among which the queries are divided
-    neighbours: np.ndarray,  # [B, M], to be filled
-    distances: np.ndarray,  # [B, M], to be filled; 1 where nothing else is written
-) -> None:
-    """The M nearest tag sets of a block of queries, through an inverted index of the pool.
-
-    A candidate first met at the query's tag number j shares none of the tags before
-    it, so an upper bound on its similarity is known without looking at its tags.
-    """
-    M = neighbours.shape[1]
-    for thread in numba.prange(threads):
-        seen = np.full(len(pool), -1, np.int32)  # the last query that met a candidate
-        wanted = np.full(len(starts), -1, np.int32)  # the last query that has a tag
-        shared = np.zeros(M, np.int64)  # |t_x ∩ t_z| of the best so far
-        united = np.ones(M, np.int64)  # |t_x ∪ t_z|
-        for q in range(thread, len(rows), threads):
-            found = 0
-            first, last = query_offsets[q], query_offsets[q + 1]
-            for step in range(first, last):
-                wanted[query_ids[step]] = q
-            for step in range(first, last):
-                unmet = last - step
-                if found == M and unmet * united[-1] < shared[-1] * (last - first):
-                    break  # even a candidate with no other tags would be too far
-                tag = query_ids[step]
-                for place in postings[starts[tag] : starts[tag + 1]]:
-                    if seen[place] == q:
-                        continue
-                    size = pool_offsets[place + 1] - pool_offsets[place]
-                    common = min(unmet, size)
-                    union = last - first + size - common
-                    if found == M and common * united[-1] < shared[-1] * union:
-                        if size > unmet:
-                            break  # and so are the larger ones that follow
-                        continue
-                    seen[place] = q
-                    row = by_size[place]
-                    if row == rows[q]:
-                        continue
-                    common = 0
-                    for other in pool_ids[pool_offsets[place] : pool_offsets[place + 1]]:
-                        common += wanted[other] == q
-                    union = last - first + size - common
-                    found = _insert_set(shared, united, neighbours[q], found, common, union, row)
-            for slot in range(found):
-                distances[q, slot] = 1 - shared[slot] / united[slot]
-            sharing = neighbours[q, :found].copy()
-            place = 0
-            while found < M:  # nobody else shares a tag: the lowest rows, at distance 1
-                if pool[place] != rows[q] and not (sharing == pool[place]).any():
-                    neighbours[q, found] = pool[place]
-                    found += 1
-                place += 1

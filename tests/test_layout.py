@@ -22,6 +22,7 @@ ORDER = (
     "records",
     "tags",
     "embeddings",
+    "set_search",
     "neighbours",
     "features",
     "dataset",

@@ -75,6 +75,13 @@ def test_jaccard_equals_sorting_on_frequent_and_rare_tags(seed):
         assert_equals_sorting(found, oracle.jaccard_distance, lists, rows, pool, M)
 
 
+@pytest.mark.parametrize("longest", [255, 256, 300])
+def test_jaccard_counts_more_shared_tags_than_a_byte_holds(longest):
+    lists = [list(range(longest)), list(range(1, longest)), list(range(longest)), [0], []]
+    found = jaccard(TagLists.from_lists(lists), np.arange(5), np.arange(5), 4)
+    assert_equals_sorting(found, oracle.jaccard_distance, lists, np.arange(5), np.arange(5), 4)
+
+
 @settings(deadline=None)
 @given(searches(st.lists(st.integers(-2, 2), min_size=3, max_size=3)))
 def test_cosine_equals_sorting(search):
