@@ -7,17 +7,15 @@ would. An image is never its own neighbour.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
-from tagnet import set_search
+from tagnet import set_search, vector_search
 from tagnet.console import progress
 from tagnet.embeddings import Embedding, rho
 from tagnet.files import InputError
 from tagnet.tags import TagLists
 
 BLOCK = 4096  # queries, and candidates, compared at a time: bounds the memory, not the result
-ROUNDING = 7  # decimals of a cosine distance; what differs less is a tie
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +154,7 @@ def cosine(vectors: np.ndarray, rows: np.ndarray, pool: np.ndarray, M: int) -> N
         best = np.full([len(queries), M], np.inf)
         for part in _blocks(len(pool)):
             candidates, norms, units = _load(vectors, pool[part])
-            _merge_nearest(
+            vector_search.merge_nearest(
                 query_units @ units.T,
                 error,
                 queries,
@@ -207,61 +205,8 @@ def _load(vectors: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray
     """Some vectors as float32, their norms in float64, and the same at unit length (or zero)."""
     with np.errstate(over="ignore"):  # an overflow becomes an infinite norm
         loaded = np.ascontiguousarray(vectors[rows], np.float32)
-    norms = _norms(loaded)
+    norms = vector_search.norms(loaded)
     if not np.isfinite(norms).all():
         row = rows[np.argmin(np.isfinite(norms))]
         raise InputError(f"neighbours: vectors must be finite; received others in row {row}")
     return loaded, norms, (loaded / np.where(norms > 0, norms, 1)[:, None]).astype(np.float32)
-
-
-@numba.njit(parallel=True, cache=True)
-def _norms(vectors: np.ndarray) -> np.ndarray:
-    """|x| of every row, summed like the products that it divides."""
-    norms = np.empty(len(vectors))
-    for row in numba.prange(len(vectors)):
-        total = 0.0
-        for value in vectors[row]:
-            total += np.float64(value) ** 2  # float() would leave it float32 here
-        norms[row] = np.sqrt(total)
-    return norms
-
-
-@numba.njit(parallel=True, cache=True)
-def _merge_nearest(
-    similarity: np.ndarray,  # float32 [B, C], cosine similarities
-    error: float,  # by how much they may err
-    queries: np.ndarray,  # float32 [B, n]
-    query_norms: np.ndarray,  # [B]
-    rows: np.ndarray,  # [B], the queries' row numbers
-    candidates: np.ndarray,  # float32 [C, n]
-    norms: np.ndarray,  # [C]
-    pool: np.ndarray,  # [C], the candidates' row numbers
-    neighbours: np.ndarray,  # [B, M], the best so far
-    distances: np.ndarray,  # [B, M], theirs; infinite where there is none yet
-) -> None:
-    """Merges a block of candidates into the M best so far of a block of queries.
-
-    Candidates come in the order of their rows over all calls, so one that is no
-    nearer than the M-th best never displaces it.
-    """
-    M = neighbours.shape[1]
-    for q in numba.prange(len(rows)):
-        worst = distances[q, M - 1]
-        for c in range(len(pool)):
-            if worst == 0 or similarity[q, c] <= 1 - error - worst or pool[c] == rows[q]:
-                continue
-            distance = 1.0
-            if query_norms[q] > 0 and norms[c] > 0:
-                product = 0.0
-                for i in range(queries.shape[1]):
-                    product += np.float64(queries[q, i]) * np.float64(candidates[c, i])
-                distance = 1 - product / (query_norms[q] * norms[c])
-                distance = np.round(min(max(distance, 0.0), 2.0), ROUNDING)
-            if distance < worst:
-                slot = M - 1
-                while slot > 0 and distance < distances[q, slot - 1]:
-                    distances[q, slot] = distances[q, slot - 1]
-                    neighbours[q, slot] = neighbours[q, slot - 1]
-                    slot -= 1
-                distances[q, slot], neighbours[q, slot] = distance, pool[c]
-                worst = distances[q, M - 1]

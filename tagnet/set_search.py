@@ -180,7 +180,7 @@ def _pick_nearest(
             if most < least:
                 continue
             for place in range(first, end):
-                common = np.int64(counts[place])
+                common = np.int64(counts[place])  # int() would leave it unsigned here
                 if common >= least and by_size[place] != own_row:
                     union = size + other - common
                     found = _insert(
@@ -195,8 +195,8 @@ def _insert(
     united: np.ndarray,
     neighbours: np.ndarray,
     found: int,
-    common: int,
-    union: int,
+    common: int | np.int64,
+    union: int | np.int64,
     row: int,
 ) -> int:
     """Puts a candidate in its place among the `found` best, if it has one; returns how many."""

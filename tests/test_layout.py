@@ -23,6 +23,7 @@ ORDER = (
     "tags",
     "embeddings",
     "set_search",
+    "vector_search",
     "neighbours",
     "features",
     "dataset",

@@ -1,0 +1,87 @@
+"""The nearest vectors: the compiled part that follows a matrix product of similarities."""
+
+import numba
+import numpy as np
+
+ROUNDING = 7  # decimals of a cosine distance; what differs less is a tie
+CHUNK = 256  # candidates passed over at once where none of them is near enough
+
+
+@numba.njit(parallel=True, cache=True)
+def norms(vectors: np.ndarray) -> np.ndarray:
+    """|x| of every row, summed like the products that it divides: float64 [N]."""
+    lengths = np.empty(len(vectors))
+    for row in numba.prange(len(vectors)):
+        lengths[row] = np.sqrt(_product(vectors[row], vectors[row]))
+    return lengths
+
+
+@numba.njit(parallel=True, cache=True)
+def merge_nearest(
+    similarity: np.ndarray,  # float32 [B, C], cosine similarities
+    error: float,  # by how much they may err
+    queries: np.ndarray,  # float32 [B, n]
+    query_norms: np.ndarray,  # [B]
+    rows: np.ndarray,  # [B], the queries' row numbers
+    candidates: np.ndarray,  # float32 [C, n]
+    candidate_norms: np.ndarray,  # [C]
+    pool: np.ndarray,  # [C], the candidates' row numbers
+    neighbours: np.ndarray,  # [B, M], the best so far
+    distances: np.ndarray,  # [B, M], theirs; infinite where there is none yet
+) -> None:
+    """Merges a block of candidates into the M best so far of a block of queries.
+
+    Candidates come in the order of their rows over all calls, so one that is no
+    nearer than the M-th best never displaces it.
+    """
+    for q in numba.prange(len(rows)):
+        for first in range(0, len(pool), CHUNK):
+            last = min(first + CHUNK, len(pool))
+            worst = distances[q, -1]
+            if worst == 0 or _largest(similarity[q, first:last]) <= 1 - error - worst:
+                continue
+            for c in range(first, last):
+                if similarity[q, c] <= 1 - error - distances[q, -1] or pool[c] == rows[q]:
+                    continue
+                distance = 1.0
+                if query_norms[q] > 0 and candidate_norms[c] > 0:
+                    product = _product(queries[q], candidates[c])
+                    distance = 1 - product / (query_norms[q] * candidate_norms[c])
+                    distance = np.round(min(max(distance, 0.0), 2.0), ROUNDING)
+                _insert(distance, pool[c], distances[q], neighbours[q])
+
+
+@numba.njit(cache=True)
+def _insert(distance: float, row: int, distances: np.ndarray, neighbours: np.ndarray) -> None:
+    """Puts a candidate in its place among the best, behind those that are as near."""
+    if not distance < distances[-1]:
+        return
+    slot = len(distances) - 1
+    while slot > 0 and distance < distances[slot - 1]:
+        distances[slot], neighbours[slot] = distances[slot - 1], neighbours[slot - 1]
+        slot -= 1
+    distances[slot], neighbours[slot] = distance, row
+
+
+@numba.njit(cache=True)
+def _product(one: np.ndarray, two: np.ndarray) -> float:
+    """x·z in float64, in an order that depends on nothing but n: four sums side by side."""
+    a = b = c = d = 0.0
+    whole = len(one) // 4 * 4
+    for i in range(0, whole, 4):
+        a += np.float64(one[i]) * np.float64(two[i])  # float() would leave it float32 here
+        b += np.float64(one[i + 1]) * np.float64(two[i + 1])
+        c += np.float64(one[i + 2]) * np.float64(two[i + 2])
+        d += np.float64(one[i + 3]) * np.float64(two[i + 3])
+    for i in range(whole, len(one)):
+        a += np.float64(one[i]) * np.float64(two[i])
+    return (a + b) + (c + d)
+
+
+# Without NaN, which no similarity is, the compiler compares many numbers at once.
+@numba.njit(cache=True, fastmath={"nnan", "nsz"})
+def _largest(numbers: np.ndarray) -> float:
+    largest = numbers[0]
+    for number in numbers:
+        largest = max(largest, number)
+    return largest
