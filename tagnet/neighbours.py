@@ -143,13 +143,12 @@ def cosine(vectors: np.ndarray, rows: np.ndarray, pool: np.ndarray, M: int) -> N
     ([[2, 1, 3]], [[0.0, 1.0, 2.0]])
     """
     rows, pool = _checked(rows, pool, M)
-    n = vectors.shape[1]
     # A float32 sum of n products, in any order, errs by at most n·u / (1 - n·u) of |x| |z|,
     # u = 2^-24 (Higham 2002, section 3.1); 8 more units cover the rounding to unit length.
     n = vectors.shape[1] + 8
     error = n * 2.0**-24 / (1 - n * 2.0**-24)
     found = _empty(rows, M)
-    for block in _blocks(len(rows), "neighbours by vectors"):
+    for block in _blocks(len(rows), "neighbours by vectors", 4 * BLOCK):
         queries, query_norms, query_units = _load(vectors, rows[block])
         best = np.full([len(queries), M], np.inf)
         for part in _blocks(len(pool)):
@@ -194,11 +193,12 @@ def _empty(rows: np.ndarray, M: int) -> Neighbourhoods:
     )
 
 
-def _blocks(count: int, what: str | None = None) -> Iterator[slice]:
+def _blocks(count: int, what: str | None = None, size: int | None = None) -> Iterator[slice]:
     """Cuts `count` rows into slices of `BLOCK`, under a progress bar where it has a name."""
-    starts = range(0, count, BLOCK)
+    size = size or BLOCK
+    starts = range(0, count, size)
     for start in progress(starts, what) if what else starts:
-        yield slice(start, min(start + BLOCK, count))
+        yield slice(start, min(start + size, count))
 
 
 def _load(vectors: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -4,7 +4,8 @@ import numba
 import numpy as np
 
 ROUNDING = 7  # decimals of a cosine distance; what differs less is a tie
-CHUNK = 256  # candidates passed over at once where none of them is near enough
+SLACK = 2e-7  # two similarities farther apart than this are no tie
+CHUNK = 64  # candidates passed over at once where none of them is near enough
 
 
 @numba.njit(parallel=True, cache=True)
@@ -35,13 +36,19 @@ def merge_nearest(
     nearer than the M-th best never displaces it.
     """
     for q in numba.prange(len(rows)):
+        nearest_here = -np.inf
+        if distances[q, -1] == np.inf:
+            nearest_here = (
+                _lowest_of_nearest(similarity[q], neighbours.shape[1]) - 2 * error - SLACK
+            )
         for first in range(0, len(pool), CHUNK):
             last = min(first + CHUNK, len(pool))
-            worst = distances[q, -1]
-            if worst == 0 or _largest(similarity[q, first:last]) <= 1 - error - worst:
+            passed = max(nearest_here, 1 - error - distances[q, -1])
+            if distances[q, -1] == 0 or _largest(similarity[q, first:last]) <= passed:
                 continue
             for c in range(first, last):
-                if similarity[q, c] <= 1 - error - distances[q, -1] or pool[c] == rows[q]:
+                passed = max(nearest_here, 1 - error - distances[q, -1])
+                if similarity[q, c] <= passed or pool[c] == rows[q]:
                     continue
                 distance = 1.0
                 if query_norms[q] > 0 and candidate_norms[c] > 0:
@@ -49,6 +56,18 @@ def merge_nearest(
                     distance = 1 - product / (query_norms[q] * candidate_norms[c])
                     distance = np.round(min(max(distance, 0.0), 2.0), ROUNDING)
                 _insert(distance, pool[c], distances[q], neighbours[q])
+
+
+@numba.njit(cache=True)
+def _lowest_of_nearest(similarity: np.ndarray, M: int) -> float:
+    """A similarity that M + 1 candidates reach at least (one of them may be the image itself)."""
+    chunks = (len(similarity) + CHUNK - 1) // CHUNK
+    if chunks <= M:
+        return -np.inf
+    largest = np.empty(chunks, similarity.dtype)
+    for chunk in range(chunks):
+        largest[chunk] = _largest(similarity[chunk * CHUNK : (chunk + 1) * CHUNK])
+    return np.sort(largest)[-M - 1]
 
 
 @numba.njit(cache=True)

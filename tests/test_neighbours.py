@@ -102,6 +102,16 @@ def test_cosine_equals_sorting_among_almost_equal_vectors(seed, dtype):
         assert_equals_sorting(found, oracle.cosine_distance, vectors, rows, pool, M)
 
 
+@pytest.mark.parametrize("scale", [1e-40, 1, 1e37])  # float32 holds 1e-45 to 3e38
+def test_cosine_equals_sorting_in_a_large_pool(scale):
+    # So large that the first candidates are sifted by what the nearest of them reach.
+    vectors = (crowded_vectors(2500, seed=5) * np.float32(scale)).astype(np.float32)
+    rows = np.arange(0, 2500, 200)
+    for M in (3, 24):
+        found = cosine(vectors, rows, np.arange(2500), M)
+        assert_equals_sorting(found, oracle.cosine_distance, vectors, rows, np.arange(2500), M)
+
+
 @pytest.mark.parametrize("block", [7, 64, 1000])
 def test_the_size_of_the_blocks_changes_nothing(monkeypatch, block):
     tags, vectors = TagLists.from_lists(zipf_tags(150, seed=9)), crowded_vectors(150, seed=9)
