@@ -135,7 +135,7 @@ class _Preparation:
                     names[-1],
                     functools.partial(self._write_neighbours, encoding, pool),
                     [f"neighbours/split-*/{names[-1]}/*.tfrecord"],
-                    {"M": settings.M},
+                    {"M": settings.M, "neighbour_index": self._index(encoding)},
                     after=read if encoding == "id" else [*read, f"embeddings-{encoding}"],
                 )
         yield Stage(
@@ -276,7 +276,12 @@ class _Preparation:
             embedding,
             [splits.read_split(self.out, index) for index in range(self.settings.splits)],
             self.settings.M,
+            self._index(encoding),
         )
+
+    def _index(self, encoding: str) -> str:
+        """How neighbours by `encoding` are searched for; Jaccard needs no index."""
+        return "exact" if encoding == "id" else self.settings.neighbour_index
 
 
 def _lines(path: Path) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from data_tools import twin
 from data_tools.neighbourhoods import POOLS
 from data_tools.splits import parse_sizes
+from tagnet.approximate import INDEXES
 from tagnet.console import option
 from tagnet.features import BACKBONES
 from tagnet.files import InputError
@@ -39,6 +40,9 @@ class Settings:
         None, f"train,validation,test: counts or fractions [{SIZES}; demo {DEMO_SIZES}]"
     )
     M: int = option(24, "neighbours stored for each image")
+    neighbour_index: str = option(
+        "exact", "exact, or hnsw or ivf for millions of images; id is always exact"
+    )
     pools: tuple[str, ...] = option(tuple(POOLS), "where neighbours come from")
     encodings: tuple[str, ...] | None = option(
         None, "id, w2v, wnet: neighbours by what [id and those with vectors]"
@@ -49,6 +53,7 @@ class Settings:
     def __post_init__(self) -> None:
         for flag, values, known in (
             ("backbone", [self.backbone], tuple(BACKBONES)),
+            ("neighbour_index", [self.neighbour_index], tuple(INDEXES)),
             ("pools", self.pools, tuple(POOLS)),
             ("encodings", self.encodings_or_default, ENCODINGS),
         ):

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tagnet import set_search, vector_search
+from tagnet import approximate, set_search, vector_search
 from tagnet.console import progress
 from tagnet.embeddings import Embedding, rho
 from tagnet.files import InputError
 from tagnet.tags import TagLists
 
 BLOCK = 4096  # queries, and candidates, compared at a time: bounds the memory, not the result
+CANDIDATES = 4  # that an approximate index gives for each neighbour wanted
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +44,7 @@ def nearest(
     pool: np.ndarray,
     M: int,
     embedding: Embedding | None = None,
+    index: str = "exact",
 ) -> Neighbourhoods:
     """The M nearest by tags; by Φ for an image whose tags say nothing.
 
@@ -58,6 +60,7 @@ def nearest(
         M: how many neighbours.
         embedding: None for `id`, the Jaccard distance on tag sets; otherwise β of
             `w2v` or `wnet`, for the cosine distance on ρ(o_x; β).
+        index: how the nearest by ρ are searched for, see `cosine`.
 
     Raises:
         InputError: the pool is too small for M, tags and features differ in length,
@@ -75,7 +78,7 @@ def nearest(
     else:
         vectors = rho(tags, embedding)
         usable = (vectors != 0).any(axis=1)[rows]
-        by_tags = cosine(vectors, rows[usable], pool, M)
+        by_tags = cosine(vectors, rows[usable], pool, M, index)
     by_features = cosine(features, rows[~usable], pool, M)
     found = _empty(rows, M)
     for part, source in [(usable, by_tags), (~usable, by_features)]:
@@ -120,7 +123,9 @@ def jaccard(tags: TagLists, rows: np.ndarray, pool: np.ndarray, M: int) -> Neigh
     return found
 
 
-def cosine(vectors: np.ndarray, rows: np.ndarray, pool: np.ndarray, M: int) -> Neighbourhoods:
+def cosine(
+    vectors: np.ndarray, rows: np.ndarray, pool: np.ndarray, M: int, index: str = "exact"
+) -> Neighbourhoods:
     """The M nearest by cosine distance 1 - x·z / (|x| |z|) (eq. 7).
 
     Distances are summed in float64 in a fixed order, clipped to [0, 2] and rounded
@@ -133,6 +138,8 @@ def cosine(vectors: np.ndarray, rows: np.ndarray, pool: np.ndarray, M: int) -> N
         rows: the Q images whose neighbours are wanted.
         pool: the candidates' row numbers.
         M: how many neighbours.
+        index: `exact`, or how candidates are found (`approximate.INDEXES`). The distances
+            are exact all the same, but a nearer image may be missed.
 
     Raises:
         InputError: the pool is too small for M, or a vector is not finite.
@@ -143,6 +150,8 @@ def cosine(vectors: np.ndarray, rows: np.ndarray, pool: np.ndarray, M: int) -> N
     ([[2, 1, 3]], [[0.0, 1.0, 2.0]])
     """
     rows, pool = _checked(rows, pool, M)
+    if index != "exact":
+        return _cosine_by_index(vectors, rows, pool, M, index)
     # A float32 sum of n products, in any order, errs by at most n·u / (1 - n·u) of |x| |z|,
     # u = 2^-24 (Higham 2002, section 3.1); 8 more units cover the rounding to unit length.
     n = vectors.shape[1] + 8
@@ -167,6 +176,42 @@ def cosine(vectors: np.ndarray, rows: np.ndarray, pool: np.ndarray, M: int) -> N
             )
         found.distances[block] = best
     return found
+
+
+def _cosine_by_index(
+    vectors: np.ndarray, rows: np.ndarray, pool: np.ndarray, M: int, index: str
+) -> Neighbourhoods:
+    candidates, norms, units = _load(vectors, pool)
+    search = approximate.index_of(units, CANDIDATES * M + 1, index)
+    found = _empty(rows, M)
+    for block in _blocks(len(rows), "neighbours by vectors"):
+        queries, query_norms, query_units = _load(vectors, rows[block])
+        best = np.full([len(queries), M], np.inf)
+        vector_search.rank(
+            np.sort(search(query_units), axis=1),
+            queries,
+            query_norms,
+            rows[block],
+            candidates,
+            norms,
+            pool,
+            found.neighbours[block],
+            best,
+        )
+        found.distances[block] = best
+    short = (found.neighbours < 0).any(axis=1)  # the index found fewer than M
+    if short.any():
+        searched = cosine(vectors, rows[short], pool, M)
+        found.neighbours[short], found.distances[short] = searched.neighbours, searched.distances
+    return found
+
+
+def recall(found: Neighbourhoods, exact: Neighbourhoods) -> float:
+    """The share of the true nearest that were found, for the same images.
+
+    A neighbour that is as near as the farthest of the true ones counts as one of them.
+    """
+    return float((found.distances <= exact.distances[:, -1:]).mean())
 
 
 def _checked(rows: np.ndarray, pool: np.ndarray, M: int) -> tuple[np.ndarray, np.ndarray]:

@@ -50,12 +50,37 @@ def merge_nearest(
                 passed = max(nearest_here, 1 - error - distances[q, -1])
                 if similarity[q, c] <= passed or pool[c] == rows[q]:
                     continue
-                distance = 1.0
-                if query_norms[q] > 0 and candidate_norms[c] > 0:
-                    product = _product(queries[q], candidates[c])
-                    distance = 1 - product / (query_norms[q] * candidate_norms[c])
-                    distance = np.round(min(max(distance, 0.0), 2.0), ROUNDING)
+                distance = _distance(queries[q], query_norms[q], candidates[c], candidate_norms[c])
                 _insert(distance, pool[c], distances[q], neighbours[q])
+
+
+@numba.njit(parallel=True, cache=True)
+def rank(
+    places: np.ndarray,  # int64 [B, K], candidates of each query, ascending; -1 is none
+    queries: np.ndarray,
+    query_norms: np.ndarray,
+    rows: np.ndarray,
+    candidates: np.ndarray,
+    candidate_norms: np.ndarray,
+    pool: np.ndarray,
+    neighbours: np.ndarray,
+    distances: np.ndarray,
+) -> None:
+    """Picks the M nearest of each query's own candidates; otherwise as `merge_nearest`."""
+    for q in numba.prange(len(rows)):
+        for c in places[q]:
+            if c >= 0 and pool[c] != rows[q]:
+                distance = _distance(queries[q], query_norms[q], candidates[c], candidate_norms[c])
+                _insert(distance, pool[c], distances[q], neighbours[q])
+
+
+@numba.njit(cache=True)
+def _distance(query: np.ndarray, norm: float, candidate: np.ndarray, other_norm: float) -> float:
+    """1 - x·z / (|x| |z|), rounded; 1 where either is zero."""
+    if norm == 0 or other_norm == 0:
+        return 1.0
+    distance = 1 - _product(query, candidate) / (norm * other_norm)
+    return np.round(min(max(distance, 0.0), 2.0), ROUNDING)
 
 
 @numba.njit(cache=True)

@@ -24,6 +24,7 @@ ORDER = (
     "embeddings",
     "set_search",
     "vector_search",
+    "approximate",
     "neighbours",
     "features",
     "dataset",
