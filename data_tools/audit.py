@@ -55,6 +55,10 @@ class Report:
             check(self, *arguments)
         except InputError as error:
             self.check(False, str(error))
+        except KeyError as error:
+            self.check(
+                False, f"dataset.json and manifest.jsonl are whole; the field {error} is missing"
+            )
 
 
 def audit(directory: Path) -> tuple[PreparedDataset, Report]:

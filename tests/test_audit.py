@@ -146,6 +146,12 @@ def other_counts(copy: Path) -> None:
     write_json(copy / "dataset.json", summary | {"images_without_tags": 5, "labels": 4})
 
 
+def a_lost_field(copy: Path) -> None:
+    summary = json.loads((copy / "dataset.json").read_text())
+    del summary["split_sizes"]
+    write_json(copy / "dataset.json", summary)
+
+
 def a_lost_image(copy: Path) -> None:
     summary = json.loads((copy / "dataset.json").read_text())
     write_json(copy / "dataset.json", summary | {"images": 61})
@@ -191,6 +197,7 @@ def a_word_more(copy: Path) -> None:
         (rows_of_no_image, "rows are those of images; found [60]"),
         (other_counts, "5 images without tags; found 6"),
         (other_counts, "4 labels; found 5"),
+        (a_lost_field, "are whole; the field 'split_sizes' is missing"),
         (a_lost_image, "dataset.json promises 61 images, the shards hold 60"),
         (a_repeated_id, "image ids are unique; 1 are repeated"),
         (a_repeated_id, "manifest.jsonl lists the same images"),

@@ -146,9 +146,9 @@ def test_open_pool_is_searched_once(
 ) -> None:
     searched = []
 
-    def spy(tags, features, rows, pool, M, embedding=None):
+    def spy(tags, features, rows, pool, *others):
         searched.append((len(rows), len(pool)))
-        return nearest(tags, features, rows, pool, M, embedding)
+        return nearest(tags, features, rows, pool, *others)
 
     monkeypatch.setattr(neighbourhoods, "nearest", spy)
     prepare(table.settings(encodings=("id",), pools=("open",), splits=3), tmp_path / "out")
