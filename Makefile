@@ -1,7 +1,7 @@
 # make demo    prepare the embedded data set, train ltwin_2rnn on it, show the metrics
 # make test    run the tests
 # make check   style, types, and tests and doctests of the package as it would be installed
-# make bench   run the benchmarks
+# make bench   train every architecture on the embedded data set, three seeds each
 # make clean   remove what the others made
 
 PYTHON ?= python3
@@ -16,7 +16,7 @@ demo: $(VENV)/installed
 	    --out=demo/ltwin_2rnn
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest --cov
+	$(BIN)/python -m pytest --cov --numprocesses=2 --dist=loadfile
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check
@@ -24,12 +24,12 @@ check: $(VENV)/installed-dev
 	$(BIN)/mypy
 	rm -rf build
 	$(BIN)/python -m pip install --quiet --no-deps --target build/installed .
-	PYTHONPATH=build/installed $(BIN)/pytest
+	PYTHONPATH=build/installed $(BIN)/pytest --numprocesses=2 --dist=loadfile
 	cd build/installed && ../../$(BIN)/python -m pytest -c ../../setup.cfg --rootdir . \
 	    --doctest-modules tagnet data_tools experiments
 
 bench: $(VENV)/installed-dev
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	$(BIN)/python benchmarks/demo_table.py --out=runs/demo-table
 
 clean:
 	rm -rf $(VENV) build demo *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis

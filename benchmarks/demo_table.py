@@ -30,6 +30,10 @@ from tagnet.dataset import PreparedDataset
 
 SEEDS = (0, 1, 2)
 PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0)
+HEADER = (
+    "| model | mAP per label | mAP per image | recall@3 per image | precision@3 per image "
+    "| epochs | s an epoch |\n|---|---|---|---|---|---|---|"
+)
 
 
 def logistic_regression(inputs: np.ndarray, dataset: PreparedDataset) -> dict[str, float]:
@@ -72,6 +76,16 @@ def row(name: str, runs: list[dict[str, float]]) -> str:
     return f"| {name} | {' | '.join(cells)} |"
 
 
+def versions() -> str:
+    """When and on what the runs were made."""
+    packages = ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "keras", "numpy"))
+    return (
+        f"\n{datetime.date.today()}, {os.cpu_count()} cores ({platform.machine()}), "
+        f"Python {platform.python_version()}, {packages}; test split of 1,000 images, "
+        f"mean ± standard deviation of seeds {', '.join(map(str, SEEDS))}."
+    )
+
+
 def main() -> None:
     """Runs what is missing and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -82,26 +96,16 @@ def main() -> None:
     subprocess.run(prepare, check=True, stdout=subprocess.DEVNULL)
     dataset = PreparedDataset(data)
     tags = dataset.tags.multi_hot(len(dataset.vocabulary))
-    lines = [
-        "| model | mAP per label | mAP per image | recall@3 per image | precision@3 per image "
-        "| epochs | s an epoch |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    print(HEADER)
     for name, inputs in (
         ("logistic regression, features", dataset.features.astype(np.float32)),
         ("logistic regression, tags", tags),
     ):
         figures = logistic_regression(inputs, dataset)
-        lines.append(row(f"{name} (C {figures['penalty']:g})", [figures]))
+        print(row(f"{name} (C {figures['penalty']:g})", [figures]))
     for arch in ARCHITECTURES:
-        lines.append(row(f"`{arch}`", [network(arch, seed, data, out) for seed in SEEDS]))
-    packages = ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "keras", "numpy"))
-    lines.append(
-        f"\n{datetime.date.today()}, {os.cpu_count()} cores ({platform.machine()}), "
-        f"Python {platform.python_version()}, {packages}; test split of 1,000 images, "
-        f"mean ± standard deviation of seeds {', '.join(map(str, SEEDS))}."
-    )
-    print("\n".join(lines))
+        print(row(f"`{arch}`", [network(arch, seed, data, out) for seed in SEEDS]))
+    print(versions())
 
 
 if __name__ == "__main__":

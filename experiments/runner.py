@@ -236,7 +236,8 @@ def _announce(experiment: _Experiment, out: Path) -> None:
 def _write_dashboards(experiment: _Experiment, test: Evaluation, directory: Path) -> None:
     """What TensorBoard shows of a finished run."""
     run, dataset = experiment.run, experiment.dataset
-    tensorboard.write_hparams(run.flat(), {name: test.figures[name] for name in FIGURES})
+    settings = run.flat() | {"data": dataset.name}
+    tensorboard.write_hparams(settings, {name: test.figures[name] for name in FIGURES})
     tensorboard.write_pr_curves(test.labels, expit(test.scores), dataset.label_names)
     if run.feed:
         vectors = _tag_vectors(experiment.core, dataset, run.feed)

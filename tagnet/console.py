@@ -34,8 +34,11 @@ def say(line: str = "") -> None:
     print(line, flush=True)
 
 
-def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterable[T]:
-    """Iterates over `items` under a bar called `what`; off a terminal it draws nothing."""
+def progress(items: Iterable[T] | None, what: str, total: int | None = None) -> "tqdm[T]":
+    """Iterates over `items` under a bar called `what`; off a terminal it draws nothing.
+
+    Without items the caller moves the bar by its `update`, and ends it by its `close`.
+    """
     return tqdm(items, desc=what, total=total, disable=not sys.stderr.isatty(), leave=False)
 
 

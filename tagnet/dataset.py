@@ -207,10 +207,11 @@ class PreparedDataset:
             np.concatenate([batch[field].numpy() for batch in batches])
             for field in ("row", "neighbours", "distances")
         )
-        if not np.array_equal(rows, self.split(split)[part]):
+        expected = self.split(split)[part]
+        if not np.array_equal(rows, expected):
             raise InputError(
-                f"{directory}: the images of {part} are not those of split {split}; "
-                "prepare the data again"
+                f"{directory}: {part} must hold the {len(expected)} images that split {split} has; "
+                f"received {len(rows)}, not the same; prepare the data again"
             )
         if neighbours.min() < 0 or neighbours.max() >= self.num_images:
             raise InputError(

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import pandas as pd
 import tensorflow as tf
 
 from tagnet.architectures import by_rows
+from tagnet.console import progress
 from tagnet.files import InputError, read_arrays, write_arrays, write_text, written_whole
 
 MONITOR = "map_label"  # the paper's primary metric, on the validation split
@@ -120,7 +120,7 @@ def train(
             epochs=epochs.stop,
             callbacks=[_EpochEnd(history, validate, settings, state, on_epoch)],
             shuffle=False,  # the batches come shuffled
-            verbose="auto" if sys.stderr.isatty() else 0,
+            verbose=0,
         )
     write_text(directory / "history.csv", pd.DataFrame(history).to_csv(index=False))
     core.load_weights(state.best)
@@ -159,8 +159,13 @@ class _EpochEnd(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._begun = time.perf_counter()
+        self._bar = progress(None, f"epoch {epoch + 1}", total=self.params["steps"])
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._bar.update()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._bar.close()
         seconds = time.perf_counter() - self._begun
         if not math.isfinite(logs["loss"]):
             raise InputError(

@@ -171,7 +171,9 @@ def test_neighbourhoods_of_another_split(copy):
     folders = [copy / "neighbours" / f"split-{split}" / "id-open" for split in (0, 1)]
     shutil.rmtree(folders[0])
     shutil.copytree(folders[1], folders[0])
-    with pytest.raises(InputError, match="the images of test are not those of split 0"):
+    with pytest.raises(
+        InputError, match="test must hold the 12 images that split 0 has; received 12, not the"
+    ):
         PreparedDataset(copy).part(0, "id", "open", "test", 3)
 
 

@@ -535,8 +535,6 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         cwd=Path(__file__).parent.parent,
-        # tagnet has set it in this process; a user's shell has not.
-        env={name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"},
         timeout=120,
     )
 
