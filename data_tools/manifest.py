@@ -65,8 +65,13 @@ def save(manifest: pd.DataFrame, path: str | Path) -> None:
 
 
 def load(path: str | Path) -> pd.DataFrame:
-    """Reads what `save` wrote."""
-    images = [json.loads(line) for line in read_text(path).split("\n") if line]
+    """Reads what `save` wrote; raises `InputError` where a line is not JSON any more."""
+    images = []
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        try:
+            images += [json.loads(line)] if line else []
+        except json.JSONDecodeError as error:
+            raise InputError(f"{path}: line {number} is not JSON ({error.msg})") from error
     return _frame([{"path": None} | image for image in images])
 
 

@@ -10,7 +10,7 @@ from tagnet.console import say
 from tagnet.dataset import PARTS
 from tagnet.embeddings import Embedding, rho
 from tagnet.files import InputError
-from tagnet.neighbours import Neighbourhoods, nearest
+from tagnet.neighbours import Neighbourhoods, nearest, recall
 from tagnet.records import write_neighbourhoods
 from tagnet.tags import TagLists
 
@@ -19,6 +19,8 @@ POOLS = {
     "closed": "the images of the same part",
     "train": "the training images; what a deployed annotator has",
 }
+
+RECALL_SAMPLE = 1000  # images whose neighbours by an index are compared with the exact ones
 
 
 def largest_rank(pool: str, splits: Sequence[dict[str, np.ndarray]], num_images: int) -> int:
@@ -39,6 +41,7 @@ def write_neighbours(
     embedding: Embedding | None,
     splits: Sequence[dict[str, np.ndarray]],
     rank: int,
+    index: str = "exact",
 ) -> dict[str, Any]:
     """Writes `neighbours/split-i/NAME/{train,validation,test}-….tfrecord` for every split.
 
@@ -50,10 +53,12 @@ def write_neighbours(
         embedding: β of the encoding, None for `id`.
         splits: row numbers of each part.
         rank: M, how many neighbours are wanted.
+        index: how they are searched for, see `tagnet.neighbours.cosine`.
 
     Returns:
-        `M` that is stored, less than `rank` where the smallest pool has fewer, and
-        `by_features`, the number of images whose neighbours are those by Φ.
+        `M` that is stored, less than `rank` where the smallest pool has fewer,
+        `by_features`, the number of images whose neighbours are those by Φ, and, unless
+        the search was exact, `index` and its `recall` on some images of the last search.
 
     Raises:
         InputError: a pool has no second image; or an image has no usable tag, and
@@ -70,25 +75,33 @@ def write_neighbours(
     found: Neighbourhoods | None = None
     if pool == "open":  # does not depend on the split: one search for all
         queries = np.unique(np.concatenate([rows for split in splits for rows in split.values()]))
-        found = nearest(tags, features, queries, np.arange(len(tags)), stored, embedding)
+        found = nearest(tags, features, queries, np.arange(len(tags)), stored, embedding, index)
     by_features = np.zeros(len(tags), bool)
-    for index, split in enumerate(splits):
+    for number, split in enumerate(splits):
         for part in PARTS:
             rows = split[part]
+            candidates = {"open": np.arange(len(tags)), "closed": rows, "train": split["train"]}[
+                pool
+            ]
             if found is not None:
                 part_found = _of_rows(found, rows)
             else:
-                candidates = rows if pool == "closed" else split["train"]
-                part_found = nearest(tags, features, rows, candidates, stored, embedding)
+                part_found = nearest(tags, features, rows, candidates, stored, embedding, index)
             by_features[rows[part_found.by_features]] = True
             write_neighbourhoods(
-                directory / "neighbours" / f"split-{index}" / name,
+                directory / "neighbours" / f"split-{number}" / name,
                 part,
                 part_found.rows,
                 part_found.neighbours,
                 part_found.distances,
             )
-    return {"M": stored, "by_features": int(by_features.sum())}
+    report: dict[str, Any] = {"M": stored, "by_features": int(by_features.sum())}
+    if index != "exact":
+        sample = np.unique(np.linspace(0, len(rows) - 1, RECALL_SAMPLE).astype(int))
+        exact = nearest(tags, features, rows[sample], candidates, stored, embedding)
+        report |= {"index": index, "recall": recall(_of_rows(part_found, rows[sample]), exact)}
+        say(f"{name}: {index} found {report['recall']:.2%} of the nearest of {len(sample)} images")
+    return report
 
 
 def _check_tags(

@@ -17,9 +17,11 @@ import tensorflow as tf
 
 import tagnet
 from data_tools import manifest, neighbourhoods, splits, word_vectors
+from data_tools.checksums import CHECKSUMS, write_checksums
 from data_tools.settings import Settings
 from data_tools.sources import SOURCES, Raw
 from data_tools.stages import MARKS, Stage, Stages
+from data_tools.tfds_files import TFDS_FILES, write_tfds_files
 from data_tools.vocabulary import write_vocabulary
 from tagnet import records
 from tagnet.console import say
@@ -135,13 +137,13 @@ class _Preparation:
                     names[-1],
                     functools.partial(self._write_neighbours, encoding, pool),
                     [f"neighbours/split-*/{names[-1]}/*.tfrecord"],
-                    {"M": settings.M},
+                    {"M": settings.M, "neighbour_index": self._index(encoding)},
                     after=read if encoding == "id" else [*read, f"embeddings-{encoding}"],
                 )
         yield Stage(
             "dataset",
             lambda: self._write_summary(names),
-            [SUMMARY],
+            [SUMMARY, CHECKSUMS, *TFDS_FILES],
             self._shown_settings(),
             after=["splits", "images", *embeddings, *names],
         )
@@ -168,6 +170,11 @@ class _Preparation:
                 "tensorflow": tf.__version__,
             },
         }
+        write_tfds_files(self.out, summary)
+        marks = (read_json(self.out / MARKS / f"{name}.json") for name in reports)
+        write_checksums(
+            self.out, {*TFDS_FILES, *(file for mark in marks for file in mark["outputs"])}
+        )
         write_json(self.out / SUMMARY, summary)
         return {}
 
@@ -281,7 +288,12 @@ class _Preparation:
                 for index in range(self.settings.splits_or_default)
             ],
             self.settings.M,
+            self._index(encoding),
         )
+
+    def _index(self, encoding: str) -> str:
+        """How neighbours by `encoding` are searched for; Jaccard needs no index."""
+        return "exact" if encoding == "id" else self.settings.neighbour_index
 
 
 def _lines(path: Path) -> list[str]:

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_tools import mirflickr, nus_wide
+from data_tools import mirflickr, nus_wide, twin
 from data_tools.neighbourhoods import POOLS
 from data_tools.splits import parse_sizes
+from tagnet.approximate import INDEXES
 from tagnet.console import option
 from tagnet.features import BACKBONES
 from tagnet.files import InputError
@@ -15,6 +16,7 @@ SIZES = ".6,.2,.2"
 DEMO_SIZES = "2600,600,1000"
 TAG_SETS = {"nus_wide": tuple(nus_wide.TAG_SETS), "mirflickr": mirflickr.TAG_SETS}
 LABEL_SETS = {"mirflickr": mirflickr.LABEL_SETS}
+OWN_DATA = ("demo", "twin")  # sources that read no file of the user's
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Settings:
         InputError: a value is unknown, out of range, or does not fit the others.
     """
 
-    source: str = option("table", "demo (the embedded data set), table, nus_wide or mirflickr")
+    source: str = option("table", "demo (the embedded set), table, nus_wide, mirflickr or twin")
     raw: Path | None = option(
         None, "table: .csv, .jsonl or .parquet file, one row an image; else a folder"
     )
@@ -40,6 +42,7 @@ class Settings:
     wordnet_vectors: Path | None = option(None, "file in word2vec format, for wnet")
     separator: str = option("|", "between the entries of a list column")
     backbone: str = option("efficientnet_lite0", "network for photographs without --features")
+    images: int = option(twin.IMAGES, "twin: how many images to make up")
     tau: int = option(5000, "size of the vocabulary, the most frequent tags")
     min_images: int = option(1, "a tag that fewer images carry stays out")
     splits: int | None = option(None, f"number of random splits [1; nus_wide {nus_wide.SPLITS}]")
@@ -47,6 +50,9 @@ class Settings:
         None, f"train,validation,test: counts or fractions [{SIZES}, or the source's]"
     )
     M: int = option(24, "neighbours stored for each image")
+    neighbour_index: str = option(
+        "exact", "exact, or hnsw or ivf for millions of images; id is always exact"
+    )
     pools: tuple[str, ...] = option(tuple(POOLS), "where neighbours come from")
     encodings: tuple[str, ...] | None = option(
         None, "id, w2v, wnet: neighbours by what [id and those with vectors]"
@@ -57,6 +63,7 @@ class Settings:
     def __post_init__(self) -> None:
         for flag, values, known in (
             ("backbone", [self.backbone], tuple(BACKBONES)),
+            ("neighbour_index", [self.neighbour_index], tuple(INDEXES)),
             ("pools", self.pools, tuple(POOLS)),
             ("encodings", self.encodings_or_default, ENCODINGS),
         ):
@@ -67,6 +74,7 @@ class Settings:
                 raise InputError(f"--{flag} must name each once; received {','.join(values)!r}")
         for flag, number, least in (
             ("tau", self.tau, 1),
+            ("images", self.images, 1),
             ("min_images", self.min_images, 1),
             ("splits", self.splits_or_default, 1),
             ("M", self.M, 1),
@@ -97,14 +105,14 @@ class Settings:
             raise InputError("--ids is for --source=nus_wide; received --source=" + self.source)
 
     def _check_files(self) -> None:
-        if self.tags_only and (self.features is not None or self.source == "demo"):
+        if self.tags_only and (self.features is not None or self.source in OWN_DATA):
             raise InputError(
                 "--tags_only must not be given where there are features; received both"
             )
         for flag in ("raw", "features"):
-            if self.source == "demo" and getattr(self, flag) is not None:
+            if self.source in OWN_DATA and getattr(self, flag) is not None:
                 raise InputError(
-                    f"--{flag} must not be given with --source=demo, which has its own"
+                    f"--{flag} must not be given with --source={self.source}, which has its own"
                 )
         for encoding, flag, file in (
             ("w2v", "word_vectors", self.word_vectors),
@@ -115,7 +123,7 @@ class Settings:
 
     def brings(self, encoding: str) -> bool:
         """Whether the source itself has word vectors for `encoding`."""
-        return self.source == "demo" and encoding == "w2v"
+        return self.source in OWN_DATA and encoding == "w2v"
 
     @property
     def splits_or_default(self) -> int:
@@ -133,7 +141,7 @@ class Settings:
     @property
     def sizes_or_default(self) -> str:
         """The sizes of the parts as text."""
-        defaults = {"demo": DEMO_SIZES, "nus_wide": nus_wide.SIZES}
+        defaults = {"demo": DEMO_SIZES, "nus_wide": nus_wide.SIZES, "twin": twin.SIZES}
         return self.sizes or defaults.get(self.source, SIZES)
 
     @property
@@ -147,4 +155,5 @@ class Settings:
     @property
     def name_or_default(self) -> str:
         """What the data set is called."""
-        return self.name or (self.raw.stem if self.raw and self.source == "table" else self.source)
+        own = {"twin": twin.NAME}.get(self.source, self.source)
+        return self.name or (self.raw.stem if self.raw and self.source == "table" else own)

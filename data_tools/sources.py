@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from data_tools import demo, images, manifest, mirflickr, nus_wide, table
+from data_tools import demo, images, manifest, mirflickr, nus_wide, table, twin
 from data_tools.images import Features
 from data_tools.originals import Collection, Original
 from data_tools.settings import Settings
+from tagnet.console import say
 from tagnet.files import InputError
 
 
@@ -143,6 +144,17 @@ def _published(
     )
 
 
+def _read_twin(settings: Settings, cache: Path) -> Raw:
+    say(f"twin: {twin.NOTE}")
+    words, vectors = twin.word_vectors()
+    return Raw(
+        manifest=manifest.from_rows(twin.rows(settings.images), "the twin", settings.separator),
+        features=images.Features(twin.FEATURES, lambda: twin.feature_blocks(settings.images)),
+        words=words,
+        vectors=vectors,
+    )
+
+
 SOURCES = {
     "demo": Source(
         read=_read_demo,
@@ -178,5 +190,11 @@ SOURCES = {
             "label_set": settings.label_set or "potential",
         },
         mirflickr.photograph_folder,
+    ),
+    "twin": Source(
+        read=_read_twin,
+        manifest_settings=lambda settings: {"images": settings.images},
+        manifest_inputs=lambda settings: {},
+        feature_inputs=lambda settings: {},
     ),
 }

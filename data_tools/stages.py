@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from data_tools.checksums import sha256
 from tagnet.console import say
 from tagnet.files import InputError, read_json, remove_leftovers, write_json
 
 MARKS = ".stages"
-READ_BYTES = 2**22
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,10 +201,6 @@ def _fingerprint(path: Path, known: dict[str, Any]) -> dict[str, Any]:
         seen = {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
         if seen == {key: known.get(key) for key in seen}:
             return known
-        digest = hashlib.sha256()
-        with open(path, "rb") as file:
-            while block := file.read(READ_BYTES):
-                digest.update(block)
+        return seen | {"sha256": sha256(path)}
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    return seen | {"sha256": digest.hexdigest()}

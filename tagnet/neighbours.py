@@ -7,16 +7,16 @@ would. An image is never its own neighbour.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
+from tagnet import approximate, set_search, vector_search
 from tagnet.console import progress
 from tagnet.embeddings import Embedding, rho
 from tagnet.files import InputError
 from tagnet.tags import TagLists
 
 BLOCK = 4096  # queries, and candidates, compared at a time: bounds the memory, not the result
-ROUNDING = 7  # decimals of a cosine distance; what differs less is a tie
+CANDIDATES = 4  # that an approximate index gives for each neighbour wanted
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +44,7 @@ def nearest(
     pool: np.ndarray,
     M: int,
     embedding: Embedding | None = None,
+    index: str = "exact",
 ) -> Neighbourhoods:
     """The M nearest by tags; by Φ for an image whose tags say nothing.
 
@@ -59,6 +60,7 @@ def nearest(
         M: how many neighbours.
         embedding: None for `id`, the Jaccard distance on tag sets; otherwise β of
             `w2v` or `wnet`, for the cosine distance on ρ(o_x; β).
+        index: how the nearest by ρ are searched for, see `cosine`.
 
     Raises:
         InputError: the pool is too small for M, tags and features differ in length,
@@ -76,7 +78,7 @@ def nearest(
     else:
         vectors = rho(tags, embedding)
         usable = (vectors != 0).any(axis=1)[rows]
-        by_tags = cosine(vectors, rows[usable], pool, M)
+        by_tags = cosine(vectors, rows[usable], pool, M, index)
     by_features = cosine(features, rows[~usable], pool, M)
     found = _empty(rows, M)
     for part, source in [(usable, by_tags), (~usable, by_features)]:
@@ -107,37 +109,23 @@ def jaccard(tags: TagLists, rows: np.ndarray, pool: np.ndarray, M: int) -> Neigh
     ([[2, 3, 1]], [[0.5, 0.5, 1.0]])
     """
     rows, pool = _checked(rows, pool, M)
-    queries = tags.select(rows)
-    by_size = pool[np.argsort(tags.lengths[pool], kind="stable")]
-    candidates = tags.select(by_size)
-    num_tags = int(tags.ids.max(initial=-1)) + 1
-    carriers = np.bincount(candidates.ids, minlength=num_tags)
-    postings = np.repeat(np.arange(len(pool), dtype=np.int32), candidates.lengths)
-    postings = postings[np.argsort(candidates.ids, kind="stable")]
-    starts = np.concatenate([[0], np.cumsum(carriers)])
-    # Rare tags first: few candidates share one, and those are the near ones.
-    image_of = np.repeat(np.arange(len(rows)), queries.lengths)
-    query_ids = queries.ids[np.lexsort([carriers[queries.ids], image_of])]
+    index = set_search.build(tags, pool, longest=int(tags.lengths[rows].max(initial=0)))
     found = _empty(rows, M)
     for block in _blocks(len(rows), "neighbours by tags"):
-        _nearest_sets(
-            query_ids,
-            queries.offsets[block.start : block.stop + 1],
+        set_search.search(
+            index,
+            tags.select(rows[block]),
             rows[block],
-            candidates.ids,
-            candidates.offsets,
-            by_size,
             pool,
-            postings,
-            starts,
-            numba.get_num_threads(),
             found.neighbours[block],
             found.distances[block],
         )
     return found
 
 
-def cosine(vectors: np.ndarray, rows: np.ndarray, pool: np.ndarray, M: int) -> Neighbourhoods:
+def cosine(
+    vectors: np.ndarray, rows: np.ndarray, pool: np.ndarray, M: int, index: str = "exact"
+) -> Neighbourhoods:
     """The M nearest by cosine distance 1 - x·z / (|x| |z|) (eq. 7).
 
     Distances are summed in float64 in a fixed order, clipped to [0, 2] and rounded
@@ -150,6 +138,8 @@ def cosine(vectors: np.ndarray, rows: np.ndarray, pool: np.ndarray, M: int) -> N
         rows: the Q images whose neighbours are wanted.
         pool: the candidates' row numbers.
         M: how many neighbours.
+        index: `exact`, or how candidates are found (`approximate.INDEXES`). The distances
+            are exact all the same, but a nearer image may be missed.
 
     Raises:
         InputError: the pool is too small for M, or a vector is not finite.
@@ -160,18 +150,19 @@ def cosine(vectors: np.ndarray, rows: np.ndarray, pool: np.ndarray, M: int) -> N
     ([[2, 1, 3]], [[0.0, 1.0, 2.0]])
     """
     rows, pool = _checked(rows, pool, M)
-    n = vectors.shape[1]
+    if index != "exact":
+        return _cosine_by_index(vectors, rows, pool, M, index)
     # A float32 sum of n products, in any order, errs by at most n·u / (1 - n·u) of |x| |z|,
     # u = 2^-24 (Higham 2002, section 3.1); 8 more units cover the rounding to unit length.
     n = vectors.shape[1] + 8
     error = n * 2.0**-24 / (1 - n * 2.0**-24)
     found = _empty(rows, M)
-    for block in _blocks(len(rows), "neighbours by vectors"):
+    for block in _blocks(len(rows), "neighbours by vectors", 4 * BLOCK):
         queries, query_norms, query_units = _load(vectors, rows[block])
         best = np.full([len(queries), M], np.inf)
         for part in _blocks(len(pool)):
             candidates, norms, units = _load(vectors, pool[part])
-            _merge_nearest(
+            vector_search.merge_nearest(
                 query_units @ units.T,
                 error,
                 queries,
@@ -185,6 +176,42 @@ def cosine(vectors: np.ndarray, rows: np.ndarray, pool: np.ndarray, M: int) -> N
             )
         found.distances[block] = best
     return found
+
+
+def _cosine_by_index(
+    vectors: np.ndarray, rows: np.ndarray, pool: np.ndarray, M: int, index: str
+) -> Neighbourhoods:
+    candidates, norms, units = _load(vectors, pool)
+    search = approximate.index_of(units, CANDIDATES * M + 1, index)
+    found = _empty(rows, M)
+    for block in _blocks(len(rows), "neighbours by vectors"):
+        queries, query_norms, query_units = _load(vectors, rows[block])
+        best = np.full([len(queries), M], np.inf)
+        vector_search.rank(
+            np.sort(search(query_units), axis=1),
+            queries,
+            query_norms,
+            rows[block],
+            candidates,
+            norms,
+            pool,
+            found.neighbours[block],
+            best,
+        )
+        found.distances[block] = best
+    short = (found.neighbours < 0).any(axis=1)  # the index found fewer than M
+    if short.any():
+        searched = cosine(vectors, rows[short], pool, M)
+        found.neighbours[short], found.distances[short] = searched.neighbours, searched.distances
+    return found
+
+
+def recall(found: Neighbourhoods, exact: Neighbourhoods) -> float:
+    """The share of the true nearest that were found, for the same images.
+
+    A neighbour that is as near as the farthest of the true ones counts as one of them.
+    """
+    return float((found.distances <= exact.distances[:, -1:]).mean())
 
 
 def _checked(rows: np.ndarray, pool: np.ndarray, M: int) -> tuple[np.ndarray, np.ndarray]:
@@ -211,163 +238,20 @@ def _empty(rows: np.ndarray, M: int) -> Neighbourhoods:
     )
 
 
-def _blocks(count: int, what: str | None = None) -> Iterator[slice]:
+def _blocks(count: int, what: str | None = None, size: int | None = None) -> Iterator[slice]:
     """Cuts `count` rows into slices of `BLOCK`, under a progress bar where it has a name."""
-    starts = range(0, count, BLOCK)
+    size = size or BLOCK
+    starts = range(0, count, size)
     for start in progress(starts, what) if what else starts:
-        yield slice(start, min(start + BLOCK, count))
+        yield slice(start, min(start + size, count))
 
 
 def _load(vectors: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Some vectors as float32, their norms in float64, and the same at unit length (or zero)."""
     with np.errstate(over="ignore"):  # an overflow becomes an infinite norm
         loaded = np.ascontiguousarray(vectors[rows], np.float32)
-    norms = _norms(loaded)
+    norms = vector_search.norms(loaded)
     if not np.isfinite(norms).all():
         row = rows[np.argmin(np.isfinite(norms))]
         raise InputError(f"neighbours: vectors must be finite; received others in row {row}")
     return loaded, norms, (loaded / np.where(norms > 0, norms, 1)[:, None]).astype(np.float32)
-
-
-@numba.njit(parallel=True, cache=True)
-def _norms(vectors: np.ndarray) -> np.ndarray:
-    """|x| of every row, summed like the products that it divides."""
-    norms = np.empty(len(vectors))
-    for row in numba.prange(len(vectors)):
-        total = 0.0
-        for value in vectors[row]:
-            total += np.float64(value) ** 2  # float() would leave it float32 here
-        norms[row] = np.sqrt(total)
-    return norms
-
-
-@numba.njit(parallel=True, cache=True)
-def _merge_nearest(
-    similarity: np.ndarray,  # float32 [B, C], cosine similarities
-    error: float,  # by how much they may err
-    queries: np.ndarray,  # float32 [B, n]
-    query_norms: np.ndarray,  # [B]
-    rows: np.ndarray,  # [B], the queries' row numbers
-    candidates: np.ndarray,  # float32 [C, n]
-    norms: np.ndarray,  # [C]
-    pool: np.ndarray,  # [C], the candidates' row numbers
-    neighbours: np.ndarray,  # [B, M], the best so far
-    distances: np.ndarray,  # [B, M], theirs; infinite where there is none yet
-) -> None:
-    """Merges a block of candidates into the M best so far of a block of queries.
-
-    Candidates come in the order of their rows over all calls, so one that is no
-    nearer than the M-th best never displaces it.
-    """
-    M = neighbours.shape[1]
-    for q in numba.prange(len(rows)):
-        worst = distances[q, M - 1]
-        for c in range(len(pool)):
-            if worst == 0 or similarity[q, c] <= 1 - error - worst or pool[c] == rows[q]:
-                continue
-            distance = 1.0
-            if query_norms[q] > 0 and norms[c] > 0:
-                product = 0.0
-                for i in range(queries.shape[1]):
-                    product += np.float64(queries[q, i]) * np.float64(candidates[c, i])
-                distance = 1 - product / (query_norms[q] * norms[c])
-                distance = np.round(min(max(distance, 0.0), 2.0), ROUNDING)
-            if distance < worst:
-                slot = M - 1
-                while slot > 0 and distance < distances[q, slot - 1]:
-                    distances[q, slot] = distances[q, slot - 1]
-                    neighbours[q, slot] = neighbours[q, slot - 1]
-                    slot -= 1
-                distances[q, slot], neighbours[q, slot] = distance, pool[c]
-                worst = distances[q, M - 1]
-
-
-@numba.njit(inline="always")  # a call here costs half as much again as the whole search
-def _insert_set(
-    shared: np.ndarray,
-    united: np.ndarray,
-    neighbours: np.ndarray,
-    found: int,
-    common: int,
-    union: int,
-    row: int,
-) -> int:
-    """Puts a candidate in its place among the `found` best, if it has one; returns how many."""
-    slot = found
-    while slot > 0:
-        left, right = common * united[slot - 1], shared[slot - 1] * union  # exact, unlike a ratio
-        if left < right or (left == right and row > neighbours[slot - 1]):
-            break
-        slot -= 1
-        if slot + 1 < len(shared):
-            shared[slot + 1], united[slot + 1] = shared[slot], united[slot]
-            neighbours[slot + 1] = neighbours[slot]
-    if slot < len(shared):
-        shared[slot], united[slot], neighbours[slot] = common, union, row
-    return min(found + 1, len(shared))
-
-
-@numba.njit(parallel=True, cache=True)
-def _nearest_sets(
-    query_ids: np.ndarray,  # all queries' tags, each query's rarest first
-    query_offsets: np.ndarray,  # [B + 1], where in them those of this block's queries begin
-    rows: np.ndarray,  # [B], the queries' row numbers
-    pool_ids: np.ndarray,  # the candidates' tags, the candidate with the fewest first
-    pool_offsets: np.ndarray,  # [P + 1], where in them a candidate's begin
-    by_size: np.ndarray,  # [P], the candidates' row numbers in that order
-    pool: np.ndarray,  # [P], the candidates' row numbers, ascending
-    postings: np.ndarray,  # tag by tag, which candidates carry it: ascending places in by_size
-    starts: np.ndarray,  # where in them a tag's begin
-    threads: int,  # among which the queries are divided
-    neighbours: np.ndarray,  # [B, M], to be filled
-    distances: np.ndarray,  # [B, M], to be filled; 1 where nothing else is written
-) -> None:
-    """The M nearest tag sets of a block of queries, through an inverted index of the pool.
-
-    A candidate first met at the query's tag number j shares none of the tags before
-    it, so an upper bound on its similarity is known without looking at its tags.
-    """
-    M = neighbours.shape[1]
-    for thread in numba.prange(threads):
-        seen = np.full(len(pool), -1, np.int32)  # the last query that met a candidate
-        wanted = np.full(len(starts), -1, np.int32)  # the last query that has a tag
-        shared = np.zeros(M, np.int64)  # |t_x ∩ t_z| of the best so far
-        united = np.ones(M, np.int64)  # |t_x ∪ t_z|
-        for q in range(thread, len(rows), threads):
-            found = 0
-            first, last = query_offsets[q], query_offsets[q + 1]
-            for step in range(first, last):
-                wanted[query_ids[step]] = q
-            for step in range(first, last):
-                unmet = last - step
-                if found == M and unmet * united[-1] < shared[-1] * (last - first):
-                    break  # even a candidate with no other tags would be too far
-                tag = query_ids[step]
-                for place in postings[starts[tag] : starts[tag + 1]]:
-                    if seen[place] == q:
-                        continue
-                    size = pool_offsets[place + 1] - pool_offsets[place]
-                    common = min(unmet, size)
-                    union = last - first + size - common
-                    if found == M and common * united[-1] < shared[-1] * union:
-                        if size > unmet:
-                            break  # and so are the larger ones that follow
-                        continue
-                    seen[place] = q
-                    row = by_size[place]
-                    if row == rows[q]:
-                        continue
-                    common = 0
-                    for other in pool_ids[pool_offsets[place] : pool_offsets[place + 1]]:
-                        common += wanted[other] == q
-                    union = last - first + size - common
-                    found = _insert_set(shared, united, neighbours[q], found, common, union, row)
-            for slot in range(found):
-                distances[q, slot] = 1 - shared[slot] / united[slot]
-            sharing = neighbours[q, :found].copy()
-            place = 0
-            while found < M:  # nobody else shares a tag: the lowest rows, at distance 1
-                if pool[place] != rows[q] and not (sharing == pool[place]).any():
-                    neighbours[q, found] = pool[place]
-                    found += 1
-                place += 1

@@ -129,13 +129,22 @@ def _write_shards(
     for stale in directory.glob(f"{prefix}-*-of-*.tfrecord"):
         stale.unlink()
     source = iter(examples)
-    bounds = np.linspace(0, count, shards + 1).astype(int)
+    bounds = shard_bounds(count, shards)
     for shard, (first, last) in enumerate(zip(bounds, bounds[1:], strict=False)):
         path = directory / f"{prefix}-{shard:05d}-of-{shards:05d}.tfrecord"
         with written_whole(path) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
             for _ in range(first, last):
                 writer.write(next(source))
     return shards
+
+
+def shard_bounds(count: int, shards: int) -> list[int]:
+    """The record with which each shard begins, and at the end `count`: their lengths differ by 1.
+
+    >>> shard_bounds(10, 4)
+    [0, 2, 5, 7, 10]
+    """
+    return np.linspace(0, count, shards + 1).astype(int).tolist()
 
 
 def shard_paths(directory: str | Path, prefix: str) -> list[str]:

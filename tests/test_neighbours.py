@@ -75,6 +75,13 @@ def test_jaccard_equals_sorting_on_frequent_and_rare_tags(seed):
         assert_equals_sorting(found, oracle.jaccard_distance, lists, rows, pool, M)
 
 
+@pytest.mark.parametrize("longest", [255, 256, 300])
+def test_jaccard_counts_more_shared_tags_than_a_byte_holds(longest):
+    lists = [list(range(longest)), list(range(1, longest)), list(range(longest)), [0], []]
+    found = jaccard(TagLists.from_lists(lists), np.arange(5), np.arange(5), 4)
+    assert_equals_sorting(found, oracle.jaccard_distance, lists, np.arange(5), np.arange(5), 4)
+
+
 @settings(deadline=None)
 @given(searches(st.lists(st.integers(-2, 2), min_size=3, max_size=3)))
 def test_cosine_equals_sorting(search):
@@ -93,6 +100,16 @@ def test_cosine_equals_sorting_among_almost_equal_vectors(seed, dtype):
     for M in (1, 24):
         found = cosine(vectors, rows, pool, M)
         assert_equals_sorting(found, oracle.cosine_distance, vectors, rows, pool, M)
+
+
+@pytest.mark.parametrize("scale", [1e-40, 1, 1e37])  # float32 holds 1e-45 to 3e38
+def test_cosine_equals_sorting_in_a_large_pool(scale):
+    # So large that the first candidates are sifted by what the nearest of them reach.
+    vectors = (crowded_vectors(2500, seed=5) * np.float32(scale)).astype(np.float32)
+    rows = np.arange(0, 2500, 200)
+    for M in (3, 24):
+        found = cosine(vectors, rows, np.arange(2500), M)
+        assert_equals_sorting(found, oracle.cosine_distance, vectors, rows, np.arange(2500), M)
 
 
 @pytest.mark.parametrize("block", [7, 64, 1000])

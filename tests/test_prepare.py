@@ -14,6 +14,7 @@ from conftest import LABELS, WORDS, Table, make_table
 from PIL import Image
 
 from data_tools import images, neighbourhoods, pipeline
+from data_tools.checksums import read_checksums
 from data_tools.pipeline import prepare
 from data_tools.settings import Settings
 from data_tools.splits import draw_split, parse_sizes, part_sizes
@@ -145,9 +146,9 @@ def test_open_pool_is_searched_once(
 ) -> None:
     searched = []
 
-    def spy(tags, features, rows, pool, M, embedding=None):
+    def spy(tags, features, rows, pool, *others):
         searched.append((len(rows), len(pool)))
-        return nearest(tags, features, rows, pool, M, embedding)
+        return nearest(tags, features, rows, pool, *others)
 
     monkeypatch.setattr(neighbourhoods, "nearest", spy)
     prepare(table.settings(encodings=("id",), pools=("open",), splits=3), tmp_path / "out")
@@ -193,7 +194,10 @@ def test_more_splits_leave_the_first_as_they_were(table: Table, tmp_path: Path) 
     prepare(table.settings(**QUICK | {"splits": 3}), tmp_path / "out")
     after = contents(tmp_path / "out")
     assert set(after) > set(before)
-    assert {name for name in before if after[name] != before[name]} == {"dataset.json"}
+    changed = {name for name in before if after[name] != before[name]}
+    assert changed == {"dataset.json", "checksums.sha256"}
+    # The checksums are of every other artefact, and of no other file.
+    assert set(read_checksums(tmp_path / "out")) == set(after) - changed
 
 
 @pytest.mark.parametrize(
@@ -463,7 +467,7 @@ def test_photographs_without_a_path(tmp_path: Path, table: Table) -> None:
     [
         (
             {"source": "nope"},
-            "--source must be of demo, table, nus_wide, mirflickr; received 'nope'",
+            "--source must be of demo, table, nus_wide, mirflickr, twin; received 'nope'",
         ),
         ({"raw": None}, "--raw is missing: --source=table needs the table's file"),
         ({"source": "demo"}, "--raw must not be given with --source=demo, which has its own"),

@@ -1,0 +1,124 @@
+"""Measures the search for neighbours on the twin of NUS-WIDE, beside what else one could use.
+
+    python benchmarks/neighbours.py
+
+Jaccard: all images against all, beside blockwise products of scipy.sparse on a part of the
+queries (its time for all is scaled up), which also serve as brute force to compare with.
+Cosine on sums of word vectors: a part of the queries against all images, beside faiss.
+"""
+
+import argparse
+import datetime
+import os
+import platform
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+
+import faiss
+import numpy as np
+from scipy import sparse
+
+from data_tools import twin
+from data_tools.word_vectors import look_up
+from tagnet.embeddings import rho
+from tagnet.neighbours import cosine, jaccard
+from tagnet.tags import TagLists, Vocabulary
+
+TAU = 5000  # the paper's vocabulary
+M = 24
+SCIPY_BLOCK = 256  # queries whose products stand in memory together
+
+
+def timed(work: Callable) -> tuple[float, object]:
+    """The seconds that `work` takes, and what it returns."""
+    start = time.perf_counter()
+    result = work()
+    return time.perf_counter() - start, result
+
+
+def by_scipy(tags: TagLists, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The M nearest of `rows` by Jaccard distance through products of sparse matrices."""
+    o = sparse.csr_array(
+        (np.ones(len(tags.ids), np.float32), tags.ids, tags.offsets), shape=(len(tags), TAU)
+    )
+    transposed, sizes = o.T.tocsr(), tags.lengths
+    neighbours, distances = [], []
+    for first in range(0, len(rows), SCIPY_BLOCK):
+        block = rows[first : first + SCIPY_BLOCK]
+        shared = (o[block] @ transposed).toarray()
+        united = sizes[block][:, None] + sizes - shared
+        distance = 1 - np.divide(shared, united, out=np.zeros_like(united), where=united > 0)
+        distance[np.arange(len(block)), block] = np.inf
+        # All that are as near as the M-th, so that ties are decided by row.
+        cut = np.partition(distance, M - 1, axis=1)[:, M - 1]
+        for line, limit in zip(distance, cut, strict=True):
+            near = np.flatnonzero(line <= limit)
+            best = near[np.argsort(line[near], kind="stable")[:M]]
+            neighbours.append(best)
+            distances.append(line[best])
+    return np.array(neighbours), np.array(distances)
+
+
+def measure_jaccard(tags: TagLists, queries: int) -> None:
+    """Prints our time, that of scipy, their ratio, and whether they find the same."""
+    everyone = np.arange(len(tags))
+    jaccard(tags, everyone[:10], everyone, M)  # compiles
+    ours, found = timed(lambda: jaccard(tags, everyone, everyone, M))
+    rows = np.random.default_rng(0).permutation(len(tags))[:queries]
+    theirs, (neighbours, distances) = timed(lambda: by_scipy(tags, rows))
+    theirs *= len(tags) / len(rows)
+    same = (found.neighbours[rows] == neighbours).all() and np.allclose(
+        found.distances[rows], distances, atol=1e-6
+    )
+    print(f"Jaccard, {len(tags):,} x {len(tags):,}, M {M}: {ours:.1f} s")
+    print(f"  scipy.sparse, {len(rows):,} queries scaled to all: {theirs:.0f} s", end="")
+    print(f"; ratio {theirs / ours:.1f}; identical on those queries: {'yes' if same else 'NO'}")
+
+
+def measure_cosine(vectors: np.ndarray, queries: int) -> None:
+    """Prints our time and that of faiss's exact index on the same queries, and their ratio."""
+    everyone = np.arange(len(vectors))
+    rows = np.sort(np.random.default_rng(1).permutation(len(vectors))[:queries])
+    cosine(vectors, everyone[:10], everyone[:1000], M)  # compiles
+    units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+    def by_faiss() -> np.ndarray:
+        index = faiss.IndexFlatIP(units.shape[1])
+        index.add(units)
+        return index.search(units[rows], M + 1)[1]  # the image itself is among them
+
+    faiss.omp_set_num_threads(os.cpu_count() or 1)
+    theirs, near = timed(by_faiss)
+    ours, found = timed(lambda: cosine(vectors, rows, everyone, M))
+    agree = np.mean([len(set(a) & set(b)) / M for a, b in zip(found.neighbours, near, strict=True)])
+    shape = f"{len(rows):,} queries x {len(vectors):,}, n {vectors.shape[1]}, M {M}"
+    print(f"cosine, {shape}: {ours:.1f} s")
+    print(f"  faiss IndexFlatIP, {os.cpu_count()} threads: {theirs:.1f} s", end="")
+    print(f"; ratio {theirs / ours:.2f}; neighbours in common: {agree:.4f}")
+
+
+def main() -> None:
+    """Makes the twin and runs the measurements."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=twin.IMAGES, help="size of the twin")
+    parser.add_argument("--jaccard_queries", type=int, default=1000, help="for scipy")
+    parser.add_argument("--cosine_queries", type=int, default=20_000, help="for faiss and ours")
+    options = parser.parse_args()
+    packages = ", ".join(f"{name} {version(name)}" for name in ("numba", "scipy", "faiss-cpu"))
+    print(
+        f"{datetime.date.today()}, {os.cpu_count()} cores ({platform.machine()}), "
+        f"Python {platform.python_version()}, {packages}; load {os.getloadavg()[0]:.1f}"
+    )
+    tag_lists = [fields["tags"] for _, fields in twin.rows(options.images)]
+    vocabulary = Vocabulary.most_frequent(tag_lists, TAU)
+    tags = vocabulary.encode_all(tag_lists)
+    words, vectors = twin.word_vectors()
+    embedding = look_up(vocabulary, {word: row for row, word in enumerate(words)}, vectors)
+    print(f"{twin.NOTE}; {tags.lengths.mean():.1f} known tags an image")
+    measure_jaccard(tags, options.jaccard_queries)
+    measure_cosine(rho(tags, embedding), options.cosine_queries)
+
+
+if __name__ == "__main__":
+    main()
