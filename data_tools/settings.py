@@ -1,12 +1,13 @@
 """The settings of a preparation; the flags of `data_tools.prepare` are made from them."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 from data_tools.neighbourhoods import POOLS
 from data_tools.splits import parse_sizes
 from tagnet.console import option
-from tagnet.features import BACKBONES
+from tagnet.features import BACKBONES, Backbone
 from tagnet.files import InputError
 
 ENCODINGS = ("id", "w2v", "wnet")
@@ -22,13 +23,22 @@ class Settings:
         InputError: a value is unknown, out of range, or does not fit the others.
     """
 
-    source: str = option("table", "demo (the embedded data set) or table")
-    raw: Path | None = option(None, "table: .csv, .jsonl or .parquet file, one row an image")
+    source: str = option("table", "demo (the embedded data set), table or photo_folder")
+    raw: Path | None = option(None, "the table (.csv, .jsonl, .parquet) or folder to read")
     features: Path | None = option(None, "table: .npy or one-array .npz in row order")
     word_vectors: Path | None = option(None, "file in word2vec format, for w2v")
     wordnet_vectors: Path | None = option(None, "file in word2vec format, for wnet")
     separator: str = option("|", "between the entries of a list column")
-    backbone: str = option("efficientnet_lite0", "network for photographs without --features")
+    label_prefix: str | None = option(
+        None, "photo_folder: keywords that begin so are labels [names of folders are]"
+    )
+    label_table: Path | None = option(
+        None, "photo_folder: a table of labels; its image_id is the path below --raw"
+    )
+    backbone: str = option(
+        "efficientnet_lite0", "or caffenet, alexnet, or a model of Keras, as ResNet50"
+    )
+    weights: Path | None = option(None, "of the backbone [those that it gets by itself]")
     tau: int = option(5000, "size of the vocabulary, the most frequent tags")
     min_images: int = option(1, "a tag that fewer images carry stays out")
     splits: int = option(1, "number of random splits")
@@ -71,6 +81,16 @@ class Settings:
     def _check_files(self) -> None:
         if self.source == "table" and self.raw is None:
             raise InputError("--raw is missing: --source=table needs the table's file")
+        if self.source == "photo_folder":
+            if self.raw is None:
+                raise InputError("--raw is missing: --source=photo_folder needs the folder")
+            if self.features is not None:
+                raise InputError("--features must not be given with --source=photo_folder")
+        for flag in ("label_prefix", "label_table"):
+            if self.source != "photo_folder" and getattr(self, flag) is not None:
+                raise InputError(f"--{flag} is for --source=photo_folder; received {self.source}")
+        if self.label_prefix is not None and self.label_table is not None:
+            raise InputError("--label_prefix and --label_table must not be given together")
         for flag in ("raw", "features"):
             if self.source == "demo" and getattr(self, flag) is not None:
                 raise InputError(
@@ -88,8 +108,13 @@ class Settings:
         return self.source == "demo" and encoding == "w2v"
 
     @property
+    def network(self) -> Backbone:
+        """The backbone, with its file of weights."""
+        return dataclasses.replace(BACKBONES[self.backbone], weights=self.weights)
+
+    @property
     def raw_file(self) -> Path:
-        """The table's file."""
+        """The table's file, or the folder."""
         assert self.raw is not None  # checked above
         return self.raw
 

@@ -61,8 +61,8 @@ else:
     _HEIF = True
     pillow_heif.register_heif_opener()
 # PostScript and the rarer formats are left out: some of Pillow's readers start other programs.
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", *(["HEIF"] if _HEIF else []))
-_READ = ", ".join(_FORMATS) + ("" if _HEIF else "; HEIC with the package pillow-heif")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", *(["HEIF"] if _HEIF else []))
+_READ = ", ".join(FORMATS) + ("" if _HEIF else "; HEIC with the package pillow-heif")
 _OPENING = threading.Lock()
 
 
@@ -108,7 +108,7 @@ def _opened(contents: bytes) -> Image.Image:
     # them; opening reads the header alone and is quick.
     with _OPENING, warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        return Image.open(io.BytesIO(contents), formats=_FORMATS)
+        return Image.open(io.BytesIO(contents), formats=FORMATS)
 
 
 def _decoded(open_image: Callable[[], Image.Image], what: str) -> Image.Image:
