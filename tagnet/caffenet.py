@@ -3,6 +3,7 @@
 A graph is float32 whatever the precision policy of the run: features must not depend on it.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -25,7 +26,7 @@ _CAFFE_CONVOLUTIONS = {
     "conv4": (1, 2, False, False),
     "conv5": (1, 2, True, False),
 }
-_CAFFE_SHAPES = {
+CAFFE_SHAPES = {
     "conv1": (11, 11, 3, 96),
     "conv2": (5, 5, 48, 256),
     "conv3": (3, 3, 256, 384),
@@ -58,15 +59,12 @@ def caffenet(weights: Path | None, normalise_first: bool = False) -> keras.Model
             ".caffemodel, .npy or .npz; received none"
         )
     layers = keras_layout(read_caffe_weights(weights), weights)
-    for name, shape in _CAFFE_SHAPES.items():
-        if (found := layers[name][0].shape) != shape:
-            raise InputError(
-                f"{weights}: {name} must have weights {list(shape)}; received {list(found)}"
-            )
     return alexnet_graph(layers, normalise_first)
 
 
-def keras_layout(stored: Layers, where: str | Path) -> Layers:
+def keras_layout(
+    stored: Layers, where: str | Path, shapes: Mapping[str, tuple[int, ...]] = CAFFE_SHAPES
+) -> Layers:
     """Turns stored weights into the layout of Keras.
 
     Caffe stores kernels as [C', C, k, k], and fc6 reads its input channel by channel;
@@ -74,32 +72,34 @@ def keras_layout(stored: Layers, where: str | Path) -> Layers:
     two equal sides lie either first or last, tells which a file has.
 
     Args:
-        stored: what `read_caffe_weights` gives.
+        stored: what `read_caffe_weights` gives; layers of other names are left alone.
         where: what an error line calls it.
+        shapes: of each layer's weights in the layout of Keras.
 
     Raises:
-        InputError: a layer is missing, or its bias does not fit its kernel.
+        InputError: a layer is missing or of another shape.
     """
-    for name in _CAFFE_SHAPES:
-        if name not in stored:
-            raise InputError(f"{where}: must hold the layer {name}; received {', '.join(stored)}")
-    kernels = {name: stored[name][0] for name in _CAFFE_SHAPES}
-    first = kernels["conv1"].shape
-    if len(first) == 4 and first[2] == first[3]:
-        channels = len(kernels["conv5"])
-        for name, kernel in kernels.items():
-            if name == "fc6":
-                side = int((kernel.shape[1] // channels) ** 0.5)
-                kernel = kernel.reshape(len(kernel), channels, side, side)
-                kernels[name] = kernel.transpose(2, 3, 1, 0).reshape(-1, len(kernel))
-            else:
-                kernels[name] = kernel.T if kernel.ndim == 2 else kernel.transpose(2, 3, 1, 0)
-    layers = {name: (kernel, stored[name][1]) for name, kernel in kernels.items()}
-    for name, (kernel, bias) in layers.items():
-        if bias.shape != kernel.shape[-1:]:
+    if missing := [name for name in shapes if name not in stored]:
+        found = ", ".join(stored) or "none"
+        raise InputError(f"{where}: must hold the layer {missing[0]}; received {found}")
+    caffe = stored["conv1"][0].shape == shapes["conv1"][::-1]
+    layers = {}
+    for name, shape in shapes.items():
+        kernel, bias = stored[name]
+        expected = shape[::-1] if caffe else shape
+        if kernel.shape != expected or bias.shape != shape[-1:]:
             raise InputError(
-                f"{where}: {name} must have {kernel.shape[-1]} biases; received {list(bias.shape)}"
+                f"{where}: {name} must have weights {list(expected)} and biases "
+                f"{list(shape[-1:])}; received {list(kernel.shape)} and {list(bias.shape)}"
             )
+        if caffe and name == "fc6":
+            channels = shapes["conv5"][-1]
+            side = math.isqrt(shape[0] // channels)
+            kernel = kernel.reshape(-1, channels, side, side).transpose(2, 3, 1, 0)
+            kernel = kernel.reshape(shape)
+        elif caffe:
+            kernel = kernel.T if kernel.ndim == 2 else kernel.transpose(2, 3, 1, 0)
+        layers[name] = kernel, bias
     return layers
 
 

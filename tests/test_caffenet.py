@@ -1,6 +1,7 @@
 """CaffeNet and AlexNet: their arithmetic against NumPy, and the layouts of their weights."""
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import keras
@@ -25,6 +26,10 @@ SMALL = {
     "fc6": (24, 20 * 6 * 6),
     "fc7": (16, 24),
 }
+
+
+# The same in the layout of Keras; the sides of a kernel are equal.
+KERAS = {name: shape[::-1] for name, shape in SMALL.items()}
 
 
 def random_weights(seed: int = 0) -> Stored:
@@ -102,7 +107,7 @@ def test_the_forward_pass_equals_numpy(normalise_first: bool) -> None:
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")  # the features must not feel it
     try:
-        model = alexnet_graph(keras_layout(stored, "weights"), normalise_first)
+        model = alexnet_graph(keras_layout(stored, "weights", KERAS), normalise_first)
     finally:
         keras.config.set_dtype_policy(before)
     expected = np.stack([numpy_fc7(image, stored, normalise_first) for image in images])
@@ -132,20 +137,38 @@ def converted(stored: Stored) -> Stored:
 
 def test_both_layouts_of_weights_are_the_same_network() -> None:
     stored = random_weights()
-    caffe, other = keras_layout(stored, "a"), keras_layout(converted(stored), "b")
+    caffe, other = keras_layout(stored, "a", KERAS), keras_layout(converted(stored), "b", KERAS)
     for name in SMALL:
         np.testing.assert_array_equal(caffe[name][0], other[name][0])
         np.testing.assert_array_equal(caffe[name][1], other[name][1])
 
 
-def test_a_missing_layer_and_a_bias_of_another_size_get_their_line() -> None:
+@pytest.mark.parametrize(
+    ("name", "kernel", "bias", "line"),
+    [
+        ("conv3", None, np.zeros(5), r"weights [32, 20, 3, 3] and biases [32]; received [32, 20, "),
+        ("fc6", np.zeros((24, 7)), None, "weights [24, 720] and biases [24]; received [24, 7] and"),
+        ("conv2", np.zeros(9), None, "conv2 must have weights [20, 4, 5, 5] and"),
+        # Neither layout: measured against that of Keras.
+        ("conv1", np.zeros(9), None, "conv1 must have weights [11, 11, 3, 8] and"),
+    ],
+)
+def test_a_layer_of_another_shape_gets_its_line(
+    name: str, kernel: np.ndarray | None, bias: np.ndarray | None, line: str
+) -> None:
     stored = random_weights()
-    stored["conv3"] = (stored["conv3"][0], np.zeros(5, np.float32))
-    with pytest.raises(InputError, match=r"^w: conv3 must have 32 biases; received \[5\]"):
-        keras_layout(stored, "w")
+    whole = stored[name]
+    stored[name] = (whole[0] if kernel is None else kernel, whole[1] if bias is None else bias)
+    with pytest.raises(InputError, match=f"^w: {name} must have .*") as caught:
+        keras_layout(stored, "w", KERAS)
+    assert line in str(caught.value)
+
+
+def test_a_missing_layer_gets_its_line() -> None:
+    stored = random_weights()
     del stored["fc7"]
     with pytest.raises(InputError, match="^w: must hold the layer fc7; received conv1, conv2, "):
-        keras_layout(stored, "w")
+        keras_layout(stored, "w", KERAS)
 
 
 # --- The files ----------------------------------------------------------------------------
@@ -161,7 +184,7 @@ def write(path: Path, stored: Stored) -> Path:
 
 def test_weights_of_other_sizes_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "small.npz", random_weights())
-    line = r"small.npz: conv1 must have weights \[11, 11, 3, 96\]; received \[11, 11, 3, 8\]"
+    line = r"small.npz: conv1 must have weights \[11, 11, 3, 96\] .*; received \[8, 3, 11, 11\]"
     with pytest.raises(InputError, match=line):
         caffenet.caffenet(path)
 
@@ -176,7 +199,7 @@ def test_the_published_sizes() -> None:
     """60 million parameters as in Krizhevsky et al. (2012), less fc8's 4,097,000."""
     layers = {
         name: (np.zeros(shape, np.float32), np.zeros(shape[-1], np.float32))
-        for name, shape in caffenet._CAFFE_SHAPES.items()
+        for name, shape in caffenet.CAFFE_SHAPES.items()
     }
     model = alexnet_graph(layers, normalise_first=False)
     assert model.output_shape == (None, BACKBONES["caffenet"].dim)
@@ -191,8 +214,8 @@ def test_photographs_through_a_file_of_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     stored = random_weights()
-    small = {layer: kernel.shape for layer, (kernel, _) in keras_layout(stored, "").items()}
-    monkeypatch.setattr(caffenet, "_CAFFE_SHAPES", small)
+    layout = functools.partial(keras_layout, shapes=KERAS)
+    monkeypatch.setattr(caffenet, "keras_layout", layout)
     path = write(tmp_path / "small.npz", stored)
     backbone = dataclasses.replace(BACKBONES[name], dim=16, weights=path)
     pixels = np.random.default_rng(2).integers(0, 256, (256, 256, 3), np.uint8)
