@@ -2,10 +2,11 @@
 
     python benchmarks/features.py [--photos=FOLDER] [--backbone=NAME] [--images=N]
 
-The plain loop reads and prepares a batch, then calls `model.predict`, one batch after the
-other; both use the same graph, preparation and batch size, so that they give the same
-features (the script checks that). Without --photos the credited photographs of examples/
-are taken, 320 pixels wide; those of cameras are larger, and reading them counts for more.
+The plain loop reads and prepares a batch of 32 (Keras' own default), then calls
+`model.predict`, one batch after the other. Both use the same graph and preparation, so that
+they give the same features (the script checks that); `extract` has its default batches.
+Without --photos the credited photographs of examples/ are taken, 320 pixels wide; those of
+cameras are larger, and reading them counts for more.
 """
 
 import argparse
@@ -25,7 +26,7 @@ import numpy as np
 from tagnet.features import BACKBONES, extract, read_image
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "photos"
-BATCH = 32
+BATCH = 32  # of the plain loop
 
 
 def timed(work: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
@@ -59,7 +60,7 @@ def main() -> None:
         return np.concatenate(found)
 
     def ours() -> np.ndarray:
-        return extract(backbone, photos, BATCH)
+        return extract(backbone, photos)
 
     difference = np.abs(plain_loop() - ours()).max()  # also the first calls, which compile
     assert difference < 1e-3, difference
@@ -77,7 +78,7 @@ def main() -> None:
     print(f"ratio      {statistics.median(ratios):7.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
     packages = ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "keras", "pillow"))
     print(
-        f"{backbone.name}, {len(photos)} images of {len(files)} files, batches of {BATCH}; "
+        f"{backbone.name}, {len(photos)} images of {len(files)} files; "
         f"{datetime.date.today()}, {os.cpu_count()} cores ({platform.machine()}), "
         f"Python {platform.python_version()}, {packages}; load average at the end "
         f"{os.getloadavg()[0]:.1f}"

@@ -8,8 +8,8 @@ import functools
 import io
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -143,17 +143,17 @@ def _rgb(image: Image.Image) -> Image.Image:
 def extract(
     backbone: Backbone,
     images: Sequence[ImageSource],
-    batch_size: int = 32,
+    batch_size: int = 16,
     workers: int = 2,
     on_error: Callable[[int, InputError], None] | None = None,
 ) -> np.ndarray:
-    """Computes the features of `images`; the next batch is decoded while the CNN works.
+    """Computes the features of `images`; while one batch is in the CNN the next is decoded.
 
     Args:
         backbone: one of `BACKBONES`.
         images: N sources, see `read_image`.
         batch_size: images that pass through the CNN together.
-        workers: threads that read and prepare images.
+        workers: threads, each of which takes a batch from its files to its features.
         on_error: called with the position and the error of an image that cannot be
             read, in order; the image then has no row in the result.
 
@@ -165,36 +165,30 @@ def extract(
             network's weights cannot be had.
     """
     network = _network(backbone)
+
+    def one_batch(start: int) -> tuple[np.ndarray, list[tuple[int, InputError]]]:
+        inputs, errors = [], []
+        for position, image in enumerate(images[start : start + batch_size], start):
+            try:
+                inputs.append(backbone.prepare(read_image(image)))
+            except InputError as error:
+                if on_error is None:
+                    raise
+                errors.append((position, error))
+        if not inputs:
+            return np.empty((0, backbone.dim), np.float32), errors
+        return network(np.stack(inputs)).numpy(), errors
+
     features = [np.empty((0, backbone.dim), np.float32)]
     starts = range(0, len(images), batch_size)
     with ThreadPoolExecutor(workers) as pool:
-
-        def submit(start: int) -> list[Future[np.ndarray]]:
-            return [
-                pool.submit(lambda source: backbone.prepare(read_image(source)), source)
-                for source in images[start : start + batch_size]
-            ]
-
-        ahead = submit(0)
-        for start in progress(starts, f"Features ({backbone.name})"):
-            batch, ahead = ahead, submit(start + batch_size)
-            if inputs := list(_good(batch, start, on_error)):
-                features.append(network(np.stack(inputs)).numpy())
+        batches = pool.map(one_batch, starts)
+        for found, errors in progress(batches, f"Features ({backbone.name})", len(starts)):
+            features.append(found)
+            for position, error in errors:
+                assert on_error is not None  # else the batch would have raised
+                on_error(position, error)
     return np.concatenate(features)
-
-
-def _good(
-    batch: list[Future[np.ndarray]],
-    start: int,
-    on_error: Callable[[int, InputError], None] | None,
-) -> Iterator[np.ndarray]:
-    for position, future in enumerate(batch, start):
-        try:
-            yield future.result()
-        except InputError as error:
-            if on_error is None:
-                raise
-            on_error(position, error)
 
 
 @functools.cache  # building takes a second, and an annotator asks for one photo at a time

@@ -61,6 +61,8 @@ def test_the_graph_has_the_sizes_that_are_listed(name: str) -> None:
 @pytest.mark.usefixtures("random_weights")
 @pytest.mark.parametrize("name", KERAS_MODELS)
 def test_every_graph_has_the_sizes_that_are_listed(name: str) -> None:
+    whole = getattr(keras.applications, name)()  # its own size is that of the top's weights
+    assert whole.input_shape == (None, *[BACKBONES[name].image_size] * 2, 3)
     check_graph(name)
     keras.backend.clear_session()
 
@@ -101,6 +103,8 @@ def test_without_a_network_there_is_one_line(
     assert "\n" not in str(caught.value)
 
 
+# Keras converts TensorFlow's tensors as NumPy did before 2.0.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_weights_from_a_file(tmp_path: Path) -> None:
     model = keras.applications.MobileNet(
         include_top=False, weights=None, pooling="avg", input_shape=(224, 224, 3)
