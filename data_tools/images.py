@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from tagnet.console import say
-from tagnet.features import BACKBONES, extract
+from tagnet.features import Backbone, extract
 from tagnet.files import InputError, read_arrays, write_arrays
 
 BLOCK = 4096  # rows that are checked and written together
@@ -160,7 +160,7 @@ def _one_hdf5_array(path: Path) -> h5py.Dataset:
 
 
 def from_photographs(
-    paths: Sequence[str], backbone: str, cache: Path
+    paths: Sequence[str], backbone: Backbone, cache: Path
 ) -> tuple[Features, dict[int, str]]:
     """Extracts the features of photographs, a chunk at a time.
 
@@ -169,7 +169,7 @@ def from_photographs(
 
     Args:
         paths: the photographs.
-        backbone: a name in `tagnet.features.BACKBONES`.
+        backbone: the network.
         cache: folder of the chunks; those of other photographs are removed from it.
 
     Returns:
@@ -194,17 +194,15 @@ def from_photographs(
     if len(unreadable) == len(paths):
         raise InputError(f"no photograph can be read; the first: {unreadable[0]}")
     return (
-        Features(
-            BACKBONES[backbone].dim, lambda: (read_arrays(file, "phi")["phi"] for file in files)
-        ),
+        Features(backbone.dim, lambda: (read_arrays(file, "phi")["phi"] for file in files)),
         unreadable,
     )
 
 
-def _extract_chunk(paths: Sequence[str], backbone: str, file: Path) -> None:
+def _extract_chunk(paths: Sequence[str], backbone: Backbone, file: Path) -> None:
     unreadable: dict[int, str] = {}
     phi = extract(
-        BACKBONES[backbone],
+        backbone,
         paths,
         on_error=lambda position, error: unreadable.__setitem__(position, str(error)),
     )
@@ -218,13 +216,13 @@ def _extract_chunk(paths: Sequence[str], backbone: str, file: Path) -> None:
     )
 
 
-def photographs_digest(paths: Sequence[str], backbone: str) -> str:
-    """SHA-256 of the backbone and of every photograph's path, size and time."""
+def photographs_digest(paths: Sequence[str], backbone: Backbone) -> str:
+    """SHA-256 of the backbone and of path, size and time of its weights and every photograph."""
     seen: list[tuple[str, int | None, int | None]] = []
-    for path in paths:
+    for path in [*paths, *([] if backbone.weights is None else [str(backbone.weights)])]:
         try:
             stat = Path(path).stat()
             seen.append((path, stat.st_size, stat.st_mtime_ns))
         except OSError:  # missing now; it changes the digest when it comes
             seen.append((path, None, None))
-    return hashlib.sha256(json.dumps([backbone, seen]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([backbone.name, seen]).encode()).hexdigest()

@@ -3,6 +3,7 @@
   python -m data_tools.prepare --source=demo --out=DIR
   python -m data_tools.prepare --source=table --raw=TABLE --features=FEATURES --out=DIR
   python -m data_tools.prepare --source=nus_wide --raw=FOLDER --features=FEATURES --out=DIR
+  python -m data_tools.prepare --source=photo_folder --raw=FOLDER --out=DIR
 
 A second run does only what has changed; a killed one goes on where it was.
 """

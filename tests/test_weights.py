@@ -1,0 +1,348 @@
+"""Published weights: what is read from them, and what a malicious or damaged file gets."""
+
+import pickle
+import struct
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tagnet.files import InputError
+from tagnet.weights import _caffe_message, read_caffe_weights, read_torch_weights
+
+# --- PyTorch ----------------------------------------------------------------------------
+
+
+class Stored:
+    """A storage as a `.pth` file names it."""
+
+    def __init__(self, kind, key, numbers):
+        self.kind, self.key, self.numbers = kind, key, numbers
+
+
+class Tensor:
+    """Pickles like PyTorch's: a call of `_rebuild_tensor_v2` with a storage."""
+
+    def __init__(self, rebuild, *arguments):
+        self.rebuild, self.arguments = rebuild, arguments
+
+    def __reduce__(self):
+        return self.rebuild, (*self.arguments, False, None)
+
+
+class Pickler(pickle.Pickler):
+    def persistent_id(self, obj):
+        if isinstance(obj, Stored):
+            return ("storage", obj.kind, obj.key, "cpu", len(obj.numbers), None)
+        return None
+
+
+@pytest.fixture
+def torch(monkeypatch):
+    """Modules of the names that the pickles must mention; PyTorch itself is not needed."""
+    torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
+    for kind in ("FloatStorage", "LongStorage", "DoubleStorage"):
+        setattr(torch, kind, type(kind, (), {"__module__": "torch"}))
+
+    def _rebuild_tensor_v2():
+        raise AssertionError("only its name is pickled")
+
+    _rebuild_tensor_v2.__module__ = "torch._utils"
+    _rebuild_tensor_v2.__qualname__ = "_rebuild_tensor_v2"
+    vars(utils)["_rebuild_tensor_v2"] = _rebuild_tensor_v2
+    vars(torch)["_utils"] = utils
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setitem(sys.modules, "torch._utils", utils)
+    return torch
+
+
+def write_pth(path, tensors, storages=(), magic=0x1950A86A20F9469CFC6C):
+    """Writes PyTorch's format before 1.6, whose description `read_torch_weights` has."""
+    with open(path, "wb") as file:
+        keys = [storage.key for storage in storages]
+        chain: list[object] = [magic, 1001, {}, tensors, keys]
+        for value in chain:
+            Pickler(file, 2).dump(value)
+        for storage in storages:
+            file.write(struct.pack("<q", len(storage.numbers)) + storage.numbers.tobytes())
+
+
+def test_tensors_are_read_with_their_offsets_and_strides(tmp_path, torch):
+    floats = Stored(torch.FloatStorage, "7", np.arange(7, dtype="<f4"))
+    longs = Stored(torch.LongStorage, "8", np.array([2**40], "<i8"))
+    rebuild = torch._utils._rebuild_tensor_v2
+    tensors = {
+        "rows": Tensor(rebuild, floats, 1, (2, 3), (3, 1)),
+        "columns": Tensor(rebuild, floats, 1, (2, 3), (1, 2)),
+        "count": Tensor(rebuild, longs, 0, (), ()),
+    }
+    write_pth(tmp_path / "good.pth", tensors, [floats, longs])
+    found = read_torch_weights(tmp_path / "good.pth")
+    np.testing.assert_array_equal(found["rows"], [[1, 2, 3], [4, 5, 6]])
+    np.testing.assert_array_equal(found["columns"], [[1, 3, 5], [2, 4, 6]])
+    assert found["count"] == 2**40
+
+
+class Malicious:
+    def __reduce__(self):
+        return exec, ("import tagnet; tagnet.was_attacked = True",)
+
+
+def test_a_malicious_file_is_refused_and_runs_nothing(tmp_path):
+    write_pth(tmp_path / "bad.pth", {"weight": Malicious()})
+    with pytest.raises(InputError, match="bad.pth: asks for '__builtin__.exec'; a weight file may"):
+        read_torch_weights(tmp_path / "bad.pth")
+    import tagnet
+
+    assert not hasattr(tagnet, "was_attacked")
+
+
+@pytest.mark.parametrize(
+    ("offset", "shape", "strides"),
+    [(0, (8,), (1,)), (-1, (2,), (1,)), (0, (2, 4), (4, 2)), (3, (4,), (-1,)), (0, (0,), (1,))],
+)
+def test_a_tensor_beyond_its_storage_is_refused(tmp_path, torch, offset, shape, strides):
+    floats = Stored(torch.FloatStorage, "7", np.zeros(7, "<f4"))
+    tensor = Tensor(torch._utils._rebuild_tensor_v2, floats, offset, shape, strides)
+    write_pth(tmp_path / "bad.pth", {"weight": tensor}, [floats])
+    with pytest.raises(InputError, match="reaches beyond its storage"):
+        read_torch_weights(tmp_path / "bad.pth")
+
+
+def test_a_storage_longer_than_the_file_is_refused(tmp_path, torch):
+    floats = Stored(torch.FloatStorage, "7", range(10**12))
+    tensor = Tensor(torch._utils._rebuild_tensor_v2, floats, 0, (1,), (1,))
+    write_pth(tmp_path / "bad.pth", {"weight": tensor})
+    with pytest.raises(InputError, match="storage 7 is not one of floats or longs within the file"):
+        read_torch_weights(tmp_path / "bad.pth")
+
+
+def test_other_kinds_of_storage_are_refused(tmp_path, torch):
+    doubles = Stored(torch.DoubleStorage, "7", np.zeros(1))
+    tensor = Tensor(torch._utils._rebuild_tensor_v2, doubles, 0, (1,), (1,))
+    write_pth(tmp_path / "bad.pth", {"weight": tensor}, [doubles])
+    with pytest.raises(InputError, match="asks for 'torch.DoubleStorage'"):
+        read_torch_weights(tmp_path / "bad.pth")
+
+
+def test_a_storage_of_another_length_than_said_is_refused(tmp_path, torch):
+    said = Stored(torch.FloatStorage, "7", np.zeros(3, "<f4"))
+    tensor = Tensor(torch._utils._rebuild_tensor_v2, said, 0, (3,), (1,))
+    held = Stored(torch.FloatStorage, "7", np.zeros(2, "<f4"))
+    write_pth(tmp_path / "bad.pth", {"weight": tensor}, [held])
+    with pytest.raises(InputError, match="storage 7 must have 3 numbers"):
+        read_torch_weights(tmp_path / "bad.pth")
+
+
+def test_a_weight_file_cut_off_anywhere_is_refused(tmp_path, torch):
+    floats = Stored(torch.FloatStorage, "7", np.arange(3, dtype="<f4"))
+    tensor = Tensor(torch._utils._rebuild_tensor_v2, floats, 0, (3,), (1,))
+    path = tmp_path / "cut.pth"
+    write_pth(path, {"weight": tensor}, [floats])
+    contents = path.read_bytes()
+    for length in range(len(contents)):
+        path.write_bytes(contents[:length])
+        with pytest.raises(InputError, match="cut.pth: "):
+            read_torch_weights(path)
+
+
+def test_another_format_or_no_file_is_refused(tmp_path):
+    write_pth(tmp_path / "other.pth", {}, magic=5)
+    with pytest.raises(InputError, match="is not a whole PyTorch weight file .the first number"):
+        read_torch_weights(tmp_path / "other.pth")
+    (tmp_path / "zip.pth").write_bytes(b"PK\x03\x04")
+    with pytest.raises(InputError, match="is not a whole PyTorch weight file"):
+        read_torch_weights(tmp_path / "zip.pth")
+    with pytest.raises(InputError, match="absent.pth: cannot be read"):
+        read_torch_weights(tmp_path / "absent.pth")
+
+
+# --- Caffe ------------------------------------------------------------------------------
+
+KERNEL = np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2)
+BIAS = np.array([0.5, -2], np.float32)
+
+
+def check(layers: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    assert list(layers) == ["conv1"]
+    np.testing.assert_array_equal(layers["conv1"][0], KERNEL)
+    np.testing.assert_array_equal(layers["conv1"][1], BIAS)
+
+
+def test_npz(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", conv1_weights=KERNEL, conv1_biases=BIAS)
+    check(read_caffe_weights(tmp_path / "a.npz"))
+
+
+@pytest.mark.parametrize("fortran", [False, True])
+def test_npy_with_a_pickled_dictionary(tmp_path: Path, fortran: bool) -> None:
+    kernel = np.asfortranarray(KERNEL) if fortran else KERNEL
+    np.save(tmp_path / "a.npy", np.array({"conv1": [kernel, BIAS]}, dtype=object))
+    check(read_caffe_weights(tmp_path / "a.npy"))
+
+
+def test_npy_with_named_weights_and_biases(tmp_path: Path) -> None:
+    layers = {"conv1": {"biases": BIAS, "weights": KERNEL}}
+    np.save(tmp_path / "a.npy", np.array(layers, dtype=object))
+    check(read_caffe_weights(tmp_path / "a.npy"))
+
+
+def npy(pickled: bytes) -> bytes:
+    """A .npy file of format 1.0 that holds one pickled object."""
+    header = b"{'descr': '|O', 'fortran_order': False, 'shape': (), }".ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + pickled
+
+
+def reconstruct() -> None:
+    raise AssertionError("only its name is pickled")
+
+
+class OldArray:
+    """Pickles as NumPy 1 did under Python 2: text for bytes, and a dictionary in one object."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __reduce__(self) -> Any:
+        if isinstance(self.value, dict):
+            state = (1, (), OldType("O8"), False, [self.value])
+        else:
+            text = self.value.tobytes().decode("latin1")
+            state = (1, self.value.shape, OldType("f4"), False, text)
+        return reconstruct, ("ndarray", (0,), "b"), state
+
+
+class OldType:
+    def __init__(self, code: str) -> None:
+        self.code = code
+
+    def __reduce__(self) -> Any:
+        return dtype, (self.code, 0, 1), (3, "<", None, None, None, -1, -1, 0)
+
+
+def dtype() -> None:
+    raise AssertionError("only its name is pickled")
+
+
+def test_npy_of_python_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconstruct, "__module__", "numpy.core.multiarray")
+    monkeypatch.setattr(reconstruct, "__qualname__", "_reconstruct")
+    monkeypatch.setattr(dtype, "__module__", "numpy")
+    core, multiarray = types.ModuleType("numpy.core"), types.ModuleType("numpy.core.multiarray")
+    vars(multiarray)["_reconstruct"] = reconstruct
+    monkeypatch.setitem(sys.modules, "numpy.core", core)
+    monkeypatch.setitem(sys.modules, "numpy.core.multiarray", multiarray)
+    monkeypatch.setattr(np, "dtype", dtype)
+    old = OldArray({"conv1": [OldArray(KERNEL), OldArray(BIAS)]})
+    pickled = pickle.dumps(old, 2)
+    monkeypatch.undo()
+    (tmp_path / "a.npy").write_bytes(npy(pickled))
+    check(read_caffe_weights(tmp_path / "a.npy"))
+
+
+def caffemodel(shaped: bool, field: str) -> bytes:
+    """A network of a data layer without blobs and conv1, in the present format or V1."""
+    network = _caffe_message("NetParameter")()
+    getattr(network, field).add(name="data")
+    layer = getattr(network, field).add(name="conv1")
+    for array in (KERNEL, BIAS):
+        blob = layer.blobs.add(data=array.ravel().tolist())
+        if shaped:
+            blob.shape.dim.extend(array.shape)
+        else:
+            shape = [1] * (4 - array.ndim) + list(array.shape)
+            blob.num, blob.channels, blob.height, blob.width = shape
+    return network.SerializeToString()
+
+
+@pytest.mark.parametrize(("shaped", "field"), [(True, "layer"), (False, "layers")])
+def test_caffemodel(tmp_path: Path, shaped: bool, field: str) -> None:
+    (tmp_path / "a.caffemodel").write_bytes(caffemodel(shaped, field))
+    check(read_caffe_weights(tmp_path / "a.caffemodel"))
+
+
+def varint(number: int) -> bytes:
+    return bytes([number % 128 | 128]) + varint(number // 128) if number > 127 else bytes([number])
+
+
+def field(number: int, content: bytes) -> bytes:
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def test_caffemodel_by_the_numbers_of_its_format(tmp_path: Path) -> None:
+    """The bytes written by hand: field numbers as in Caffe's published caffe.proto."""
+    blobs = b""
+    for array in (KERNEL, BIAS):
+        # BlobProto: shape = 7 { dim = 1, packed }, data = 5, packed; diff = 6 is to be skipped
+        blob = field(7, field(1, bytes(array.shape))) + field(5, array.tobytes())
+        blobs += field(7, blob + field(6, b"\0\0\0\0"))  # LayerParameter: blobs = 7
+    layer = field(1, b"conv1") + field(2, b"Convolution") + blobs
+    (tmp_path / "a.caffemodel").write_bytes(field(1, b"net") + field(100, layer))
+    check(read_caffe_weights(tmp_path / "a.caffemodel"))
+
+
+def test_a_malicious_npy_is_refused_and_runs_nothing(tmp_path: Path) -> None:
+    (tmp_path / "bad.npy").write_bytes(npy(pickle.dumps({"conv1": Malicious()}, 2)))
+    with pytest.raises(InputError, match="bad.npy: asks for '__builtin__.exec'; a weight file may"):
+        read_caffe_weights(tmp_path / "bad.npy")
+    import tagnet
+
+    assert not hasattr(tagnet, "was_attacked")
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.caffemodel"])
+def test_weights_of_caffe_cut_off_anywhere_are_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name == "a.npz":
+        np.savez(path, conv1_weights=KERNEL, conv1_biases=BIAS)
+    elif name == "a.npy":
+        np.save(path, np.array({"conv1": [KERNEL, BIAS]}, dtype=object))
+    else:
+        path.write_bytes(caffemodel(True, "layer"))
+    contents = path.read_bytes()
+    for length in range(len(contents)):
+        path.write_bytes(contents[:length])
+        try:
+            layers = read_caffe_weights(path)
+        except InputError as error:
+            assert str(error).startswith(f"{path}: ")
+            assert "\n" not in str(error)
+        else:  # a message of protocol buffers may end after any field
+            assert "conv1" not in layers
+            assert name == "a.caffemodel"
+
+
+@pytest.mark.parametrize(
+    ("name", "contents", "line"),
+    [
+        ("a.pth", b"", "weights of Caffe must end in .caffemodel, .npy, .npz"),
+        ("a.npy", b"abc", "is not a whole file of layers' weights ("),
+        ("a.npy", npy(b"")[:6] + b"\x02\x00", "the .npy format must be 1.0; received (2, 0)"),
+        ("a.npy", npy(pickle.dumps([1], 2)), "is not a whole file of layers' weights ("),
+        ("a.npz", b"abc", "is not a whole .npz file"),
+        ("a.caffemodel", b"abc", "is not a whole file of layers' weights ("),
+    ],
+)
+def test_other_files_of_caffe_are_refused(
+    tmp_path: Path, name: str, contents: bytes, line: str
+) -> None:
+    (tmp_path / name).write_bytes(contents)
+    with pytest.raises(InputError) as caught:
+        read_caffe_weights(tmp_path / name)
+    assert str(caught.value).startswith(f"{tmp_path / name}: ")
+    assert line in str(caught.value)
+
+
+def test_an_array_of_numbers_and_no_file_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", KERNEL)
+    with pytest.raises(InputError, match="must hold a dictionary; received an array of float32"):
+        read_caffe_weights(tmp_path / "a.npy")
+    integers = np.array({"conv1": [KERNEL.astype(int), BIAS]}, dtype=object)
+    np.save(tmp_path / "a.npy", integers)
+    with pytest.raises(InputError, match="arrays must be of floats; received 'i8'"):
+        read_caffe_weights(tmp_path / "a.npy")
+    with pytest.raises(InputError, match="absent.npy: cannot be read .No such file"):
+        read_caffe_weights(tmp_path / "absent.npy")
