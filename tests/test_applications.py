@@ -61,8 +61,10 @@ def test_the_graph_has_the_sizes_that_are_listed(name: str) -> None:
 @pytest.mark.usefixtures("random_weights")
 @pytest.mark.parametrize("name", KERAS_MODELS)
 def test_every_graph_has_the_sizes_that_are_listed(name: str) -> None:
-    whole = getattr(keras.applications, name)()  # its own size is that of the top's weights
-    assert whole.input_shape == (None, *[BACKBONES[name].image_size] * 2, 3)
+    # With the top a model has the size that it was trained at; MobileNetV3 leaves it open.
+    sizes = getattr(keras.applications, name)().input_shape[1:3]
+    size = None if name.startswith("MobileNetV3") else BACKBONES[name].image_size
+    assert sizes == (size, size)
     check_graph(name)
     keras.backend.clear_session()
 
