@@ -160,10 +160,14 @@ def cosine(
     for block in _blocks(len(rows), "neighbours by vectors", 4 * BLOCK):
         queries, query_norms, query_units = _load(vectors, rows[block])
         best = np.full([len(queries), M], np.inf)
+        # One piece of memory for all products: asking for it anew takes longer than merging.
+        memory = np.empty(len(queries) * min(BLOCK, len(pool)), np.float32)
         for part in _blocks(len(pool)):
             candidates, norms, units = _load(vectors, pool[part])
+            similarity = memory[: len(queries) * len(units)].reshape(len(queries), len(units))
+            np.matmul(query_units, units.T, out=similarity)
             vector_search.merge_nearest(
-                query_units @ units.T,
+                similarity,
                 error,
                 queries,
                 query_norms,
