@@ -5,11 +5,14 @@ from pathlib import Path
 
 from data_tools.neighbourhoods import POOLS
 from data_tools.splits import parse_sizes
+from data_tools.wordnet import DIM as WORDNET_DIM
 from tagnet.console import option
 from tagnet.features import BACKBONES
 from tagnet.files import InputError
 
 ENCODINGS = ("id", "w2v", "wnet")
+VECTOR_FLAGS = {"w2v": "--word_vectors", "wnet": "--wordnet or --wordnet_vectors"}
+TRAIN = Path("train")  # in place of a file
 SIZES = ".6,.2,.2"
 DEMO_SIZES = "2600,600,1000"
 
@@ -25,8 +28,12 @@ class Settings:
     source: str = option("table", "demo (the embedded data set) or table")
     raw: Path | None = option(None, "table: .csv, .jsonl or .parquet file, one row an image")
     features: Path | None = option(None, "table: .npy or one-array .npz in row order")
-    word_vectors: Path | None = option(None, "file in word2vec format, for w2v")
-    wordnet_vectors: Path | None = option(None, "file in word2vec format, for wnet")
+    word_vectors: Path | None = option(
+        None, "for w2v: word2vec, fastText or GloVe file, or train: from the tags"
+    )
+    wordnet_vectors: Path | None = option(None, "for wnet: likewise a file")
+    wordnet: Path | None = option(None, "for wnet: folder of the WordNet 3.0 database")
+    wordnet_dim: int = option(WORDNET_DIM, "of the vectors that --wordnet makes")
     separator: str = option("|", "between the entries of a list column")
     backbone: str = option("efficientnet_lite0", "network for photographs without --features")
     tau: int = option(5000, "size of the vocabulary, the most frequent tags")
@@ -59,6 +66,7 @@ class Settings:
             ("min_images", self.min_images, 1),
             ("splits", self.splits, 1),
             ("M", self.M, 1),
+            ("wordnet_dim", self.wordnet_dim, 1),
             ("seed", self.seed, 0),
         ):
             if number < least:
@@ -76,16 +84,28 @@ class Settings:
                 raise InputError(
                     f"--{flag} must not be given with --source=demo, which has its own"
                 )
-        for encoding, flag, file in (
-            ("w2v", "word_vectors", self.word_vectors),
-            ("wnet", "wordnet_vectors", self.wordnet_vectors),
-        ):
-            if encoding in self.encodings_or_default and not self.brings(encoding) and file is None:
-                raise InputError(f"--encodings={encoding} needs --{flag}; received none")
+        if self.wordnet is not None and self.wordnet_vectors is not None:
+            raise InputError("--wordnet and --wordnet_vectors must not be given both")
+        for encoding, flags in VECTOR_FLAGS.items():
+            if encoding in self.encodings_or_default and not self._can_have(encoding):
+                raise InputError(f"--encodings={encoding} needs {flags}; received none")
 
     def brings(self, encoding: str) -> bool:
         """Whether the source itself has word vectors for `encoding`."""
         return self.source == "demo" and encoding == "w2v"
+
+    def vector_file(self, encoding: str) -> Path | None:
+        """The user's file of word vectors for `encoding`."""
+        return {"w2v": self.word_vectors, "wnet": self.wordnet_vectors}[encoding]
+
+    @property
+    def trains_vectors(self) -> bool:
+        """Whether the vectors of w2v are trained on the tags."""
+        return self.word_vectors == TRAIN
+
+    def _can_have(self, encoding: str) -> bool:
+        made = encoding == "wnet" and self.wordnet is not None
+        return made or self.brings(encoding) or self.vector_file(encoding) is not None
 
     @property
     def raw_file(self) -> Path:
@@ -103,8 +123,7 @@ class Settings:
         """The encodings: those asked for, else all that can be had."""
         if self.encodings is not None:
             return self.encodings
-        w2v = self.word_vectors is not None or self.brings("w2v")
-        return ("id", *(["w2v"] if w2v else []), *(["wnet"] if self.wordnet_vectors else []))
+        return ("id", *filter(self._can_have, VECTOR_FLAGS))
 
     @property
     def name_or_default(self) -> str:

@@ -1,16 +1,16 @@
 """What every source of images gives to the pipeline, and which sources there are."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from data_tools import demo, images, manifest, table
 from data_tools.images import Features
 from data_tools.settings import Settings
+from data_tools.vector_files import WordTable
 
 
 @dataclass(frozen=True)
@@ -21,16 +21,14 @@ class Raw:
         manifest: the images that can be used, see `data_tools.manifest`.
         features: Φ of those images.
         backbone: the network that Φ is of; None where the source does not say.
-        words: those with a vector, for sources that bring their own word vectors.
-        vectors: float32 [words, n].
+        word_tables: for each encoding the word vectors that the source brings.
         left_out: for each image that cannot be used its image_id and the reason.
     """
 
     manifest: pd.DataFrame
     features: Features
     backbone: str | None = None
-    words: Sequence[str] = ()
-    vectors: np.ndarray = field(default_factory=lambda: np.zeros([0, 0], np.float32))
+    word_tables: Mapping[str, WordTable] = field(default_factory=dict)
     left_out: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -59,8 +57,7 @@ def _read_demo(settings: Settings, cache: Path) -> Raw:
         ),
         features=images.from_array(data.features, "the demo data set"),
         backbone="efficientnet_lite0",
-        words=data.words,
-        vectors=data.vectors,
+        word_tables={"w2v": WordTable(data.words, data.vectors)},
     )
 
 
