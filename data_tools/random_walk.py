@@ -15,16 +15,16 @@ from typing import TypeVar
 import numba
 import numpy as np
 from scipy import sparse
+from scipy.sparse.csgraph import reverse_cuthill_mckee
 
 from tagnet.console import progress
 from tagnet.files import InputError
 
 DAMPING = 0.75  # a; Saedi et al. 2018
-TOLERANCE = 1e-6  # relative, of the sums of G
+TOLERANCE = 1e-5  # of the sums of G, relative to the largest
 MAX_STEPS = 200
 WIDTH = 64  # rows of G, or columns of a product, that a thread computes at a time
-EXTRA = 100  # dimensions beyond those wanted, in which principal components are sought
-ROUNDS = 4  # of that search
+SPACE = 2.1  # in how many dimensions a principal component is sought, for each that is wanted
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -44,7 +44,12 @@ def walk_vectors(links: sparse.csr_array, dim: int, seed: int = 0) -> np.ndarray
     Raises:
         InputError: the links are too one-sided for `ppmi`.
     """
-    return principal_components(ppmi(links), dim, seed)
+    # Neighbours get near numbers, so that a walk finds most of what it reads in the cache.
+    order = reverse_cuthill_mckee(sparse.csr_matrix(links + links.T), symmetric_mode=True)
+    vectors = principal_components(ppmi(sparse.csr_array(links[order][:, order])), dim, seed)
+    result = np.empty_like(vectors)
+    result[order] = vectors
+    return result
 
 
 def ppmi(links: sparse.csr_array, damping: float = DAMPING) -> sparse.csr_array:
@@ -115,9 +120,10 @@ def _visits(step: sparse.csr_array, damping: float) -> tuple[np.ndarray, np.ndar
 
 
 def principal_components(rows: sparse.csr_array, dim: int, seed: int = 0) -> np.ndarray:
-    """PCA of sparse rows by subspace iteration; the matrix is never centred or copied.
+    """PCA of sparse rows by the block Lanczos method; the matrix is never centred or copied.
 
-    Halko, Martinsson, Tropp (2011), algorithm 4.4, on the covariance.
+    Golub and Van Loan, Matrix Computations, section 10.3.6, with all blocks kept
+    orthogonal to each other, on the covariance.
 
     Args:
         rows: float32 [V, D].
@@ -130,14 +136,22 @@ def principal_components(rows: sparse.csr_array, dim: int, seed: int = 0) -> np.
     """
     size, columns = rows.shape
     dim = min(dim, size, columns)
-    width = min(dim + EXTRA, size, columns)
+    block = min(2 * WIDTH, columns)
+    width = min(max(round(SPACE * dim), 3 * block), columns)
     mean = rows.sum(axis=0, dtype=np.float64) / size
-    basis = np.random.default_rng(seed).standard_normal([columns, width], np.float32)
-    for _ in range(ROUNDS):
-        basis = np.linalg.qr(_product(_covariance, rows, mean, basis, columns))[0]
-    projected = _product(_projection, rows, mean, basis, size)
-    vectors = np.linalg.eigh(projected.T @ projected)[1]
-    found = projected @ vectors[:, ::-1][:, :dim]
+    basis = np.empty([columns, width], np.float32)
+    reduced = np.zeros([width, width])  # the covariance in the basis
+    new = np.random.default_rng(seed).standard_normal([columns, block], np.float32)
+    for first in range(0, width, block):
+        known = basis[:, :first]
+        for _ in range(2):  # the second time removes what rounding left
+            new = np.linalg.qr(new - known @ (known.T @ new))[0]
+        last = min(first + block, width)
+        basis[:, first:last] = new[:, : last - first]
+        new = _product(_covariance, rows, mean, basis[:, first:last], columns)
+        reduced[:last, first:last] = basis[:, :last].T @ new
+    vectors = np.linalg.eigh(reduced, UPLO="U")[1][:, ::-1][:, :dim]
+    found = _product(_projection, rows, mean, basis @ vectors.astype(np.float32), size)
     largest = np.take_along_axis(found, np.abs(found).argmax(axis=0)[None], axis=0)
     return found * np.where(largest < 0, -1, 1).astype(np.float32)
 

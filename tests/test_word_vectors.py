@@ -2,6 +2,7 @@
 
 import gzip
 import re
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,21 @@ def test_only_what_is_wanted_is_kept(table: Table, binary: Path, name: str) -> N
     assert found.words == ("sun", "cat")  # in the order of the file
     np.testing.assert_array_equal(found.vectors, whole[["sun", "cat"]])
     assert read_vectors(path, lambda word: False).vectors.shape == (0, 6)
+
+
+def test_memory_does_not_grow_with_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("READ_BYTES", "LINE_BYTES"):
+        monkeypatch.setattr(vector_files, name, 2**14)
+    rows = [f"w{row} ".encode() + bytes(400) for row in range(10_000)]
+    path = write(tmp_path, "v.bin", b"10000 100\n" + b"".join(rows))  # 4 MB
+    tracemalloc.start()
+    try:
+        assert len(read_vectors(path, lambda word: word.endswith("99")).words) == 100
+        assert tracemalloc.get_traced_memory()[1] < 300_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_of_a_word_that_occurs_twice_the_first_counts(tmp_path: Path) -> None:

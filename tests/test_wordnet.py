@@ -144,19 +144,21 @@ def test_the_most_linked_words_are_kept_and_those_wanted(database: Path) -> None
 
 
 # --- The walk -----------------------------------------------------------------------------
+# The walks are solved for to random_walk.TOLERANCE, 1e-5 of the sums, which are some times 1:
+# hence 1e-4 below.
 
 
 def test_ppmi_equals_the_dense_one(database: Path) -> None:
     links = most_linked(read_graph(database), 99, lambda word: False).links
     found = random_walk.ppmi(links).toarray()
-    np.testing.assert_allclose(found, dense_ppmi(links.toarray()), atol=2e-5)
+    np.testing.assert_allclose(found, dense_ppmi(links.toarray()), atol=1e-4)
 
 
 def test_ppmi_of_more_nodes_than_a_block() -> None:
     links = random_links(3 * random_walk.WIDTH + 5)
     found = random_walk.ppmi(links)
     assert found.nnz < 0.8 * found.shape[0] ** 2
-    np.testing.assert_allclose(found.toarray(), dense_ppmi(links.toarray()), atol=2e-5)
+    np.testing.assert_allclose(found.toarray(), dense_ppmi(links.toarray()), atol=1e-4)
 
 
 def test_a_node_without_links_has_itself_only() -> None:
@@ -175,7 +177,7 @@ def test_a_graph_of_one_way_circles_is_refused() -> None:
 
 
 def test_principal_components_equal_those_of_an_svd() -> None:
-    rows = random_walk.ppmi(random_links(90))  # fewer than EXTRA: the search is exact
+    rows = random_walk.ppmi(random_links(90))  # no more than a block: the search is exact
     centred = rows.toarray() - rows.toarray().mean(axis=0)
     left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
     found = random_walk.principal_components(rows, 6)
