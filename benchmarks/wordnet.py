@@ -86,9 +86,8 @@ def main() -> None:
     versions = [f"{name} {version(name)}" for name in ("numpy", "scipy", "numba")]
     print(f"Python {platform.python_version()}, {', '.join(versions)}; {datetime.date.today()}")
 
-    sets = {
-        path.stem: read_pairs(path) for path in sorted((flags.similarity or Path()).glob("*.tsv"))
-    }
+    files = sorted(flags.similarity.glob("*.tsv")) if flags.similarity else []
+    sets = {path.stem: read_pairs(path) for path in files}
     tested = {word for pairs in sets.values() for a, b, _ in pairs for word in (a, b)}
     print(f"{flags.words:,} words, {max(flags.dims)} numbers")
     whole, reading = timed(

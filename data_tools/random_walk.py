@@ -7,8 +7,9 @@ reduced by PCA. G is never held: it is solved for in blocks of rows, of which on
 positive PPMI are stored.
 """
 
+import itertools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -24,6 +25,7 @@ DAMPING = 0.75  # a; Saedi et al. 2018
 TOLERANCE = 1e-5  # of the sums of G, relative to the largest
 MAX_STEPS = 200
 WIDTH = 64  # rows of G, or columns of a product, that a thread computes at a time
+GROUP = 64  # blocks of rows whose results are joined at once
 SPACE = 2.1  # in how many dimensions a principal component is sought, for each that is wanted
 
 Item = TypeVar("Item")
@@ -82,9 +84,11 @@ def ppmi(links: sparse.csr_array, damping: float = DAMPING) -> sparse.csr_array:
     counts: list[np.ndarray] = []
     columns: list[np.ndarray] = []
     values: list[np.ndarray] = []
-    for block in _in_threads(rows, range(0, size, WIDTH), "random walks"):
-        for parts, part in zip((counts, columns, values), block, strict=True):
-            parts.append(part)
+    blocks = _in_threads(rows, range(0, size, WIDTH), "random walks")
+    # In groups, since the system takes back large arrays when they are freed, not small ones.
+    while group := list(itertools.islice(blocks, GROUP)):
+        for parts, part in zip((counts, columns, values), zip(*group, strict=True), strict=True):
+            parts.append(np.concatenate(part))
     # Joined one after the other, each freeing its parts: that keeps the peak low.
     joined = []
     for parts in (values, columns):
@@ -176,7 +180,9 @@ def _product(
     return result
 
 
-def _in_threads(work: Callable[[Item], Result], items: Sequence[Item], what: str) -> Iterable:
+def _in_threads(
+    work: Callable[[Item], Result], items: Sequence[Item], what: str
+) -> Iterator[Result]:
     """Yields `work` of each item in order; it runs in as many threads as there are cores."""
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     with ThreadPoolExecutor(threads) as pool:
