@@ -16,12 +16,13 @@ import pandas as pd
 import tensorflow as tf
 
 import tagnet
-from data_tools import manifest, neighbourhoods, splits, word_vectors
+from data_tools import manifest, neighbourhoods, splits, word_vectors, wordnet
 from data_tools.checksums import CHECKSUMS, write_checksums
 from data_tools.settings import Settings
 from data_tools.sources import SOURCES, Raw
 from data_tools.stages import MARKS, Stage, Stages
 from data_tools.tfds_files import TFDS_FILES, write_tfds_files
+from data_tools.vector_files import WordTable, read_vectors
 from data_tools.vocabulary import write_vocabulary
 from tagnet import records
 from tagnet.console import say
@@ -31,6 +32,7 @@ from tagnet.files import InputError, read_json, read_text, write_json, write_tex
 from tagnet.tags import TagLists, Vocabulary
 
 SUMMARY = "dataset.json"
+SOURCE = "the source"  # where word vectors come from that no flag names
 MOST_REASONS = 8  # that dataset.json counts; left_out.jsonl has one for every image
 
 
@@ -111,14 +113,13 @@ class _Preparation:
             after=["manifest"],
         )
         embeddings = []
-        for encoding, file in self._vector_files().items():
+        for encoding in self._vector_encodings:
             embeddings.append(f"embeddings-{encoding}")
             yield Stage(
                 embeddings[-1],
-                functools.partial(self._write_embedding, encoding, file),
+                functools.partial(self._write_embedding, encoding),
                 [f"embeddings/{encoding}.npz"],
-                {"from": "the source" if file is None else "a file"},
-                {} if file is None else {f"{encoding} vectors": file},
+                *self._vectors_depend_on(encoding),
                 after=["vocabulary"],
             )
         yield Stage(
@@ -160,7 +161,7 @@ class _Preparation:
             "splits": settings.splits_or_default,
             "split_sizes": reports["splits"],
             "encodings": list(settings.encodings_or_default),
-            "embeddings": {name: reports[f"embeddings-{name}"] for name in self._vector_files()},
+            "embeddings": {name: reports[f"embeddings-{name}"] for name in self._vector_encodings},
             "pools": list(settings.pools),
             "neighbours": {name: reports[name] for name in names},
             "settings": self._shown_settings(),
@@ -217,14 +218,35 @@ class _Preparation:
         dim = self.reports["images"]["feature_dim"]
         return records.read_features(self.out, len(self.manifest), dim)
 
-    def _vector_files(self) -> dict[str, Path | None]:
-        """For each encoding by vectors the file they come from, None for the source's own."""
-        files = {"w2v": self.settings.word_vectors, "wnet": self.settings.wordnet_vectors}
-        return {
-            encoding: files[encoding]
-            for encoding in self.settings.encodings_or_default
-            if encoding in files
-        }
+    @property
+    def _vector_encodings(self) -> list[str]:
+        return [name for name in self.settings.encodings_or_default if name != "id"]
+
+    def _vectors_depend_on(self, encoding: str) -> tuple[dict[str, Any], dict[str, Path]]:
+        """The settings and the files that an encoding's word vectors are made from."""
+        settings, file = self.settings, self.settings.vector_file(encoding)
+        if encoding == "wnet" and settings.wordnet is not None:
+            files = wordnet.database_files(settings.wordnet)
+            return {"from": "WordNet", "wordnet_dim": settings.wordnet_dim}, files
+        if encoding == "w2v" and settings.trains_vectors:
+            return {"from": "the tags", "seed": settings.seed}, {}
+        if file is None:
+            return {"from": SOURCE}, {}
+        return {"from": "a file"}, {f"{encoding} vectors": file}
+
+    def _read_word_table(self, encoding: str) -> tuple[str, WordTable]:
+        """An encoding's word vectors, and what lines about them call their origin."""
+        settings, file = self.settings, self.settings.vector_file(encoding)
+        wanted = word_vectors.wanted(self.vocabulary)
+        if encoding == "wnet" and settings.wordnet is not None:
+            table = wordnet.build(settings.wordnet, settings.wordnet_dim, wanted=wanted)
+            return str(settings.wordnet), table
+        if encoding == "w2v" and settings.trains_vectors:
+            lists = [self.vocabulary.decode(ids) for ids in self.tags]
+            return "--word_vectors=train", word_vectors.train(lists, settings.seed)
+        if file is None:
+            return SOURCE, self._raw.word_tables[encoding]
+        return str(file), read_vectors(file, wanted)
 
     def _write_manifest(self) -> dict[str, Any]:
         raw = self._raw
@@ -240,20 +262,19 @@ class _Preparation:
             "left_out_reasons": dict(reasons.most_common(MOST_REASONS)),
         }
 
-    def _write_embedding(self, encoding: str, file: Path | None) -> dict[str, Any]:
-        if file is None:
-            where, index = "the source", {word: i for i, word in enumerate(self._raw.words)}
-            vectors = self._raw.vectors
-        else:
-            read = word_vectors.read_word_vectors(file)
-            where, index, vectors = str(file), read.key_to_index, read.vectors
-        embedding = word_vectors.look_up(self.vocabulary, index, vectors)
+    def _write_embedding(self, encoding: str) -> dict[str, Any]:
+        where, table = self._read_word_table(encoding)
+        # A source's own table was made for its tags: what it lacks, it lacks on purpose.
+        guess = where != SOURCE
+        embedding, rules = word_vectors.look_up(self.vocabulary, table, guess)
         report = word_vectors.write_embedding(self.out, encoding, embedding, where)
+        counts = ", ".join(f"{count} {rule}" for rule, count in rules.items() if count)
+        say(f"embeddings-{encoding}: tags found: {counts}")
         unknown = [self.vocabulary.words[i] for i in np.flatnonzero(~embedding.known)]
         if unknown:
             first = ", ".join(unknown[:8]) + (", …" if len(unknown) > 8 else "")
             say(f"embeddings-{encoding}: {len(unknown)} tags without a vector: {first}")
-        return report
+        return report | {"rules": rules}
 
     def _write_images(self) -> dict[str, Any]:
         raw = self._raw

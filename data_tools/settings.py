@@ -7,12 +7,15 @@ from pathlib import Path
 from data_tools import mirflickr, nus_wide, twin
 from data_tools.neighbourhoods import POOLS
 from data_tools.splits import parse_sizes
+from data_tools.wordnet import DIM as WORDNET_DIM
 from tagnet.approximate import INDEXES
 from tagnet.console import option
 from tagnet.features import BACKBONES, Backbone
 from tagnet.files import InputError
 
 ENCODINGS = ("id", "w2v", "wnet")
+VECTOR_FLAGS = {"w2v": "--word_vectors", "wnet": "--wordnet or --wordnet_vectors"}
+TRAIN = Path("train")  # in place of a file
 SIZES = ".6,.2,.2"
 DEMO_SIZES = "2600,600,1000"
 TAG_SETS = {"nus_wide": tuple(nus_wide.TAG_SETS), "mirflickr": mirflickr.TAG_SETS}
@@ -45,8 +48,12 @@ class Settings:
     label_table: Path | None = option(
         None, "photo_folder: a table of labels; its image_id is the path below --raw"
     )
-    word_vectors: Path | None = option(None, "file in word2vec format, for w2v")
-    wordnet_vectors: Path | None = option(None, "file in word2vec format, for wnet")
+    word_vectors: Path | None = option(
+        None, "for w2v: word2vec, fastText or GloVe file, or train: from the tags"
+    )
+    wordnet_vectors: Path | None = option(None, "for wnet: likewise a file")
+    wordnet: Path | None = option(None, "for wnet: folder of the WordNet 3.0 database")
+    wordnet_dim: int = option(WORDNET_DIM, "of the vectors that --wordnet makes")
     separator: str = option("|", "between the entries of a list column")
     backbone: str = option(
         "efficientnet_lite0", "or caffenet, alexnet, or a model of Keras, as ResNet50"
@@ -88,6 +95,7 @@ class Settings:
             ("min_images", self.min_images, 1),
             ("splits", self.splits_or_default, 1),
             ("M", self.M, 1),
+            ("wordnet_dim", self.wordnet_dim, 1),
             ("seed", self.seed, 0),
         ):
             if number < least:
@@ -132,12 +140,11 @@ class Settings:
                 raise InputError(
                     f"--{flag} must not be given with --source={self.source}, which has its own"
                 )
-        for encoding, flag, file in (
-            ("w2v", "word_vectors", self.word_vectors),
-            ("wnet", "wordnet_vectors", self.wordnet_vectors),
-        ):
-            if encoding in self.encodings_or_default and not self.brings(encoding) and file is None:
-                raise InputError(f"--encodings={encoding} needs --{flag}; received none")
+        if self.wordnet is not None and self.wordnet_vectors is not None:
+            raise InputError("--wordnet and --wordnet_vectors must not be given both")
+        for encoding, flags in VECTOR_FLAGS.items():
+            if encoding in self.encodings_or_default and not self._can_have(encoding):
+                raise InputError(f"--encodings={encoding} needs {flags}; received none")
 
     def brings(self, encoding: str) -> bool:
         """Whether the source itself has word vectors for `encoding`."""
@@ -154,6 +161,19 @@ class Settings:
     def network(self) -> Backbone:
         """The backbone, with its file of weights."""
         return dataclasses.replace(BACKBONES[self.backbone], weights=self.weights)
+
+    def vector_file(self, encoding: str) -> Path | None:
+        """The user's file of word vectors for `encoding`."""
+        return {"w2v": self.word_vectors, "wnet": self.wordnet_vectors}[encoding]
+
+    @property
+    def trains_vectors(self) -> bool:
+        """Whether the vectors of w2v are trained on the tags."""
+        return self.word_vectors == TRAIN
+
+    def _can_have(self, encoding: str) -> bool:
+        made = encoding == "wnet" and self.wordnet is not None
+        return made or self.brings(encoding) or self.vector_file(encoding) is not None
 
     @property
     def raw_file(self) -> Path:
@@ -172,8 +192,7 @@ class Settings:
         """The encodings: those asked for, else all that can be had."""
         if self.encodings is not None:
             return self.encodings
-        w2v = self.word_vectors is not None or self.brings("w2v")
-        return ("id", *(["w2v"] if w2v else []), *(["wnet"] if self.wordnet_vectors else []))
+        return ("id", *filter(self._can_have, VECTOR_FLAGS))
 
     @property
     def name_or_default(self) -> str:

@@ -1,6 +1,6 @@
 """What every source of images gives to the pipeline, and which sources there are."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from data_tools import demo, images, manifest, mirflickr, nus_wide, photo_folder
 from data_tools.images import Features
 from data_tools.originals import Collection, Original
 from data_tools.settings import Settings
+from data_tools.vector_files import WordTable
 from tagnet.console import say
 from tagnet.files import InputError
 
@@ -24,16 +25,14 @@ class Raw:
         manifest: the images that can be used, see `data_tools.manifest`.
         features: Φ of those images.
         backbone: the network that Φ is of; None where the source does not say.
-        words: those with a vector, for sources that bring their own word vectors.
-        vectors: float32 [words, n].
+        word_tables: for each encoding the word vectors that the source brings.
         left_out: for each image that cannot be used its image_id and the reason.
     """
 
     manifest: pd.DataFrame
     features: Features
     backbone: str | None = None
-    words: Sequence[str] = ()
-    vectors: np.ndarray = field(default_factory=lambda: np.zeros([0, 0], np.float32))
+    word_tables: Mapping[str, WordTable] = field(default_factory=dict)
     left_out: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -62,8 +61,7 @@ def _read_demo(settings: Settings, cache: Path) -> Raw:
         ),
         features=images.from_array(data.features, "the demo data set"),
         backbone="efficientnet_lite0",
-        words=data.words,
-        vectors=data.vectors,
+        word_tables={"w2v": WordTable(data.words, data.vectors)},
     )
 
 
@@ -179,8 +177,7 @@ def _read_twin(settings: Settings, cache: Path) -> Raw:
     return Raw(
         manifest=manifest.from_rows(twin.rows(settings.images), "the twin", settings.separator),
         features=images.Features(twin.FEATURES, lambda: twin.feature_blocks(settings.images)),
-        words=words,
-        vectors=vectors,
+        word_tables={"w2v": WordTable(tuple(words), vectors)},
     )
 
 

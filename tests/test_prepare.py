@@ -25,6 +25,7 @@ from tagnet.neighbours import nearest
 
 QUICK = {"pools": ("train",), "splits": 1}  # for tests of the stages, not of the neighbours
 NEIGHBOURS = {"id-train", "w2v-train"}  # its stages
+RULES = {"as it is": 11, "singular": 0, "joined": 0, "parts": 0, "two words": 0}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -60,7 +61,7 @@ def test_summary(prepared: Path) -> None:
         "splits": 2,
         "split_sizes": {"train": 36, "validation": 12, "test": 12},  # .6, .2, .2 of 60
         "encodings": ["id", "w2v"],
-        "embeddings": {"w2v": {"n": 6, "known": 11}},
+        "embeddings": {"w2v": {"n": 6, "known": 11, "rules": RULES}},
         "pools": ["open", "closed", "train"],
     }
     assert {key: summary[key] for key in expected} == expected
@@ -475,7 +476,10 @@ def test_photographs_without_a_path(tmp_path: Path, table: Table) -> None:
         ({"pools": ()}, "--pools must name each once; received ''"),
         ({"pools": ("open", "open")}, "--pools must name each once; received 'open,open'"),
         ({"encodings": ("glove",)}, "--encodings must be of id, w2v, wnet; received 'glove'"),
-        ({"encodings": ("wnet",)}, "--encodings=wnet needs --wordnet_vectors; received none"),
+        (
+            {"encodings": ("wnet",)},
+            "--encodings=wnet needs --wordnet or --wordnet_vectors; received none",
+        ),
         (
             {"encodings": ("id", "w2v"), "word_vectors": None},
             "--encodings=w2v needs --word_vectors; received none",

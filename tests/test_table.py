@@ -1,6 +1,5 @@
 """The source `table`: what it reads, and the one line for each thing that it refuses."""
 
-import gzip
 import json
 import re
 import sys
@@ -10,14 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import WORDS, Table
-from gensim.models import KeyedVectors
 
 from data_tools import images, manifest
 from data_tools.table import read_table
-from data_tools.word_vectors import look_up, read_word_vectors, spellings
 from tagnet.files import InputError
-from tagnet.tags import Vocabulary
 
 HEADER = "image_id,tags,labels\n"
 
@@ -275,89 +270,3 @@ def test_features_files_that_are_something_else(tmp_path: Path) -> None:
             images.from_file(path, 3)
         assert str(caught.value).startswith(f"{path}: ")
         assert "\n" not in str(caught.value)
-
-
-# --- Word vectors -------------------------------------------------------------------------
-
-
-@pytest.fixture
-def binary_vectors(table: Table) -> Path:
-    """The table's word vectors in binary word2vec format."""
-    path = table.word_vectors.with_suffix(".bin")
-    read_word_vectors(table.word_vectors).save_word2vec_format(str(path), binary=True)
-    return path
-
-
-def test_text_binary_and_gzip_are_told_apart(table: Table, binary_vectors: Path) -> None:
-    text = read_word_vectors(table.word_vectors)
-    assert text.index_to_key == list(WORDS[:-1])
-    expected = [line.split()[1:] for line in table.word_vectors.read_text().splitlines()[1:]]
-    np.testing.assert_array_equal(text.vectors, np.array(expected, np.float32))
-    for plain in (table.word_vectors, binary_vectors):
-        zipped = plain.with_name(f"{plain.name}.gz")
-        zipped.write_bytes(gzip.compress(plain.read_bytes()))
-        for path in (plain, zipped):
-            np.testing.assert_array_equal(read_word_vectors(path).vectors, text.vectors)
-
-
-def test_binary_cut_off_anywhere_is_refused(binary_vectors: Path) -> None:
-    whole = binary_vectors.read_bytes()
-    for length in [0, 3, 5, 20, len(whole) // 2, len(whole) - 2]:
-        binary_vectors.write_bytes(whole[:length])
-        with pytest.raises(InputError) as caught:
-            read_word_vectors(binary_vectors)
-        assert str(caught.value).startswith(f"{binary_vectors}: ")
-        assert "\n" not in str(caught.value)
-
-
-def test_gzip_cut_off_anywhere_is_refused(binary_vectors: Path) -> None:
-    zipped = binary_vectors.with_name("v.bin.gz")
-    whole = gzip.compress(binary_vectors.read_bytes())
-    for length in [0, 5, 15, len(whole) // 2, len(whole) - 9]:
-        zipped.write_bytes(whole[:length])
-        with pytest.raises(InputError):
-            read_word_vectors(zipped)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("a 0.1 0.2\nb 0.3 0.4\n", "must be in word2vec format, which begins with the number"),
-        ("2 2\na 0.1 0.2\n", "is not a whole file in word2vec format (unexpected end of input"),
-        ("2 2\na 0.1 0.2\nb 0.3\n", "its last line must be a word and 2 numbers"),
-        ("3 2\na 0.1 0.2\nb 0.3 x\nc 1 2\n", "is not a whole file in word2vec format ("),
-        ("900 300\na 0.1 0.2\n", "promises 900 words of 300 numbers, which 18 bytes cannot hold"),
-        ("0 2\n", "must be in word2vec format"),
-    ],
-)
-def test_bad_text_vectors(tmp_path: Path, text: str, message: str) -> None:
-    path = write(tmp_path, "v.txt", text)
-    with pytest.raises(InputError, match=re.escape(f"{path}: {message}")):
-        read_word_vectors(path)
-
-
-def test_last_line_may_lack_its_break(tmp_path: Path) -> None:
-    path = write(tmp_path, "v.txt", "2 2\na 0.1 0.2\nb 0.3 0.4")
-    assert read_word_vectors(path).index_to_key == ["a", "b"]
-
-
-def test_missing_vectors(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be read"):
-        read_word_vectors(tmp_path / "absent.bin")
-
-
-def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
-    vectors = KeyedVectors(2)
-    vectors.add_vectors(["a"], [[1, 2]])
-    vectors.save(str(tmp_path / "v.kv"))  # gensim's own format, a pickle
-    with pytest.raises(InputError, match="must be in word2vec format"):
-        read_word_vectors(tmp_path / "v.kv")
-
-
-def test_spelling_as_it_is_comes_before_capitals() -> None:
-    vocabulary = Vocabulary(("paris", "new_york", "usa", "unheard"))
-    index = {"Paris": 0, "paris": 1, "New_York": 2, "USA": 3}
-    found = look_up(vocabulary, index, np.arange(1, 5, dtype=np.float32)[:, None])
-    assert found.vectors[:, 0].tolist() == [2, 3, 4, 0]
-    assert found.known.tolist() == [True, True, True, False]
-    assert list(spellings("42")) == ["42"]
