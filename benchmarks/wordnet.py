@@ -4,8 +4,8 @@
 
 DIR has any of SimLex-999, WordSim-353, RG-65, MEN and MTurk-771, each a file of lines with two
 words and a score. The dense way (NumPy: inverse, PPMI and PCA of the whole matrix) is timed
-in the same run on the `--dense` words with most relations and its cost at full size is
-extrapolated by the cube of the size; the vectors of both ways are compared there.
+in the same run on the `--dense` words with most relations, and the vectors of both ways are
+compared there.
 """
 
 import argparse
@@ -113,12 +113,6 @@ def main() -> None:
     theirs, densely = timed("the dense way", lambda: dense(small.toarray(), dim))
     kept = (ours.astype(np.float64) ** 2).sum() / (theirs.astype(np.float64) ** 2).sum()
     print(f"  ratio {densely / sparsely:.1f}; variance kept, of the dense way's: {kept:.4f}")
-    size = len(graph.words)
-    cube, gigabytes = densely * (size / flags.dense) ** 3, size**2 * 4 / 1e9
-    print(
-        f"  the dense way at {size:,} words: {cube:.0f} s by the cube, {cube / total:.1f} times "
-        f"ours; each of its matrices has {gigabytes:.1f} GB"
-    )
 
 
 if __name__ == "__main__":
