@@ -21,6 +21,7 @@ import numpy as np
 from scipy import sparse
 
 from data_tools import twin
+from data_tools.vector_files import WordTable
 from data_tools.word_vectors import look_up
 from tagnet.embeddings import rho
 from tagnet.neighbours import cosine, jaccard
@@ -130,7 +131,7 @@ def main() -> None:
     vocabulary = Vocabulary.most_frequent(tag_lists, TAU)
     tags = vocabulary.encode_all(tag_lists)
     words, vectors = twin.word_vectors()
-    embedding = look_up(vocabulary, {word: row for row, word in enumerate(words)}, vectors)
+    embedding, _ = look_up(vocabulary, WordTable(tuple(words), vectors))
     print(f"{twin.NOTE}; {tags.lengths.mean():.1f} known tags an image")
     measure_jaccard(tags, options.jaccard_queries)
     measure_cosine(rho(tags, embedding), options.cosine_queries)
