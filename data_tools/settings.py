@@ -9,7 +9,7 @@ from data_tools.neighbourhoods import POOLS
 from data_tools.splits import parse_sizes
 from data_tools.wordnet import DIM as WORDNET_DIM
 from tagnet.approximate import INDEXES
-from tagnet.console import option
+from tagnet.console import option, require_at_least
 from tagnet.features import BACKBONES, Backbone
 from tagnet.files import InputError
 
@@ -89,17 +89,7 @@ class Settings:
                     raise InputError(f"--{flag} must be of {', '.join(known)}; received {value!r}")
             if not values or len(set(values)) < len(values):
                 raise InputError(f"--{flag} must name each once; received {','.join(values)!r}")
-        for flag, number, least in (
-            ("tau", self.tau, 1),
-            ("images", self.images, 1),
-            ("min_images", self.min_images, 1),
-            ("splits", self.splits_or_default, 1),
-            ("M", self.M, 1),
-            ("wordnet_dim", self.wordnet_dim, 1),
-            ("seed", self.seed, 0),
-        ):
-            if number < least:
-                raise InputError(f"--{flag} must be at least {least}; received {number}")
+        require_at_least(self, tau=1, images=1, min_images=1, splits=1, M=1, wordnet_dim=1, seed=0)
         if not self.separator:
             raise InputError("--separator must not be empty")
         parse_sizes(self.sizes_or_default)

@@ -17,7 +17,7 @@ from experiments.presets import PRESETS, Preset
 from experiments.runner import FIGURES, RunSettings, train_and_evaluate
 from tagnet import console, export
 from tagnet.architectures import ARCHITECTURES, JOINT, VISUAL
-from tagnet.console import option
+from tagnet.console import option, require_at_least
 from tagnet.dataset import Neighbourhood, PreparedDataset
 from tagnet.files import InputError
 
@@ -73,15 +73,7 @@ class Options:
                 f"--feed is for joint models ({', '.join(JOINT)}); "
                 f"received --feed={self.feed} with --arch={self.arch}"
             )
-        for flag, number, least in (
-            ("m", self.m, 1),
-            ("M", self.M, 1),
-            ("max_epochs", self.max_epochs, 1),
-            ("hidden", self.hidden, 1),
-            ("l2", self.l2, 0),
-        ):
-            if number is not None and not number >= least:  # nan is no number either
-                raise InputError(f"--{flag} must be at least {least}; received {number}")
+        require_at_least(self, m=1, M=1, max_epochs=1, hidden=1, l2=0)
         if self.learning_rate is not None and not self.learning_rate > 0:
             raise InputError(f"--learning_rate must be above 0; received {self.learning_rate}")
         if not 0 <= self.seed < 2**32:

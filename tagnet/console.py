@@ -47,6 +47,19 @@ def option(default: Any, text: str) -> Any:
     return dataclasses.field(default=default, metadata={"help": text})
 
 
+def require_at_least(options: Any, **least: float) -> None:
+    """Raises `InputError` where an option that has a value is less than `least` says, or no number.
+
+    Args:
+        options: the options of a command.
+        least: the smallest allowed value of each option, by its name.
+    """
+    for flag, bound in least.items():
+        number = getattr(options, flag)
+        if number is not None and not number >= bound:  # nan is no number either
+            raise InputError(f"--{flag} must be at least {bound}; received {number}")
+
+
 def run(options_type: type[Options], main: Callable[[Options], None], usage: str) -> None:
     """Runs a command and ends the process; see `execute`."""
     sys.exit(execute(options_type, main, usage, sys.argv))

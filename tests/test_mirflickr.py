@@ -27,6 +27,15 @@ LABELS = {
 }
 POTENTIAL = [["sea"], ["dog"], ["sky"], ["sea", "sky"], ["sky"], ["dog", "plant_life"], []]
 NUMBERS = [1, 2, 4, 5, 6]  # the lists' images, all with tags
+RECORDS = [
+    {
+        "image_id": f"im{number}",
+        "path": None,
+        "tags": TAGS[number - 1],
+        "labels": POTENTIAL[number - 1],
+    }
+    for number in NUMBERS
+]
 
 
 def write_annotations(folder: Path) -> None:
@@ -88,15 +97,7 @@ def test_there_are_24_and_14_labels() -> None:
 
 def test_as_published(published: Path) -> None:
     found = mirflickr.read(published)
-    assert found.manifest.to_dict("records") == [
-        {
-            "image_id": f"im{number}",
-            "path": None,
-            "tags": TAGS[number - 1],
-            "labels": POTENTIAL[number - 1],
-        }
-        for number in NUMBERS
-    ]
+    assert found.manifest.to_dict("records") == RECORDS
     assert found.left_out == [("im3", "no tags"), ("im7", "no label")]
     assert {size: rows.tolist() for size, rows in found.orders.items()} == {7: [0, 1, 3, 4, 5]}
 
@@ -145,15 +146,7 @@ def test_label_sets(form: str, label_set: str, expected: dict, request) -> None:
 
 def test_lists_say_what_the_published_files_say(lists: Path, tmp_path: Path) -> None:
     found = mirflickr.read(lists)
-    assert found.manifest.to_dict("records") == [
-        {
-            "image_id": f"im{number}",
-            "path": None,
-            "tags": TAGS[number - 1],
-            "labels": POTENTIAL[number - 1],
-        }
-        for number in NUMBERS
-    ]
+    assert found.manifest.to_dict("records") == RECORDS
     assert found.left_out == []
     # A feature matrix may have a row for each of the 25,000 images, or for each line.
     orders = {size: rows.tolist() for size, rows in found.orders.items()}
