@@ -1,6 +1,8 @@
 """What several test files share: the flag --large, and small data sets made on the spot."""
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "large" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="takes minutes; runs with --large"))
+
+
+def data_tools_command(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs `python -m data_tools.MODULE` in a process of its own; a warning is an error there."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", f"data_tools.{module}", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent.parent,
+        timeout=120,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,13 +4,11 @@ import itertools
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import LABELS, WORDS, Table, make_table
+from conftest import LABELS, WORDS, Table, data_tools_command, make_table
 from PIL import Image
 
 from data_tools import images, neighbourhoods, pipeline
@@ -541,16 +539,6 @@ def test_out_that_cannot_be_used(table: Table, tmp_path: Path) -> None:
 # --- The command --------------------------------------------------------------------------
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "data_tools.prepare", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent.parent,
-        timeout=120,
-    )
-
-
 def test_command(table: Table, tmp_path: Path) -> None:
     arguments = [
         f"--raw={table.raw}",
@@ -560,7 +548,7 @@ def test_command(table: Table, tmp_path: Path) -> None:
         "--M=6",
         "--pools=train",
     ]
-    result = command("--source=table", *arguments)
+    result = data_tools_command("prepare", "--source=table", *arguments)
     assert result.returncode == 0
     assert result.stderr == ""
     prepare(table.settings(**QUICK), tmp_path / "fresh")
@@ -568,7 +556,7 @@ def test_command(table: Table, tmp_path: Path) -> None:
 
 
 def test_command_refuses_in_one_line() -> None:
-    result = command("--source=demo")
+    result = data_tools_command("prepare", "--source=demo")
     assert result.returncode == 2
     assert result.stdout == ""
     line = "error: --out is missing: where should the prepared directory be?"
@@ -576,7 +564,7 @@ def test_command_refuses_in_one_line() -> None:
 
 
 def test_help_explains_every_setting() -> None:
-    output = command("--help").stdout
+    output = data_tools_command("prepare", "--help").stdout
     for flag in [*Settings.__dataclass_fields__, "out", "dry_run"]:
         assert re.search(rf"^  --{flag} +\S.*$", output, re.M)
     assert len(output.splitlines()) <= 40

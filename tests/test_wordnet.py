@@ -1,11 +1,10 @@
 """Word vectors from a WordNet database: a tiny one in the same format, against dense NumPy."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import data_tools_command
 from scipy import sparse
 
 from data_tools import random_walk, wordnet
@@ -246,19 +245,9 @@ def test_missing_and_empty_files(database: Path) -> None:
 # --- The command --------------------------------------------------------------------------
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "data_tools.wordnet", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent.parent,
-        timeout=120,
-    )
-
-
 def test_command(database: Path, tmp_path: Path) -> None:
     (tmp_path / "keep.txt").write_text("quickly\n")
-    result = command(
+    result = data_tools_command("wordnet",
         f"--database={database}", f"--out={tmp_path / 'wnet.bin'}", "--dim=3", "--words=5",
         f"--keep={tmp_path / 'keep.txt'}",
     )  # fmt: skip
