@@ -247,15 +247,12 @@ FIGURES = {
 }
 
 
-def rows_of(*, table: str | None = None, figure: str | None = None) -> list[Row]:
+def rows_of(shown: Table | Figure) -> list[Row]:
     """The models of a table or of a figure, each once, in its order."""
-    if table is not None:
-        rows = [line.row for line in TABLES[table].lines if line.row]
-    else:
-        assert figure is not None
-        panels = FIGURES[figure].panels.values()
-        rows = [row for panel in panels for series in panel for row in series.rows]
-    return list(dict.fromkeys(rows))
+    if isinstance(shown, Table):
+        return list(dict.fromkeys(line.row for line in shown.lines if line.row))
+    curves = (series for panel in shown.panels.values() for series in panel)
+    return list(dict.fromkeys(row for series in curves for row in series.rows))
 
 
 def lines() -> Iterator[tuple[Table, Line]]:
@@ -263,14 +260,8 @@ def lines() -> Iterator[tuple[Table, Line]]:
     return ((table, line) for table in TABLES.values() for line in table.lines)
 
 
-ROWS: dict[str, Row] = {
-    row.name: row
-    for rows in (
-        *(rows_of(table=number) for number in TABLES),
-        *(rows_of(figure=number) for number in FIGURES),
-    )
-    for row in rows
-}
+SHOWN: tuple[Table | Figure, ...] = (*TABLES.values(), *FIGURES.values())
+ROWS: dict[str, Row] = {row.name: row for shown in SHOWN for row in rows_of(shown)}
 
 
 def published(row: Row) -> dict[str, Published]:

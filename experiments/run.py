@@ -6,13 +6,10 @@ The flags of a run are here and nowhere else; `runner.train_and_evaluate` runs i
 """
 
 import dataclasses
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-import tagnet
+from experiments.embedded import embedded
 from experiments.presets import PRESETS, Preset
 from experiments.runner import FIGURES, RunSettings, train_and_evaluate
 from tagnet import console, export
@@ -82,21 +79,10 @@ class Options:
 
 def main(options: Options) -> None:
     """Runs the command."""
-    dataset = PreparedDataset(options.data or _embedded())
+    dataset = PreparedDataset(options.data or embedded())
     run = resolve(options, dataset)
     out = options.out or Path("runs") / _default_name(dataset, run)
     _show(train_and_evaluate(run, dataset, out), out)
-
-
-def _embedded() -> Path:
-    """The embedded data set, prepared on first use."""
-    cache = Path(os.environ.get("TAGNET_CACHE", Path.home() / ".cache" / "tagnet"))
-    prepared = cache / f"demo-{tagnet.__version__}"
-    if not (prepared / "dataset.json").exists():
-        command = [sys.executable, "-m", "data_tools.prepare", "--source=demo"]
-        if status := subprocess.run([*command, f"--out={prepared}"]).returncode:
-            raise InputError(f"{prepared}: the embedded data set was not prepared (exit {status})")
-    return prepared
 
 
 def resolve(options: Options, dataset: PreparedDataset) -> RunSettings:

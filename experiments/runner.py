@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,6 +79,7 @@ def train_and_evaluate(run: RunSettings, dataset: PreparedDataset, out: Path) ->
     _claim(run, out)
     if (out / "metrics.json").exists():
         return read_json(out / "metrics.json")
+    begun = time.perf_counter()
     remove_leftovers(out)
     keras.utils.set_random_seed(run.seed)
     keras.config.set_dtype_policy(run.precision)
@@ -90,13 +92,20 @@ def train_and_evaluate(run: RunSettings, dataset: PreparedDataset, out: Path) ->
         _write_dashboards(experiment, test, out / "tensorboard")
     rows = experiment.parts["test"].rows
     write_arrays(
-        out / "predictions.npz", {"scores": test.scores, "labels": test.labels, "rows": rows}
+        out / "predictions.npz",
+        {
+            "scores": test.scores,
+            "labels": test.labels,
+            "rows": rows,
+            "label_names": np.array(dataset.label_names),
+        },
     )
     export.export(experiment.core, out / "saved_model")
     results = {
         "arch": run.arch,
         "epochs": len(history),
         "best_epoch": training.best_epoch(history) + 1,
+        "seconds": time.perf_counter() - begun,
         "seconds_per_epoch": float(np.mean([epoch["seconds"] for epoch in history])),
         "parameters": experiment.core.count_params(),
         "validation": experiment.evaluate("validation").figures,

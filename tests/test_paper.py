@@ -64,7 +64,7 @@ def test_presets_can_be_run():
 
 def test_the_figures_points_at_the_largest_neighbourhood_are_printed_and_no_others():
     for number in paper.FIGURES:
-        for row in paper.rows_of(figure=number):
+        for row in paper.rows_of(paper.FIGURES[number]):
             printed = set(paper.published(row))
             assert printed >= set(paper.MAPS) if row.max_rank == 24 else not printed
 
@@ -82,6 +82,6 @@ def test_the_figures_curves(number, curves):
 
 
 def test_table_3_and_the_figures_have_the_models_the_paper_counts():
-    assert len(paper.rows_of(table="1")) == 5
-    assert len(paper.rows_of(table="2")) == 6
-    assert len(paper.rows_of(table="3")) == 18
+    assert len(paper.rows_of(paper.TABLES["1"])) == 5
+    assert len(paper.rows_of(paper.TABLES["2"])) == 6
+    assert len(paper.rows_of(paper.TABLES["3"])) == 18
