@@ -11,7 +11,8 @@ from typing import Any
 
 from experiments.embedded import embedded
 from experiments.presets import PRESETS, Preset
-from experiments.runner import FIGURES, RunSettings, train_and_evaluate
+from experiments.results import TITLES
+from experiments.runner import RunSettings, train_and_evaluate
 from tagnet import console, export
 from tagnet.architectures import ARCHITECTURES, JOINT, VISUAL
 from tagnet.console import option, require_at_least
@@ -19,15 +20,6 @@ from tagnet.dataset import Neighbourhood, PreparedDataset
 from tagnet.files import InputError
 
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
-TITLES = {
-    "map_label": "mAP per label",
-    "map_image": "mAP per image",
-    "recall_label": "recall per label",
-    "precision_label": "precision per label",
-    "recall_image": "recall per image",
-    "precision_image": "precision per image",
-}
-
 USAGE = f"""Trains one graph on a prepared data set, scores it on the test split and exports it.
 
   python -m experiments.run --arch=ltwin_2rnn [--data=DIR] [--out=RUN]
@@ -154,8 +146,8 @@ def _show(results: dict[str, Any], out: Path) -> None:
     k = results["test"]["k"]
     console.say()
     console.say(f"{results['arch']:<24}{'validation':>12}{'test':>8}{'upper bound':>14}")
-    for name in FIGURES:
-        title = TITLES[name] + ("" if name.startswith("map") else f" @{k}")
+    for name, metric in TITLES.items():
+        title = metric + ("" if name.startswith("map") else f" @{k}")
         values = (
             results["validation"][name],
             results["test"][name],
