@@ -162,6 +162,7 @@ def training_curves(groups: Sequence[Group]) -> Drawing | None:
                     )
         axes.set_title(TITLES.get(arch, arch), loc="left")
         axes.set(xlabel="epoch", ylabel="validation mAP per label, %")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend(loc="lower right")
     for axes in list(drawing.axes)[len(archs) :]:
         axes.remove()

@@ -7,6 +7,7 @@ PNG), significance.csv and labels.csv. The same runs give the same files; how lo
 is in costs.csv alone.
 """
 
+import collections
 import dataclasses
 import html
 import itertools
@@ -237,7 +238,7 @@ def _remarks(
         parts = ", ".join(f"{n:,} {part}" for part, n in runs[0].results["images"].items())
         splits = sorted({run.config["split"] for run in runs})
         lines.append(
-            f"Data set {Path(data).name}: {parts} images, "
+            f"Data set {runs[0].results['dataset']}: {parts} images, "
             f"{runs[0].predictions['labels'].shape[1]} labels; splits {_listed(splits)}."
         )
         for name, what in (
@@ -246,7 +247,8 @@ def _remarks(
             ("labels_never_predicted", "labels never predicted (precision per label)"),
         ):
             counts = [run.results["test"][name] for run in runs]
-            lines.append(f"Left out of the test means: {min(counts)} to {max(counts)} {what}.")
+            count = " to ".join(map(str, sorted({min(counts), max(counts)})))
+            lines.append(f"Left out of the test means: {count} {what}.")
     lines.append(
         "Per cent on the test split, mean ± standard deviation (n − 1) over the runs; the best "
         "of ours in bold. The paper's figures are for NUS-WIDE: on another data set the "
@@ -264,20 +266,13 @@ def _sweep_remarks(folder: Path) -> list[str]:
     if not (folder / "sweep.json").exists():
         return []
     common = plan.read_common(folder)
+    reasons = [plan.lacking(row, common.encodings) for row in paper.ROWS.values()]
     lines = [
-        f"Left out, {reason}: {', '.join(names)}."
-        for reason, names in _lacking(common.encodings).items()
+        f"Of the paper's {len(reasons)} rows and points {count} cannot be run: {reason}."
+        for reason, count in collections.Counter(filter(None, reasons)).items()
     ]
     failed = sorted((folder / "failed").glob("*.json"))
     return lines + [f"Failed: {path.stem}; see failed/{path.name}." for path in failed]
-
-
-def _lacking(encodings: tuple[str, ...]) -> dict[str, list[str]]:
-    reasons: dict[str, list[str]] = {}
-    for name, row in paper.ROWS.items():
-        if reason := plan.lacking(row, encodings):
-            reasons.setdefault(reason, []).append(name)
-    return reasons
 
 
 def _listed(numbers: Sequence[int]) -> str:

@@ -211,7 +211,7 @@ def _read(directory: Path) -> Run:
     config, results = (read_json(directory / f"{name}.json") for name in ("config", "metrics"))
     for name, values, fields in (
         ("config", config, FIELDS),
-        ("metrics", results, ("test", "validation", "images")),
+        ("metrics", results, ("test", "validation", "dataset", "images")),
     ):
         if missing := [field for field in fields if field not in values]:
             raise InputError(

@@ -101,6 +101,7 @@ def train_and_evaluate(run: RunSettings, dataset: PreparedDataset, out: Path) ->
         "seconds": time.perf_counter() - begun,
         "seconds_per_epoch": float(np.mean([epoch["seconds"] for epoch in history])),
         "parameters": experiment.core.count_params(),
+        "dataset": dataset.name,
         "images": {part: len(rows) for part, rows in experiment.split.items()},
         "validation": experiment.evaluate("validation").figures,
         "test": test.figures,

@@ -48,7 +48,7 @@ def make_run(directory, row, split, seed=0, names=LABELS, data="/nowhere/data", 
     (directory / "history.csv").write_text("\n".join(["epoch,loss,validation_map_label", *curve]))
     write_json(
         directory / "metrics.json",
-        {"test": test, "validation": test, "images": PARTS, "epochs": 3, "seconds": 1.5},
+        {"test": test, "validation": test, "images": PARTS, "dataset": "set", "seconds": 1.5},
     )
 
 
@@ -139,8 +139,8 @@ def test_the_best_of_ours_alone_is_bold(made):
 def test_what_is_left_out_is_said(made):
     _, out = made
     text = (out / "report.md").read_text()
-    assert "40 train, 10 validation, 30 test images, 5 labels; splits 0, 1, 2" in text
-    assert re.search(r"Left out of the test means: \d to \d images without a label\.", text)
+    assert "Data set set: 40 train, 10 validation, 30 test images, 5 labels; splits 0, 1, 2" in text
+    assert re.search(r"Left out of the test means: (\d to )?\d images without a label\.", text)
     assert "Not finished, and left out: lzip-stopped." in text
 
 

@@ -75,7 +75,7 @@ def test_metrics_are_those_of_the_predictions(finished):
     assert results["test"] == again
     assert set(results) == {
         *("arch", "epochs", "best_epoch", "seconds", "seconds_per_epoch", "parameters"),
-        *("images", "validation", "test"),
+        *("dataset", "images", "validation", "test"),
     }
 
 
