@@ -3,6 +3,7 @@
 `manifest.jsonl`: one image a line, with image_id, tags and labels.
 `features.npz`: Φ in 8 bits; codes uint8 [N, D] times scale float32 [D] are the features.
 `word2vec.npz`: words [V] and their vectors float16 [V, 300].
+`wordnet.npz`: likewise with vectors float16 [V, 650].
 
 `data_tools/build_demo.py` made them; `DATA_LICENSES.md` says from what.
 """
@@ -19,7 +20,7 @@ from data_tools.vector_files import WordTable
 from tagnet.files import InputError, read_arrays, read_text
 
 FOLDER = Path(__file__).parent / "demo_data"
-WORD_TABLES = {"w2v": "word2vec.npz"}
+WORD_TABLES = {"w2v": "word2vec.npz", "wnet": "wordnet.npz"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def load(folder: str | Path = FOLDER) -> Demo:
     """Reads the demo data set.
 
     Args:
-        folder: where its three files are; the shipped ones unless told otherwise.
+        folder: where its four files are; the shipped ones unless told otherwise.
 
     Raises:
         InputError: a file is missing, damaged, or does not fit the others.

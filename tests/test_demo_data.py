@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from gensim.models import KeyedVectors
 from PIL import Image
+from test_wordnet import SYNSETS
+from test_wordnet import write as write_wordnet
 
 from data_tools import build_demo, demo
 from tagnet.files import InputError, write_arrays
@@ -23,7 +25,7 @@ IMAGES_OF_LABEL = {
     "boat": 272, "airplane": 260, "bird": 259, "fire hydrant": 169, "stop sign": 168,
     "parking meter": 74,
 }  # fmt: skip
-DIMS = {"w2v": 300}  # of its word vectors
+DIMS = {"w2v": 300, "wnet": 650}  # of its word vectors
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +87,7 @@ def test_vectors_belong_to_their_words(shipped, encoding):
 
 def test_the_demo_is_small():
     sizes = {path.name: path.stat().st_size for path in demo.FOLDER.iterdir()}
-    assert set(sizes) == {"manifest.jsonl", "features.npz", "word2vec.npz"}
+    assert set(sizes) == {"manifest.jsonl", "features.npz", "word2vec.npz", "wordnet.npz"}
     assert sum(sizes.values()) < 8e6
 
 
@@ -119,7 +121,8 @@ def folder(tmp_path):
     scale = np.array([0.5, 1, 2], np.float32)
     write_arrays(tmp_path / "features.npz", {"codes": codes, "scale": scale})
     vectors = np.ones((1, 4), np.float16)
-    write_arrays(tmp_path / "word2vec.npz", {"words": np.array(["a"]), "vectors": vectors})
+    for name in demo.WORD_TABLES.values():
+        write_arrays(tmp_path / name, {"words": np.array(["a"]), "vectors": vectors})
     return tmp_path
 
 
@@ -134,7 +137,7 @@ def test_codes_times_scale_are_the_features(folder):
     assert loaded.word_tables["w2v"].words == ("a",)
 
 
-@pytest.mark.parametrize("name", ["manifest.jsonl", "features.npz", "word2vec.npz"])
+@pytest.mark.parametrize("name", ["manifest.jsonl", "features.npz", "word2vec.npz", "wordnet.npz"])
 def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
     with pytest.raises(InputError, match=f"{name}: cannot be read"):
@@ -249,6 +252,9 @@ def sources(tmp_path):
         "captions": tmp_path / "captions.csv",
         "labels": tmp_path / "labels.tsv",
         "word_vectors": tmp_path / "vectors.bin",
+        "wordnet": write_wordnet(
+            tmp_path / "wordnet", [*SYNSETS, ("n", "00000600", ["Snow"], [("@", "00000400", "n")])]
+        ),
         "credited": tmp_path / "credited",
     }
 
@@ -262,12 +268,16 @@ def test_building_again_gives_the_same_bytes(sources, tmp_path, capsys):
         for files in [[path for path in (tmp_path / out).rglob("*") if path.is_file()]]
     )
     assert first == second
-    assert len(first) == 3 + 20 + 1
+    assert len(first) == 4 + 20 + 1
     built = demo.load(tmp_path / "first" / "data_tools" / "demo_data")
     assert built.manifest.tags.tolist() == [["snow"], ["snow"]]
     assert built.word_tables["w2v"].words == ("snow",)
     np.testing.assert_array_equal(built.word_tables["w2v"].vectors, [[1, 0]])
-    assert "1 tags, 1 of them with a vector" in capsys.readouterr().out
+    assert built.word_tables["wnet"].words == ("snow",)
+    assert built.word_tables["wnet"].vectors.any()
+    output = capsys.readouterr().out
+    assert "w2v: 1 of 1 tags have a vector" in output
+    assert "wnet: 1 of 1 tags have a vector" in output
 
 
 def test_wrong_sources_leave_nothing_behind(sources, tmp_path):

@@ -162,13 +162,16 @@ def test_wordnet_vectors_give_wnet(table: Table, tmp_path: Path) -> None:
 
 
 def test_demo(tmp_path: Path) -> None:
-    settings = Settings.of(source="demo", encodings=("w2v",), pools=("train",), M=2)
+    settings = Settings.of(source="demo", pools=("train",), M=2)
     summary = prepare(settings, tmp_path / "out")
     assert summary["name"] == "demo"
     assert summary["images"] == 4200
     assert summary["split_sizes"] == {"train": 2600, "validation": 600, "test": 1000}
     assert summary["backbone"] == "efficientnet_lite0"
-    assert summary["embeddings"]["w2v"]["n"] == 300
+    assert summary["encodings"] == ["id", "w2v", "wnet"]
+    for encoding, dim, known in (("w2v", 300, 1231), ("wnet", 650, 1252)):  # DATA_LICENSES.md
+        found = summary["embeddings"][encoding]
+        assert (found["n"], found["known"], found["rules"]["as it is"]) == (dim, known, known)
 
 
 # --- Splits -------------------------------------------------------------------------------
