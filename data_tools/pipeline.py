@@ -58,9 +58,9 @@ def prepare(settings: Settings, out: str | Path, dry_run: bool = False) -> dict[
     stages = Stages(out, last=SUMMARY, dry_run=dry_run)
     for stage in _Preparation(settings, out, stages.reports).stages():
         stages.run(stage)
+    stages.remove_others()
     if dry_run:
         return {}
-    stages.remove_others()
     summary = read_json(out / SUMMARY)
     _say_summary(summary, out, stages.seconds)
     return summary
@@ -285,6 +285,10 @@ def _say_summary(summary: dict[str, Any], out: Path, seconds: dict[str, float]) 
         f"  {summary['images']:,} images, {summary['tags']:,} tags, {summary['labels']:,} labels, "
         f"{summary['feature_dim']:,} features an image"
     )
+    if summary["images_without_tags"]:
+        say(f"  {summary['images_without_tags']:,} images without a tag of the vocabulary")
+    if summary["labels"] == 1:
+        say(f"  one label alone, {summary['label_names'][0]!r}: there is nothing to tell apart")
     parts = ", ".join(f"{size:,} {part}" for part, size in summary["split_sizes"].items())
     say(f"  splits: {summary['splits']} of {parts}")
     if summary["left_out"]:

@@ -73,7 +73,7 @@ def test_killed_and_started_again(table: Table, tmp_path: Path) -> None:
 
 
 @pytest.mark.large
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_killed_again_and_again(table: Table, tmp_path: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
     out = tmp_path / "out"

@@ -16,6 +16,7 @@ from data_tools.checksums import read_checksums
 from data_tools.pipeline import prepare
 from data_tools.settings import Settings
 from data_tools.splits import draw_split, parse_sizes, part_sizes
+from data_tools.stages import Stage, Stages
 from tagnet.dataset import PARTS, PreparedDataset
 from tagnet.embeddings import Embedding
 from tagnet.files import InputError
@@ -305,6 +306,32 @@ def test_a_changed_file_reruns_what_depends_on_it(
     assert contents(out) == contents(tmp_path / "fresh")
 
 
+def test_a_file_more_or_less_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "ids.txt").write_text("1")
+    for inputs in ({}, {"ids": tmp_path / "ids.txt"}, {}):
+        stage = Stage("manifest", lambda: {}, [], inputs=inputs)
+        Stages(tmp_path / "out", last="dataset.json").run(stage)
+    assert ran(capsys.readouterr().out) == {"manifest": "ids no longer given"}
+    Stages(tmp_path / "out", last="dataset.json", dry_run=True).run(
+        Stage("manifest", lambda: {}, [], inputs={"ids": tmp_path / "ids.txt"})
+    )
+    expected = f"manifest: would run again, ids added ({tmp_path / 'ids.txt'})\n"
+    assert capsys.readouterr().out == expected
+
+
+def test_a_dry_run_says_what_would_be_removed(
+    out: Path, table: Table, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(out)
+    prepare(table.settings(**QUICK, encodings=("id",)), out, dry_run=True)
+    output = capsys.readouterr().out
+    assert re.findall("^(.*): would be removed, no longer asked for$", output, re.M) == [
+        "embeddings-w2v",
+        "w2v-train",
+    ]
+    assert contents(out) == before
+
+
 def test_a_file_that_was_only_touched_has_not_changed(
     out: Path, table: Table, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -443,7 +470,7 @@ def test_photographs(
     assert prepare(settings, tmp_path / "out")["images"] == 7
     output = capsys.readouterr().out
     assert re.findall("features: photographs .*", output) == ["features: photographs 4 to 6"]
-    assert "manifest: running again, photographs changed from" in output
+    assert "manifest: running again, photographs changed\n" in output
     again = PreparedDataset(tmp_path / "out")
     np.testing.assert_array_equal(again.features[[0, 1, 5, 6]], data.features[[0, 1, 4, 5]])
     # Those of the chunk went through the network in a batch of another size.
