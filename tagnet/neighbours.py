@@ -11,7 +11,6 @@ import numpy as np
 
 from tagnet import approximate, set_search, vector_search
 from tagnet.console import progress
-from tagnet.embeddings import Embedding, rho
 from tagnet.files import InputError
 from tagnet.tags import TagLists
 
@@ -38,47 +37,43 @@ class Neighbourhoods:
 
 
 def nearest(
-    tags: TagLists,
+    pi: TagLists | np.ndarray,
     features: np.ndarray,
     rows: np.ndarray,
     pool: np.ndarray,
     M: int,
-    embedding: Embedding | None = None,
     index: str = "exact",
 ) -> Neighbourhoods:
     """The M nearest by tags; by Φ for an image whose tags say nothing.
 
-    Tags say nothing where an image has none of the vocabulary or, with an
-    embedding, where their vectors sum to zero. Such an image gets the nearest by
-    cosine distance on Φ, so that it has M true neighbours as any other.
+    Tags say nothing where an image has none of the vocabulary or, as vectors, where
+    these sum to zero. Such an image gets the nearest by cosine distance on Φ, so
+    that it has M true neighbours as any other.
 
     Args:
-        tags: the tag ids of N images.
+        pi: the tags of N images: their ids, for the Jaccard distance on tag sets, or
+            ρ(o_x; β) [N, n] with β of `w2v` or `wnet`, for the cosine distance.
         features: Φ [N, D].
         rows: the Q images whose neighbours are wanted.
         pool: the candidates' row numbers; the images themselves may be among them.
         M: how many neighbours.
-        embedding: None for `id`, the Jaccard distance on tag sets; otherwise β of
-            `w2v` or `wnet`, for the cosine distance on ρ(o_x; β).
         index: how the nearest by ρ are searched for, see `cosine`.
 
     Raises:
         InputError: the pool is too small for M, tags and features differ in length,
             or a feature is not finite.
     """
-    if len(features) != len(tags):
+    if len(features) != len(pi):
         raise InputError(
             "neighbours: tags and features must be of the same images; "
-            f"received {len(tags)} and {len(features)}"
+            f"received {len(pi)} and {len(features)}"
         )
     rows = np.asarray(rows, np.int32)
-    if embedding is None:
-        usable = tags.lengths[rows] > 0
-        by_tags = jaccard(tags, rows[usable], pool, M)
+    usable = says_something(pi)[rows]
+    if isinstance(pi, TagLists):
+        by_tags = jaccard(pi, rows[usable], pool, M)
     else:
-        vectors = rho(tags, embedding)
-        usable = (vectors != 0).any(axis=1)[rows]
-        by_tags = cosine(vectors, rows[usable], pool, M, index)
+        by_tags = cosine(pi, rows[usable], pool, M, index)
     by_features = cosine(features, rows[~usable], pool, M)
     found = _empty(rows, M)
     for part, source in [(usable, by_tags), (~usable, by_features)]:
@@ -86,6 +81,11 @@ def nearest(
         found.distances[part] = source.distances
     found.by_features[:] = ~usable
     return found
+
+
+def says_something(pi: TagLists | np.ndarray) -> np.ndarray:
+    """Whether neighbours can be found by an image's encoded tags: bool [N], see `nearest`."""
+    return (pi.lengths if isinstance(pi, TagLists) else np.abs(pi).sum(axis=1)) > 0
 
 
 def jaccard(tags: TagLists, rows: np.ndarray, pool: np.ndarray, M: int) -> Neighbourhoods:

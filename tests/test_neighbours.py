@@ -199,7 +199,7 @@ def test_nearest_by_vectors_falls_back_on_features_where_they_sum_to_zero():
         np.array([[1, 0], [0, 2], [0, -2], [0, 0]], np.float32), np.array([1, 1, 1, 0], bool)
     )
     tags = TagLists.from_lists([[1, 2], [0], [0, 1], [], [2], [3]])
-    found = nearest(tags, FEATURES, np.arange(6), np.arange(6), M=2, embedding=embedding)
+    found = nearest(rho(tags, embedding), FEATURES, np.arange(6), np.arange(6), M=2)
     assert found.by_features.tolist() == [True, False, False, True, False, True]
     by_tags = cosine(rho(tags, embedding), np.array([1, 2, 4]), np.arange(6), 2)
     by_features = cosine(FEATURES, np.array([0, 3, 5]), np.arange(6), 2)
