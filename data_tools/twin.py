@@ -66,7 +66,8 @@ def feature_blocks(num_images: int) -> Iterator[np.ndarray]:
         count = min(BLOCK, num_images - first)
         labels, _ = _draw_block(first // BLOCK)
         phi = _normal(FEATURE_STREAM, first // BLOCK, [count, FEATURES])
-        phi += labels[:count].astype(np.float32) @ directions
+        # Of the whole block, since a product's last bits depend on its size.
+        phi += (labels.astype(np.float32) @ directions)[:count]
         phi -= 1  # leaves about a third of them positive, as in a ReLU layer
         np.maximum(phi, 0, out=phi)
         yield phi

@@ -97,7 +97,7 @@ def photo(name: str) -> str:
 
 def settings(raw: Path, **changed) -> Settings:
     usual = {"sizes": "2,2,2", "M": 1, "tags_only": True}
-    return Settings(source="nus_wide", raw=raw, **(usual | changed))
+    return Settings.of(source="nus_wide", raw=raw, **(usual | changed))
 
 
 # --- What is read -------------------------------------------------------------------------
@@ -364,7 +364,7 @@ def test_damaged_zips(raw: Path) -> None:
 
 
 def test_defaults_are_those_of_the_paper() -> None:
-    chosen = Settings(source="nus_wide", raw=Path("raw"))
+    chosen = Settings.of(source="nus_wide", raw=Path("raw"))
     assert chosen.sizes_or_default == "110000,40000,40253"
     assert chosen.splits_or_default == 5
     assert (chosen.tau, chosen.M, chosen.name_or_default) == (5000, 24, "nus_wide")

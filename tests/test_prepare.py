@@ -162,13 +162,16 @@ def test_wordnet_vectors_give_wnet(table: Table, tmp_path: Path) -> None:
 
 
 def test_demo(tmp_path: Path) -> None:
-    settings = Settings(source="demo", encodings=("w2v",), pools=("train",), M=2)
+    settings = Settings.of(source="demo", pools=("train",), M=2)
     summary = prepare(settings, tmp_path / "out")
     assert summary["name"] == "demo"
     assert summary["images"] == 4200
     assert summary["split_sizes"] == {"train": 2600, "validation": 600, "test": 1000}
     assert summary["backbone"] == "efficientnet_lite0"
-    assert summary["embeddings"]["w2v"]["n"] == 300
+    assert summary["encodings"] == ["id", "w2v", "wnet"]
+    for encoding, dim, known in (("w2v", 300, 1231), ("wnet", 650, 1252)):  # DATA_LICENSES.md
+        found = summary["embeddings"][encoding]
+        assert (found["n"], found["known"], found["rules"]["as it is"]) == (dim, known, known)
 
 
 # --- Splits -------------------------------------------------------------------------------
@@ -412,7 +415,7 @@ def photo_table(folder: Path) -> Settings:
         lines.append(f"img{row},{row}.jpg,sea|sky,{'ab'[row % 2]}")
     (folder / "2.jpg").write_bytes(b"not a photograph")
     (folder / "table.csv").write_text("\n".join(lines))
-    return Settings(raw=folder / "table.csv", sizes="2,2,2", M=1, pools=("open",))
+    return Settings.of(raw=folder / "table.csv", sizes="2,2,2", M=1, pools=("open",))
 
 
 def test_photographs(
@@ -468,10 +471,24 @@ def test_photographs_without_a_path(tmp_path: Path, table: Table) -> None:
     [
         (
             {"source": "nope"},
-            "--source must be of demo, table, nus_wide, mirflickr, twin, photo_folder; received",
+            "--source must be of demo, table, photo_folder, nus_wide, mirflickr, twin; received",
         ),
         ({"raw": None}, "--raw is missing: --source=table needs the table's file"),
-        ({"source": "demo"}, "--raw must not be given with --source=demo, which has its own"),
+        (
+            {"source": "demo"},
+            "--raw is for --source=table, photo_folder, nus_wide, mirflickr; received "
+            "--source=demo",
+        ),
+        ({"tag_set": "all"}, "--tag_set is for --source=nus_wide, mirflickr; received --source=ta"),
+        (
+            {"weights": Path("w.npy")},
+            "--weights is for photographs and must not be given with --features; received w.npy",
+        ),
+        (
+            {"backbone": "caffenet", "features": None, "tags_only": True},
+            "--backbone is for photographs and must not be given with --tags_only; received caffe",
+        ),
+        ({"wordnet_dim": 9}, "--wordnet_dim needs --wordnet; received 9 alone"),
         ({"pools": ("open", "half")}, "--pools must be of open, closed, train; received 'half'"),
         ({"pools": ()}, "--pools must name each once; received ''"),
         ({"pools": ("open", "open")}, "--pools must name each once; received 'open,open'"),
