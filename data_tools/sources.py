@@ -15,6 +15,7 @@ from data_tools.settings import Settings
 from data_tools.vector_files import WordTable
 from tagnet.console import say
 from tagnet.files import InputError
+from tagnet.keywords import find_photographs
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def _with_features(settings: Settings, cache: Path, found: Collection) -> Raw:
 
 
 def _folder_settings(settings: Settings) -> dict[str, Any]:
-    photographs, _ = photo_folder.find_photographs(settings.raw_file)
+    photographs, _ = find_photographs(settings.raw_file)
     files = [file for photo in photographs for file in (photo.path, *photo.sidecars)]
     digest = images.photographs_digest(list(map(str, files)), settings.network)
     made_from: dict[str, Any] = {"photographs": digest, "label_prefix": settings.label_prefix}
@@ -100,7 +101,7 @@ def _folder_settings(settings: Settings) -> dict[str, Any]:
 
 
 def _read_folder(settings: Settings, cache: Path) -> Raw:
-    photographs, left_out = photo_folder.find_photographs(settings.raw_file)
+    photographs, left_out = find_photographs(settings.raw_file)
     labels = None
     if settings.label_table is not None:
         labels = table.read_table(settings.label_table, settings.separator)
