@@ -14,6 +14,7 @@ from data_tools.raw_data import BACKBONE, Featured, Photographed, Published, Raw
 from data_tools.vector_files import WordTable
 from tagnet.console import option, require_at_least, require_one_of, say
 from tagnet.files import InputError
+from tagnet.keywords import find_photographs
 
 LISTS = "between the entries of a list column"
 SEPARATOR = "|"
@@ -101,7 +102,7 @@ class PhotoFolder(Photographed):
         _check_separator(self.separator)
 
     def manifest_settings(self) -> dict[str, Any]:
-        photographs, _ = photo_folder.find_photographs(self.raw)
+        photographs, _ = find_photographs(self.raw)
         files = [file for photo in photographs for file in (photo.path, *photo.sidecars)]
         digest = images.photographs_digest(list(map(str, files)), self.network)
         made_from: dict[str, Any] = {"photographs": digest, "label_prefix": self.label_prefix}
@@ -113,7 +114,7 @@ class PhotoFolder(Photographed):
         return {} if self.label_table is None else {"label_table": self.label_table}
 
     def read(self, cache: Path) -> Raw:
-        photographs, left_out = photo_folder.find_photographs(self.raw)
+        photographs, left_out = find_photographs(self.raw)
         labels = None
         if self.label_table is not None:
             labels = table.read_table(self.label_table, self.separator)

@@ -73,10 +73,10 @@ def feature_blocks(num_images: int) -> Iterator[np.ndarray]:
         yield phi
 
 
-def word_vectors() -> tuple[list[str], np.ndarray]:
-    """Words and their vectors, float32 [number of words, 300]; every tenth word has none."""
-    vectors = _normal(VECTOR_STREAM, 0, [WORDS, VECTORS])
-    topics = _normal(VECTOR_STREAM, 1, [LABELS, VECTORS])
+def word_vectors(size: int = VECTORS) -> tuple[list[str], np.ndarray]:
+    """Words and their vectors, float32 [number of words, size]; every tenth word has none."""
+    vectors = _normal(VECTOR_STREAM, 0, [WORDS, size])
+    topics = _normal(VECTOR_STREAM, 1, [LABELS, size])
     for label, words in enumerate(_words_of_labels()):
         vectors[words] += topics[label]
     known = np.flatnonzero(np.arange(WORDS) % 10 != 9)

@@ -168,6 +168,10 @@ class PreparedDataset:
             self.directory / "embeddings" / f"{encoding}.npz", num_words=len(self.vocabulary)
         )
 
+    def encoded(self, encoding: str) -> np.ndarray | TagLists:
+        """π of all images: their tags' ids for `id`, otherwise ρ(o_x; β), float32 [N, n]."""
+        return self.tags if encoding == "id" else rho(self.tags, self.embedding(encoding))
+
     def tables(self, feed: str | None) -> Tables:
         """Φ and π of all images.
 
@@ -185,7 +189,7 @@ class PreparedDataset:
         pi: np.ndarray | TagLists | None = None
         if feed is not None:
             self._check("feed", feed, self.encodings)
-            pi = self.tags if feed == "id" else rho(self.tags, self.embedding(feed))
+            pi = self.encoded(feed)
         return Tables(self.features, pi, len(self.vocabulary))
 
     def split(self, index: int) -> dict[str, np.ndarray]:

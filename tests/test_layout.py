@@ -31,6 +31,7 @@ ORDER = (
     "caffenet",
     "applications",
     "features",
+    "keywords",
     "dataset",
     "layers",
     "architectures",

@@ -108,12 +108,12 @@ def test_embedding_is_that_of_the_file(prepared: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("pool", ["open", "closed", "train"])
 def test_neighbours_come_from_the_pool(prepared: Path, encoding: str, pool: str) -> None:
     data = PreparedDataset(prepared)
-    beta = None if encoding == "id" else data.embedding(encoding)
+    pi = data.encoded(encoding)
     for split in range(2):
         rows = data.split(split)
         for part in PARTS:
             candidates = {"open": np.arange(60), "closed": rows[part], "train": rows["train"]}[pool]
-            expected = nearest(data.tags, data.features, rows[part], candidates, 6, beta)
+            expected = nearest(pi, data.features, rows[part], candidates, 6)
             stored = data.part(split, encoding, pool, part, max_rank=6)
             np.testing.assert_array_equal(stored.rows, rows[part])
             np.testing.assert_array_equal(stored.neighbours, expected.neighbours)
@@ -146,9 +146,9 @@ def test_open_pool_is_searched_once(
 ) -> None:
     searched = []
 
-    def spy(tags, features, rows, pool, *others):
+    def spy(pi, features, rows, pool, *others):
         searched.append((len(rows), len(pool)))
-        return nearest(tags, features, rows, pool, *others)
+        return nearest(pi, features, rows, pool, *others)
 
     monkeypatch.setattr(neighbourhoods, "nearest", spy)
     prepare(table.settings(encodings=("id",), pools=("open",), splits=3), tmp_path / "out")
@@ -473,8 +473,8 @@ def test_photographs(
     assert "manifest: running again, photographs changed\n" in output
     again = PreparedDataset(tmp_path / "out")
     np.testing.assert_array_equal(again.features[[0, 1, 5, 6]], data.features[[0, 1, 4, 5]])
-    # Those of the chunk went through the network in a batch of another size.
-    np.testing.assert_allclose(again.features[[2, 3]], data.features[[2, 3]], atol=1e-4)
+    # A processor may sum a batch of three in another order than a batch of two.
+    np.testing.assert_allclose(again.features[[2, 3]], data.features[[2, 3]], rtol=2e-3, atol=1e-4)
 
 
 def test_no_photograph_can_be_read(tmp_path: Path) -> None:
