@@ -37,6 +37,7 @@ ORDER = (
     "scoring",
     "metrics",
     "tensorboard",
+    "rmsprop",
     "training",
     "export",
     "annotator",
