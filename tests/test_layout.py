@@ -33,6 +33,7 @@ ORDER = (
     "features",
     "dataset",
     "layers",
+    "linear_lstm",
     "architectures",
     "scoring",
     "metrics",
