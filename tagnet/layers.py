@@ -4,6 +4,7 @@ Shapes: B images in a batch, K neighbours of each, D features, T tag ids (padded
 with −1), h hidden units.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -63,14 +64,15 @@ class MultiHotDense(keras.layers.Layer):
 
     def call(self, inputs: Any) -> tf.Tensor:
         """Multiplies without ever making `o`."""
-        kernel = ops.convert_to_tensor(self.kernel)
+        kernel = tf.convert_to_tensor(self.kernel)
         if isinstance(inputs, (tuple, list)):
             phi, ids = inputs
-            split = phi.shape[-1]
-            product = ops.matmul(phi, kernel[:split]) + _sum_rows(kernel[split:], ids)
+            # The gradient of a split is one copy; that of two slices, five.
+            of_phi, of_ids = tf.split(kernel, [phi.shape[-1], self.num_tags])
+            product = ops.matmul(phi, of_phi) + _sum_rows(of_ids, ids)
         else:
             product = _sum_rows(kernel, inputs)
-        return self.activation(product + self.bias)
+        return self.activation(tf.nn.bias_add(product, tf.convert_to_tensor(self.bias)))
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         """[..., units]."""
@@ -90,21 +92,33 @@ class MultiHotDense(keras.layers.Layer):
 
 
 def _sum_rows(kernel: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
-    """Sums the rows of `kernel` [τ, h] that `ids` [..., T] name: [..., h].
-
-    A sparse product rather than gather and segment sum, so that the kernel's
-    gradient comes out dense at once: the L2 penalty makes it dense anyway.
-    """
-    flat = tf.cast(tf.reshape(ids, [-1, tf.shape(ids)[-1]]), tf.int64)
+    """Sums the rows of `kernel` [τ, h] that `ids` [..., T] name: [..., h]."""
+    flat = tf.reshape(ids, [-1, tf.shape(ids)[-1]])
     places = tf.where(flat != PADDING)  # [nnz, 2]
-    multi_hot = tf.SparseTensor(
-        indices=tf.stack([places[:, 0], tf.gather_nd(flat, places)], axis=1),
-        values=tf.ones([tf.shape(places)[0]], tf.float32),
-        dense_shape=tf.stack([tf.shape(flat, tf.int64)[0], kernel.shape[0]]),
-    )
-    sums = tf.sparse.sparse_dense_matmul(multi_hot, tf.cast(kernel, tf.float32))
-    shape = tf.concat([tf.shape(ids)[:-1], [kernel.shape[1]]], axis=0)
-    return tf.cast(tf.reshape(sums, shape), kernel.dtype)
+    lists = tf.cast(places[:, 0], tf.int32)
+    sums = _segment_sum(kernel, tf.gather_nd(flat, places), lists, tf.shape(flat)[0])
+    return tf.reshape(sums, tf.concat([tf.shape(ids)[:-1], [kernel.shape[1]]], axis=0))
+
+
+@tf.custom_gradient
+def _segment_sum(
+    kernel: tf.Tensor, ids: tf.Tensor, lists: tf.Tensor, count: tf.Tensor
+) -> tuple[tf.Tensor, Callable]:
+    """Row l of the result sums the rows `ids` [nnz] of the kernel where `lists` [nnz] is l.
+
+    The gradient is the same sum the other way round, of the lists that have a tag.
+    TensorFlow's own goes through the places in the order of the lists, and so writes
+    all over the kernel.
+    """
+
+    def gradient(d_sums: tf.Tensor) -> tuple[tf.Tensor, None, None, None]:
+        by_id = tf.argsort(ids, stable=True)
+        d_kernel = tf.sparse.segment_sum(
+            d_sums, tf.gather(lists, by_id), tf.gather(ids, by_id), num_segments=kernel.shape[0]
+        )
+        return d_kernel, None, None, None
+
+    return tf.sparse.segment_sum(kernel, ids, lists, num_segments=count), gradient
 
 
 @keras.saving.register_keras_serializable("tagnet")
