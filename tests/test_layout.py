@@ -34,6 +34,7 @@ ORDER = (
     "dataset",
     "layers",
     "architectures",
+    "heads",
     "scoring",
     "metrics",
     "tensorboard",
