@@ -10,12 +10,14 @@ import tensorflow as tf
 from graphs import multi_hot
 
 from tagnet.layers import (
+    MAX_NETWORK,
     PADDING,
     MaxOverNeighbours,
     MultiHotDense,
     RowLookup,
     TagLookup,
     Zip,
+    selection_network,
     subset_max_weights,
 )
 from tagnet.tags import TagLists
@@ -68,6 +70,29 @@ def test_max_over_more_than_m_is_the_mean_over_all_subsets(m):
     activations = np.random.default_rng(1).normal(size=(3, 5, 4)).astype(np.float32)
     subsets = itertools.combinations(range(5), m)
     expected = np.mean([activations[:, list(subset)].max(axis=1) for subset in subsets], axis=0)
+    np.testing.assert_allclose(MaxOverNeighbours(m)(activations), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("width", range(1, 9))
+def test_the_network_brings_the_largest_to_the_front(width):
+    """What orders every list of 0 and 1 orders every list (Knuth's 0-1 principle)."""
+    for used in range(1, width + 1):
+        network = selection_network(width, used)
+        for bits in itertools.product([0, 1], repeat=width):
+            values = list(bits)
+            for high, low in network:
+                values[high], values[low] = (
+                    max(values[high], values[low]),
+                    min(values[high], values[low]),
+                )
+            assert values[:used] == sorted(bits, reverse=True)[:used]
+
+
+@pytest.mark.parametrize(("given", "m"), [(24, 12), (MAX_NETWORK, 7), (MAX_NETWORK + 1, 7)])
+def test_the_network_and_top_k_agree(given, m):
+    activations = np.random.default_rng(3).normal(size=(2, given, 3)).astype(np.float32)
+    ranked = np.sort(activations, axis=1)[:, ::-1]
+    expected = np.einsum("bkh,k->bh", ranked, subset_max_weights(given, m))
     np.testing.assert_allclose(MaxOverNeighbours(m)(activations), expected, atol=1e-6)
 
 

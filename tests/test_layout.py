@@ -36,6 +36,7 @@ ORDER = (
     "layers",
     "linear_lstm",
     "architectures",
+    "heads",
     "scoring",
     "metrics",
     "tensorboard",
