@@ -6,15 +6,13 @@ The flags of a run are here and nowhere else; `runner.train_and_evaluate` runs i
 """
 
 import dataclasses
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-import tagnet
+from experiments.embedded import embedded
 from experiments.presets import PRESETS, Preset
-from experiments.runner import FIGURES, RunSettings, train_and_evaluate
+from experiments.results import TITLES
+from experiments.runner import RunSettings, train_and_evaluate
 from tagnet import console, export
 from tagnet.architectures import ARCHITECTURES, JOINT, VISUAL
 from tagnet.console import option, require_at_least
@@ -22,15 +20,6 @@ from tagnet.dataset import Neighbourhood, PreparedDataset
 from tagnet.files import InputError
 
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
-TITLES = {
-    "map_label": "mAP per label",
-    "map_image": "mAP per image",
-    "recall_label": "recall per label",
-    "precision_label": "precision per label",
-    "recall_image": "recall per image",
-    "precision_image": "precision per image",
-}
-
 USAGE = f"""Trains one graph on a prepared data set, scores it on the test split and exports it.
 
   python -m experiments.run --arch=ltwin_2rnn [--data=DIR] [--out=RUN]
@@ -82,21 +71,10 @@ class Options:
 
 def main(options: Options) -> None:
     """Runs the command."""
-    dataset = PreparedDataset(options.data or _embedded())
+    dataset = PreparedDataset(options.data or embedded())
     run = resolve(options, dataset)
     out = options.out or Path("runs") / _default_name(dataset, run)
     _show(train_and_evaluate(run, dataset, out), out)
-
-
-def _embedded() -> Path:
-    """The embedded data set, prepared on first use."""
-    cache = Path(os.environ.get("TAGNET_CACHE", Path.home() / ".cache" / "tagnet"))
-    prepared = cache / f"demo-{tagnet.__version__}"
-    if not (prepared / "dataset.json").exists():
-        command = [sys.executable, "-m", "data_tools.prepare", "--source=demo"]
-        if status := subprocess.run([*command, f"--out={prepared}"]).returncode:
-            raise InputError(f"{prepared}: the embedded data set was not prepared (exit {status})")
-    return prepared
 
 
 def resolve(options: Options, dataset: PreparedDataset) -> RunSettings:
@@ -168,8 +146,8 @@ def _show(results: dict[str, Any], out: Path) -> None:
     k = results["test"]["k"]
     console.say()
     console.say(f"{results['arch']:<24}{'validation':>12}{'test':>8}{'upper bound':>14}")
-    for name in FIGURES:
-        title = TITLES[name] + ("" if name.startswith("map") else f" @{k}")
+    for name, metric in TITLES.items():
+        title = metric + ("" if name.startswith("map") else f" @{k}")
         values = (
             results["validation"][name],
             results["test"][name],

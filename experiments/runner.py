@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,20 +13,13 @@ from scipy.special import expit
 
 import tagnet
 from experiments.presets import Preset
+from experiments.results import TITLES
 from tagnet import architectures, console, export, layers, metrics, tensorboard, training
 from tagnet.architectures import GraphSettings
 from tagnet.dataset import PARTS, Neighbourhood, PreparedDataset, training_batches
 from tagnet.files import InputError, read_json, remove_leftovers, write_arrays, write_json
 from tagnet.scoring import Scorer, ScoringSettings
 
-FIGURES = (
-    "map_label",
-    "map_image",
-    "recall_label",
-    "precision_label",
-    "recall_image",
-    "precision_image",
-)
 WATCHED = ("map_label", "map_image")  # after every epoch
 
 
@@ -78,6 +72,7 @@ def train_and_evaluate(run: RunSettings, dataset: PreparedDataset, out: Path) ->
     _claim(run, out)
     if (out / "metrics.json").exists():
         return read_json(out / "metrics.json")
+    begun = time.perf_counter()
     remove_leftovers(out)
     keras.utils.set_random_seed(run.seed)
     keras.config.set_dtype_policy(run.precision)
@@ -90,15 +85,24 @@ def train_and_evaluate(run: RunSettings, dataset: PreparedDataset, out: Path) ->
         _write_dashboards(experiment, test, out / "tensorboard")
     rows = experiment.parts["test"].rows
     write_arrays(
-        out / "predictions.npz", {"scores": test.scores, "labels": test.labels, "rows": rows}
+        out / "predictions.npz",
+        {
+            "scores": test.scores,
+            "labels": test.labels,
+            "rows": rows,
+            "label_names": np.array(dataset.label_names),
+        },
     )
     export.export(experiment.core, out / "saved_model")
     results = {
         "arch": run.arch,
         "epochs": len(history),
         "best_epoch": training.best_epoch(history) + 1,
+        "seconds": time.perf_counter() - begun,
         "seconds_per_epoch": float(np.mean([epoch["seconds"] for epoch in history])),
         "parameters": experiment.core.count_params(),
+        "dataset": dataset.name,
+        "images": {part: len(rows) for part, rows in experiment.split.items()},
         "validation": experiment.evaluate("validation").figures,
         "test": test.figures,
     }
@@ -237,7 +241,7 @@ def _write_dashboards(experiment: _Experiment, test: Evaluation, directory: Path
     """What TensorBoard shows of a finished run."""
     run, dataset = experiment.run, experiment.dataset
     settings = run.flat() | {"data": dataset.name}
-    tensorboard.write_hparams(settings, {name: test.figures[name] for name in FIGURES})
+    tensorboard.write_hparams(settings, {name: test.figures[name] for name in TITLES})
     tensorboard.write_pr_curves(test.labels, expit(test.scores), dataset.label_names)
     if run.feed:
         vectors = _tag_vectors(experiment.core, dataset, run.feed)
