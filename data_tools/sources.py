@@ -73,6 +73,8 @@ class Table(Featured):
 
     def read(self, cache: Path) -> Raw:
         rows = self._rows()
+        if max(map(len, rows["tags"])) == 1:
+            say(f"tags: no image has two; is {self.separator!r} between them? see --separator")
         found = Collection(rows, [], {len(rows): np.arange(len(rows))})
         return self.with_features(found, cache)
 
@@ -117,7 +119,7 @@ class PhotoFolder(Photographed):
         photographs, left_out = find_photographs(self.raw)
         labels = None
         if self.label_table is not None:
-            labels = table.read_table(self.label_table, self.separator)
+            labels = table.read_table(self.label_table, self.separator, tags=False)
         rows = photo_folder.read_folder(self.raw, photographs, self.label_prefix, labels)
         return self.with_photographs(rows, list(rows["path"]), left_out, cache)
 

@@ -561,6 +561,14 @@ def test_a_first_stage_that_fails_leaves_no_folder(table: Table, tmp_path: Path)
     assert not (tmp_path / "out").exists()
 
 
+def test_a_separator_that_may_be_wrong_is_noted(
+    table: Table, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare(table.settings(**QUICK, separator=";", word_vectors=None), tmp_path / "out")
+    expected = "tags: no image has two; is ';' between them? see --separator\n"
+    assert expected in capsys.readouterr().out
+
+
 def test_vectors_that_know_no_tag_or_are_not_finite(table: Table, tmp_path: Path) -> None:
     table.word_vectors.write_text("1 2\nelsewhere 1 2\n")
     with pytest.raises(InputError, match=r"vectors\.txt: must know at least one tag of the vocab"):
