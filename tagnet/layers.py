@@ -192,6 +192,12 @@ class Zip(keras.layers.Layer):
         return (batch, None if neighbours is None else 2 * neighbours, width)
 
 
+# Inlined, the graph optimizer casts once for the rows and once more for their shape alone.
+@tf.function(experimental_attributes={"_noinline": True})
+def _gather_and_cast(table: tf.Tensor, rows: tf.Tensor, dtype: str) -> tf.Tensor:
+    return tf.cast(tf.gather(table, rows), dtype)
+
+
 class RowLookup(keras.layers.Layer):
     """Row numbers → rows of a table that stays on the device: [...] → [..., n].
 
@@ -207,7 +213,7 @@ class RowLookup(keras.layers.Layer):
 
     def call(self, rows: tf.Tensor) -> tf.Tensor:
         """Gathers, then casts: the table's float16 halves what has to be read."""
-        return tf.cast(tf.gather(self._table, rows), self.compute_dtype)
+        return _gather_and_cast(self._table, rows, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         """[..., n]."""
