@@ -45,6 +45,7 @@ class MultiHotDense(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.supports_jit = False  # XLA needs to know how many tags there are
         self.units = units
         self.num_tags = num_tags
         self.activation = keras.activations.get(activation)
@@ -229,6 +230,7 @@ class TagLookup(keras.layers.Layer):
 
     def __init__(self, tags: TagLists, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.supports_jit = False  # XLA needs to know how many tags there are
         self._tags = tf.RaggedTensor.from_row_splits(tags.ids, tags.offsets)
 
     def call(self, rows: tf.Tensor) -> tf.Tensor:
