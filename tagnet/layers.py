@@ -46,6 +46,7 @@ class MultiHotDense(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.supports_jit = False  # XLA needs to know how many tags there are
         self.units = units
         self.num_tags = num_tags
         self.activation = keras.activations.get(activation)
@@ -246,6 +247,12 @@ class Zip(keras.layers.Layer):
         return (batch, None if neighbours is None else 2 * neighbours, width)
 
 
+# Inlined, the graph optimizer casts once for the rows and once more for their shape alone.
+@tf.function(experimental_attributes={"_noinline": True})
+def _gather_and_cast(table: tf.Tensor, rows: tf.Tensor, dtype: str) -> tf.Tensor:
+    return tf.cast(tf.gather(table, rows), dtype)
+
+
 class RowLookup(keras.layers.Layer):
     """Row numbers → rows of a table that stays on the device: [...] → [..., n].
 
@@ -261,7 +268,7 @@ class RowLookup(keras.layers.Layer):
 
     def call(self, rows: tf.Tensor) -> tf.Tensor:
         """Gathers, then casts: the table's float16 halves what has to be read."""
-        return tf.cast(tf.gather(self._table, rows), self.compute_dtype)
+        return _gather_and_cast(self._table, rows, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         """[..., n]."""
@@ -277,6 +284,7 @@ class TagLookup(keras.layers.Layer):
 
     def __init__(self, tags: TagLists, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.supports_jit = False  # XLA needs to know how many tags there are
         self._tags = tf.RaggedTensor.from_row_splits(tags.ids, tags.offsets)
 
     def call(self, rows: tf.Tensor) -> tf.Tensor:

@@ -127,3 +127,10 @@ def test_tag_lookup_pads_to_the_longest():
     layer = TagLookup(TagLists.from_lists([[4, 5], [], [7]]))
     assert layer(np.array([[1, 0]], np.int32)).numpy().tolist() == [[[-1, -1], [4, 5]]]
     assert layer(np.array([2], np.int32)).numpy().tolist() == [[7]]
+
+
+def test_xla_leaves_lists_of_tags_alone():
+    """Keras asks each layer before it has XLA compile a step, as it does on a GPU."""
+    assert not MultiHotDense(5, 9).supports_jit
+    assert not TagLookup(TagLists.from_lists([[4]])).supports_jit
+    assert RowLookup(np.zeros((1, 1), np.float16)).supports_jit

@@ -15,6 +15,7 @@ import pytest
 import tensorflow as tf
 from graphs import small
 
+from tagnet.architectures import JOINT
 from tagnet.dataset import Neighbourhood, PreparedDataset, training_batches
 from tagnet.files import InputError
 from tagnet.layers import lookups
@@ -253,3 +254,21 @@ def test_a_step_stays_on_the_device(prepared, arch):
     assert "MatMul" in operations
     called = {name for name in operations if "PyFunc" in name or "Host" in name}
     assert not called | (operations & {"Print", "PrintV2", "NumpyFunction", "IteratorGetNext"})
+
+
+@pytest.mark.parametrize("arch", ["ltn", "ltwin_2rnn"])
+def test_xla_compiles_a_step_of_dense_feeds(prepared, arch):
+    """As Keras has it do on a GPU; the loss is that of the step which is not compiled."""
+    dataset = PreparedDataset(prepared)
+    tables = dataset.tables("w2v" if arch in JOINT else None)
+    sizes = {"feature_dim": tables.feature_dim, "tag_dim": tables.tag_dim, "m": 2}
+    rows = {"row": np.array([0, 1, 2]), "neighbours": np.array([[3, 4], [5, 6], [7, 8]])}
+    labels = np.eye(3, dtype=np.float32)
+    losses = []
+    for jit_compile in (True, False):
+        core = small(arch, "w2v" if arch in JOINT else None, dropout=0.0, **sizes)
+        model = compiled(core, lookups(tables), SETTINGS)
+        model.jit_compile = jit_compile
+        losses.append([model.train_on_batch(rows, labels) for _ in range(3)])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert losses[0][2] < losses[0][0]
