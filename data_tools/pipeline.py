@@ -198,7 +198,7 @@ class _Preparation:
     def features(self) -> np.ndarray:
         """Φ, float16 [N, D], as it is stored."""
         dim = self.reports["images"]["feature_dim"]
-        return records.read_features(self.out, len(self.manifest), dim)
+        return records.read_images(self.out, len(self.manifest), dim).phi
 
     @functools.cached_property
     def _origins(self) -> dict[str, Origin]:

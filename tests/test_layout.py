@@ -19,6 +19,7 @@ MAY_IMPORT = {
 ORDER = (
     "files",
     "console",
+    "shards",
     "records",
     "tags",
     "embeddings",
