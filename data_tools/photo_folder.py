@@ -6,7 +6,7 @@ stands in several places counts once; every level of a hierarchy is a tag.
 An image_id is the path below the folder. Names that begin with a dot are passed over.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pandas as pd
 from data_tools import manifest
 from tagnet.console import progress, say
 from tagnet.files import InputError
-from tagnet.keywords import Keyword, Photograph, read_keywords
+from tagnet.keywords import Photograph, read_keywords, split_keywords
 
 
 def read_folder(
@@ -77,35 +77,3 @@ def _check_listed(listed: Mapping[str, Any], photographs: Sequence[Photograph]) 
         say(f"labels: {unlisted} photographs are not in the table and get none")
     if missing := listed.keys() - names:
         say(f"labels: {len(missing)} rows of the table are of no photograph, as {min(missing)!r}")
-
-
-def split_keywords(
-    keywords: Iterable[Keyword], label_prefix: str | None
-) -> tuple[list[str], list[str]]:
-    """Parts keywords into tags and labels.
-
-    A keyword, its levels joined by `|`, that begins with the prefix (capitals do not
-    matter) gives labels: each level of what follows. Programs repeat the levels of a
-    hierarchy as keywords of their own; those of a label are not tags, since they
-    would give the label away.
-
-    >>> split_keywords([("label", "Beach"), ("beach",), ("label",), ("sea",)], "label|")
-    (['sea'], ['Beach'])
-    """
-    labels: dict[str, None] = {}
-    given_away: set[str] = set()
-    others: list[Keyword] = []
-    for levels in keywords:
-        whole = "|".join(levels)
-        if label_prefix and whole.lower().startswith(label_prefix.lower()):
-            labels.update(dict.fromkeys(filter(None, whole[len(label_prefix) :].split("|"))))
-            given_away.update(level.lower() for level in levels)
-        else:
-            others.append(levels)
-    tags = dict.fromkeys(
-        level
-        for levels in others
-        if len(levels) > 1 or levels[0].lower() not in given_away
-        for level in levels
-    )
-    return list(tags), list(labels)

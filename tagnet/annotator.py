@@ -7,6 +7,7 @@ print(annotation.labels[0].name, annotation.labels[0].probability)
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -133,6 +134,17 @@ class Annotator:
     def labels(self) -> tuple[str, ...]:
         """The labels that the model knows."""
         return self._deployment.settings.labels
+
+    @property
+    def digest(self) -> str:
+        """Tells this model apart from others: SHA-256 of its weights, corpus and vocabulary."""
+        model = self._deployment
+        weights = [weight for layer in model.weights.values() for weight in layer]
+        words = [*self.vocabulary, *self.labels, *self._image_ids]
+        digest = hashlib.sha256("\n".join(words).encode())
+        for part in [*weights, model.temperature, *model.beta.values()]:
+            digest.update(part.numpy().tobytes())
+        return digest.hexdigest()
 
     @property
     def vocabulary(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ photograph (`name.xmp`, `name.jpg.xmp`). Pillow reads all of it.
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -102,6 +102,38 @@ def read_keywords(photograph: Photograph) -> tuple[list[Keyword], list[str]]:
     blanks = (tuple(" ".join(level.split()) for level in keyword) for keyword in found)
     keywords = (tuple(filter(None, keyword)) for keyword in blanks)
     return [keyword for keyword in keywords if keyword and keyword[0] not in INTERNAL], damaged
+
+
+def split_keywords(
+    keywords: Iterable[Keyword], label_prefix: str | None
+) -> tuple[list[str], list[str]]:
+    """Parts keywords into tags and labels.
+
+    A keyword, its levels joined by `|`, that begins with the prefix (capitals do not
+    matter) gives labels: each level of what follows. Programs repeat the levels of a
+    hierarchy as keywords of their own; those of a label are not tags, since they
+    would give the label away.
+
+    >>> split_keywords([("label", "Beach"), ("beach",), ("label",), ("sea",)], "label|")
+    (['sea'], ['Beach'])
+    """
+    labels: dict[str, None] = {}
+    given_away: set[str] = set()
+    others: list[Keyword] = []
+    for levels in keywords:
+        whole = "|".join(levels)
+        if label_prefix and whole.lower().startswith(label_prefix.lower()):
+            labels.update(dict.fromkeys(filter(None, whole[len(label_prefix) :].split("|"))))
+            given_away.update(level.lower() for level in levels)
+        else:
+            others.append(levels)
+    tags = dict.fromkeys(
+        level
+        for levels in others
+        if len(levels) > 1 or levels[0].lower() not in given_away
+        for level in levels
+    )
+    return list(tags), list(labels)
 
 
 def _photograph(path: Path) -> Image.Image:

@@ -82,7 +82,12 @@ def random_images(count: int = 20, seed: int = 0) -> TaggedImages:
 
 
 def deployed(
-    arch: str, feed: str | None, neighbours: str = "id", max_rank: int = M + 2, **changes
+    arch: str,
+    feed: str | None,
+    neighbours: str = "id",
+    max_rank: int = M + 2,
+    backbone: str | None = None,
+    **changes,
 ) -> Deployment:
     """A graph with random weights, M of `graphs` as its m, tags `tag 0` …, and 20 images."""
     core = small(arch, feed, **changes)
@@ -92,7 +97,7 @@ def deployed(
         | changes
     )
     settings = DeploymentSettings(
-        arch, graph, neighbours, max_rank, 3, tuple(f"label {i}" for i in range(L)), None
+        arch, graph, neighbours, max_rank, 3, tuple(f"label {i}" for i in range(L)), backbone
     )
     vectors = np.random.default_rng(1).normal(size=(TAGS, N)).astype(np.float32)
     vectors[-1] = 0  # a tag that the source of β did not know

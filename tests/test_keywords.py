@@ -9,7 +9,7 @@ import pytest
 from photographs import NAMESPACES, iim, write, xmp
 
 from tagnet.files import InputError
-from tagnet.keywords import Photograph, find_photographs, read_keywords
+from tagnet.keywords import Photograph, find_photographs, read_keywords, split_keywords
 
 
 def photograph(path: Path, *sidecars: Path) -> Photograph:
@@ -156,3 +156,23 @@ def test_no_folder_and_no_photographs(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a")
     with pytest.raises(InputError, match=r"must hold photographs \(.jpg, .*\); received none"):
         find_photographs(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "prefix", "tags", "labels"),
+    [
+        ([("places", "Rome"), ("Rome",)], None, ["places", "Rome"], []),
+        ([("label", "Beach"), ("sea",)], "label|", ["sea"], ["Beach"]),
+        # Lightroom and digiKam repeat the levels: those of a label would give it away.
+        ([("beach",), ("label",), ("sea",), ("label", "Beach")], "label|", ["sea"], ["Beach"]),
+        ([("Label", "animal", "dog")], "label|", [], ["animal", "dog"]),
+        ([("label:beach",), ("labels",)], "label:", ["labels"], ["beach"]),
+        # A level of another branch is a tag in its own right.
+        ([("label", "beach"), ("places", "beach")], "label|", ["places", "beach"], ["beach"]),
+        ([("label", "a"), ("label", "a"), ("b",), ("b",)], "label|", ["b"], ["a"]),
+    ],
+)
+def test_keywords_become_tags_and_labels(
+    keywords: list[tuple[str, ...]], prefix: str | None, tags: list[str], labels: list[str]
+) -> None:
+    assert split_keywords(keywords, prefix) == (tags, labels)

@@ -8,7 +8,7 @@ import pytest
 from photographs import write, xmp
 from PIL import Image
 
-from data_tools.photo_folder import read_folder, split_keywords
+from data_tools.photo_folder import read_folder
 from data_tools.pipeline import prepare
 from data_tools.settings import Settings
 from tagnet import features
@@ -16,26 +16,6 @@ from tagnet.files import InputError, read_json
 from tagnet.keywords import find_photographs
 
 # --- Tags and labels ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("keywords", "prefix", "tags", "labels"),
-    [
-        ([("places", "Rome"), ("Rome",)], None, ["places", "Rome"], []),
-        ([("label", "Beach"), ("sea",)], "label|", ["sea"], ["Beach"]),
-        # Lightroom and digiKam repeat the levels: those of a label would give it away.
-        ([("beach",), ("label",), ("sea",), ("label", "Beach")], "label|", ["sea"], ["Beach"]),
-        ([("Label", "animal", "dog")], "label|", [], ["animal", "dog"]),
-        ([("label:beach",), ("labels",)], "label:", ["labels"], ["beach"]),
-        # A level of another branch is a tag in its own right.
-        ([("label", "beach"), ("places", "beach")], "label|", ["places", "beach"], ["beach"]),
-        ([("label", "a"), ("label", "a"), ("b",), ("b",)], "label|", ["b"], ["a"]),
-    ],
-)
-def test_keywords_become_tags_and_labels(
-    keywords: list[tuple[str, ...]], prefix: str | None, tags: list[str], labels: list[str]
-) -> None:
-    assert split_keywords(keywords, prefix) == (tags, labels)
 
 
 def test_labels_are_names_of_folders(tmp_path: Path) -> None:
