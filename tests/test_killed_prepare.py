@@ -14,7 +14,7 @@ from conftest import Table, make_table
 from data_tools.pipeline import prepare
 
 # Runs the command, and kills itself when it is about to open, make, rename or remove what
-# lies in the folder for the n-th time. Printed is how often it did.
+# lies in the folder for the n-th time.
 COMMAND = """
 import os, signal, sys
 from data_tools import prepare

@@ -72,6 +72,9 @@ def test_summary(prepared: Path) -> None:
         # Six images have no tags; with w2v, one that has but the unknown word is added.
         assert stored["by_features"] >= 6 if name.startswith("w2v") else stored["by_features"] == 6
     assert summary["settings"]["tau"] == 5000
+    assert summary["settings"]["separator"] == "|"
+    # Those of other sources are not settings of this one, and cannot make it run again.
+    assert not summary["settings"].keys() & {"images", "tag_set", "label_set", "label_prefix"}
     assert set(summary["versions"]) == {"tagnet", "numpy", "tensorflow"}
 
 
