@@ -228,9 +228,8 @@ def _search_again(
     candidates: np.ndarray,
 ) -> None:
     at = np.linspace(0, len(found.rows) - 1, min(SAMPLE, len(found.rows))).astype(int)
-    embedding = None if encoding == "id" else data.embedding(encoding)
     rank = found.neighbours.shape[1]
-    again = nearest(data.tags, data.features, found.rows[at], candidates, rank, embedding)
+    again = nearest(data.encoded(encoding), data.features, found.rows[at], candidates, rank)
     differ = (again.neighbours != found.neighbours[at]) | (again.distances != found.distances[at])
     report.check(
         not differ.any(),

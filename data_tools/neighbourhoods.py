@@ -10,7 +10,7 @@ from tagnet.console import say
 from tagnet.dataset import PARTS
 from tagnet.embeddings import Embedding, rho
 from tagnet.files import InputError
-from tagnet.neighbours import Neighbourhoods, nearest, recall
+from tagnet.neighbours import Neighbourhoods, nearest, recall, says_something
 from tagnet.records import write_neighbourhoods
 from tagnet.tags import TagLists
 
@@ -70,12 +70,13 @@ def write_neighbours(
         raise InputError(f"{name}: every pool must have at least 2 images; see --sizes and --pools")
     if stored < rank:
         say(f"{name}: M {stored} in place of {rank}; the smallest pool has {stored + 1} images")
+    pi = tags if embedding is None else rho(tags, embedding)
     if not features.shape[1]:
-        _check_tags(name, tags, embedding, splits)
+        _check_tags(name, pi, splits)
     found: Neighbourhoods | None = None
     if pool == "open":  # does not depend on the split: one search for all
         queries = np.unique(np.concatenate([rows for split in splits for rows in split.values()]))
-        found = nearest(tags, features, queries, np.arange(len(tags)), stored, embedding, index)
+        found = nearest(pi, features, queries, np.arange(len(tags)), stored, index)
     by_features = np.zeros(len(tags), bool)
     for number, split in enumerate(splits):
         for part in PARTS:
@@ -86,7 +87,7 @@ def write_neighbours(
             if found is not None:
                 part_found = _of_rows(found, rows)
             else:
-                part_found = nearest(tags, features, rows, candidates, stored, embedding, index)
+                part_found = nearest(pi, features, rows, candidates, stored, index)
             by_features[rows[part_found.by_features]] = True
             write_neighbourhoods(
                 directory / "neighbours" / f"split-{number}" / name,
@@ -98,22 +99,18 @@ def write_neighbours(
     report: dict[str, Any] = {"M": stored, "by_features": int(by_features.sum())}
     if index != "exact":
         sample = np.unique(np.linspace(0, len(rows) - 1, RECALL_SAMPLE).astype(int))
-        exact = nearest(tags, features, rows[sample], candidates, stored, embedding)
+        exact = nearest(pi, features, rows[sample], candidates, stored)
         report |= {"index": index, "recall": recall(_of_rows(part_found, rows[sample]), exact)}
         say(f"{name}: {index} found {report['recall']:.2%} of the nearest of {len(sample)} images")
     return report
 
 
 def _check_tags(
-    name: str,
-    tags: TagLists,
-    embedding: Embedding | None,
-    splits: Sequence[dict[str, np.ndarray]],
+    name: str, pi: TagLists | np.ndarray, splits: Sequence[dict[str, np.ndarray]]
 ) -> None:
     """Refuses images whose tags say nothing, for a data set without features."""
-    usable = tags.lengths > 0 if embedding is None else (rho(tags, embedding) != 0).any(axis=1)
     asked = np.unique(np.concatenate([rows for split in splits for rows in split.values()]))
-    if count := int((~usable[asked]).sum()):
+    if count := int((~says_something(pi)[asked]).sum()):
         raise InputError(
             f"{name}: without features every image must have a usable tag; {count} have none; "
             "raise --tau, lower --min_images, or give --features"
@@ -121,7 +118,4 @@ def _check_tags(
 
 
 def _of_rows(found: Neighbourhoods, rows: np.ndarray) -> Neighbourhoods:
-    at = np.searchsorted(found.rows, rows)
-    return Neighbourhoods(
-        found.rows[at], found.neighbours[at], found.distances[at], found.by_features[at]
-    )
+    return found.select(np.searchsorted(found.rows, rows))

@@ -17,6 +17,7 @@ from experiments.results import TITLES
 from tagnet import architectures, console, export, layers, metrics, tensorboard, training
 from tagnet.architectures import GraphSettings
 from tagnet.dataset import PARTS, Neighbourhood, PreparedDataset, training_batches
+from tagnet.deployment import Deployment, DeploymentSettings, deploy
 from tagnet.files import InputError, read_json, remove_leftovers, write_arrays, write_json
 from tagnet.scoring import Scorer, ScoringSettings
 
@@ -83,7 +84,7 @@ def train_and_evaluate(run: RunSettings, dataset: PreparedDataset, out: Path) ->
         history = experiment.fit(out)
         test = experiment.evaluate("test")
         _write_dashboards(experiment, test, out / "tensorboard")
-    export.export(experiment.core, out / "saved_model")
+    export.export(experiment.deploy(), out / "saved_model")
     results = {
         "arch": run.arch,
         "epochs": len(history),
@@ -158,6 +159,7 @@ class _Experiment:
             for part in PARTS
         }
         self.core = architectures.build(run.arch, graph)
+        self._graph = graph
         self._lookups = layers.lookups(tables)
         self._scorer = Scorer(self.core, self._lookups, scoring)
 
@@ -179,6 +181,20 @@ class _Experiment:
         scores = self._scorer(self.parts[part], seed=self.run.seed)
         labels = self.dataset.labels[self.parts[part].rows]
         return Evaluation(scores, labels, metrics.evaluate(labels, scores))
+
+    def deploy(self) -> Deployment:
+        """The graph with the training images to find neighbours among, as a server needs it."""
+        run, dataset = self.run, self.dataset
+        settings = DeploymentSettings(
+            arch=run.arch,
+            graph=self._graph,
+            neighbours=run.neighbours,
+            max_rank=run.settings.max_rank,
+            samples=run.settings.samples,
+            labels=dataset.label_names,
+            backbone=dataset.info["backbone"],
+        )
+        return deploy(self.core, settings, dataset, self.split)
 
     def _batches(self, inputs: list[str], epochs: range) -> tf.data.Dataset:
         settings = self.run.settings

@@ -1,43 +1,138 @@
-"""Writes a trained graph as a SavedModel that needs nothing but TensorFlow."""
+"""The SavedModel of a trained graph: TensorFlow alone suffices to use it.
 
+Everything that annotating needs travels inside: see `deployment.py`. Arrays are
+variables; the settings are `assets/annotator.json`, the vocabulary
+`assets/vocabulary.txt`. `load` reads both back without running the stored graph.
+"""
+
+import dataclasses
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import keras
+import numpy as np
 import tensorflow as tf
 
-from tagnet.files import written_whole
+from tagnet.architectures import ARCHITECTURES, GraphSettings
+from tagnet.corpus import Corpus, TaggedImages
+from tagnet.deployment import Deployment, DeploymentSettings, float32_graph
+from tagnet.files import InputError, read_json, write_json, written_whole
+from tagnet.tags import TagLists, Vocabulary
 
 VERSION = "1"  # TensorFlow Serving's layout: saved_model/<version>/
+FORMAT = 1
+SETTINGS = "annotator.json"
+VOCABULARY = "vocabulary.txt"
 
 
-def export(core: keras.Model, directory: str | Path) -> Path:
-    """Writes `core` to `DIRECTORY/1` with the signature `serving_default`.
+def export(deployment: Deployment, directory: str | Path) -> Path:
+    """Writes a deployment to `DIRECTORY/1` with the signature `serving_default`.
 
     The signature takes the graph's inputs by name (`phi_x` [B, D], `phi_z`
     [B, K, D], `pi_x`, `pi_z`; see `architectures`), with B and K free, and returns
-    `scores` (logits, [B, L]) and `probabilities` (their sigmoid).
+    `scores` (logits, [B, L]) and `probabilities` (calibrated).
 
     Args:
-        core: a graph of `architectures.build`.
+        deployment: the model.
         directory: `saved_model` of a run.
 
     Returns:
         The folder written.
     """
+    target = Path(directory) / VERSION
+    with written_whole(target) as temporary, tempfile.TemporaryDirectory() as folder:
+        settings, vocabulary = Path(folder, SETTINGS), Path(folder, VOCABULARY)
+        write_json(settings, {"format": FORMAT} | dataclasses.asdict(deployment.settings))
+        deployment.vocabulary.save(vocabulary)
+        module = tf.Module()
+        module.model = deployment
+        module.assets = [tf.saved_model.Asset(str(path)) for path in (settings, vocabulary)]
+        tf.saved_model.save(module, str(temporary), {"serving_default": _serve(deployment)})
+    return target
+
+
+def _serve(deployment: Deployment) -> tf.types.experimental.PolymorphicFunction:
     specs = {
         tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name)
-        for tensor in core.inputs
+        for tensor in deployment.core.inputs
     }
 
     @tf.function(input_signature=[specs])
     def serve(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        scores = core(inputs, training=False)
-        return {"scores": scores, "probabilities": tf.sigmoid(scores)}
+        scores = deployment.core(inputs, training=False)
+        return {"scores": scores, "probabilities": deployment.probabilities(scores)}
 
-    archive = keras.export.ExportArchive()
-    archive.track(core)
-    archive.add_endpoint("serving_default", serve)
-    target = Path(directory) / VERSION
-    with written_whole(target) as temporary:
-        archive.write_out(str(temporary), verbose=False)
-    return target
+    return serve
+
+
+def load(folder: str | Path) -> Deployment:
+    """Reads what `export` wrote.
+
+    Args:
+        folder: a run directory, its `saved_model`, or a version in that.
+
+    Raises:
+        InputError: there is no such model, or it is damaged or of another version.
+    """
+    folder = Path(folder)
+    places = (folder / "saved_model" / VERSION, folder / VERSION, folder)
+    found = [place for place in places if (place / "saved_model.pb").is_file()]
+    if not found:
+        raise InputError(f"{folder}: must be a finished run or a SavedModel of one")
+    settings = _read_settings(found[0] / "assets" / SETTINGS)
+    vocabulary = Vocabulary.load(found[0] / "assets" / VOCABULARY)
+    try:
+        reader = tf.train.load_checkpoint(str(found[0] / "variables" / "variables"))
+        return _restore(settings, vocabulary, lambda name: _read(reader, name))
+    except InputError:
+        raise
+    except Exception as error:  # damaged files fail in whatever way their bytes suggest
+        reason = " ".join(str(error).split())
+        raise InputError(f"{found[0]}: is damaged ({reason})") from error
+
+
+def _read_settings(path: Path) -> DeploymentSettings:
+    if not path.is_file():
+        raise InputError(
+            f"{path.parent.parent}: must be a SavedModel that carries its corpus, as a run of this "
+            f"version writes it; received one without assets/{SETTINGS}"
+        )
+    values: dict[str, Any] = read_json(path)
+    if values.pop("format", None) != FORMAT:
+        raise InputError(f"{path}: must be of format {FORMAT}; export the run again")
+    try:
+        values["graph"] = GraphSettings(**values["graph"])
+        values["labels"] = tuple(values["labels"])
+        settings = DeploymentSettings(**values)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: has other fields than this version ({error})") from error
+    if settings.arch not in ARCHITECTURES:
+        raise InputError(f"{path}: arch must be a known graph; received {settings.arch!r}")
+    return settings
+
+
+def _read(reader: Any, name: str) -> np.ndarray:
+    return reader.get_tensor(f"model/{name}/.ATTRIBUTES/VARIABLE_VALUE")
+
+
+def _restore(
+    settings: DeploymentSettings, vocabulary: Vocabulary, read: Callable[[str], np.ndarray]
+) -> Deployment:
+    """Builds a deployment from its arrays, each read by the path of its variable."""
+    core = float32_graph(
+        settings.arch, settings.graph, lambda layer, i: read(f"weights/{layer}/{i}")
+    )
+    beta = {name: read(f"beta/{name}") for name in settings.encodings}
+    tags, labels = (
+        TagLists(read(f"corpus/{name}/ids"), read(f"corpus/{name}/offsets"))
+        for name in ("tags", "labels")
+    )
+    names, words = (
+        [text.decode() for text in read(f"corpus/{name}")] for name in ("image_ids", "words")
+    )
+    images = TaggedImages(names, read("corpus/phi/table"), tags, labels)
+    rho = {name: read(f"corpus/rho/{name}/table") for name in settings.encodings}
+    deployment = Deployment(settings, core, vocabulary, beta, Corpus(images, words, rho))
+    deployment.calibrate(read("validation_scores"), read("validation_labels"))
+    return deployment

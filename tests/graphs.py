@@ -4,7 +4,11 @@ import keras
 import numpy as np
 
 from tagnet.architectures import JOINT, GraphSettings, build
+from tagnet.corpus import Corpus, TaggedImages
+from tagnet.deployment import Deployment, DeploymentSettings
+from tagnet.embeddings import Embedding, rho
 from tagnet.layers import PADDING
+from tagnet.tags import TagLists, Vocabulary
 
 D, L, M, H, TAGS, N = 6, 3, 4, 4, 9, 5  # features, labels, neighbours, hidden, τ, β's width
 FEEDS = [(arch, "id") for arch in JOINT] + [(arch, "w2v") for arch in JOINT]
@@ -63,3 +67,43 @@ def taken_by(model: keras.Model, inputs: dict) -> dict:
 def multi_hot(ids: np.ndarray) -> np.ndarray:
     """Padded ids [..., T] → o [..., τ]."""
     return (ids[..., None] == np.arange(TAGS)).any(axis=-2).astype(np.float64)
+
+
+def random_images(count: int = 20, seed: int = 0) -> TaggedImages:
+    """Tagged images; every fifth has no tags, and some have the same."""
+    rng = np.random.default_rng(seed)
+    tags = [[] if row % 5 == 4 else rng.choice(TAGS, 1 + row % 3) for row in range(count)]
+    return TaggedImages(
+        [f"image {row}" for row in range(count)],
+        rng.random((count, D)).astype(np.float16),
+        TagLists.from_lists(tags),
+        TagLists.from_lists([rng.choice(L, row % 3) for row in range(count)]),
+    )
+
+
+def deployed(
+    arch: str,
+    feed: str | None,
+    neighbours: str = "id",
+    max_rank: int = M + 2,
+    backbone: str | None = None,
+    **changes,
+) -> Deployment:
+    """A graph with random weights, M of `graphs` as its m, tags `tag 0` …, and 20 images."""
+    core = small(arch, feed, **changes)
+    graph = GraphSettings(
+        **{"feature_dim": D, "num_labels": L, "m": M, "hidden": H, "feed": feed}
+        | {"tag_dim": {"id": TAGS, "w2v": N, None: 0}[feed]}
+        | changes
+    )
+    settings = DeploymentSettings(
+        arch, graph, neighbours, max_rank, 3, tuple(f"label {i}" for i in range(L)), backbone
+    )
+    vectors = np.random.default_rng(1).normal(size=(TAGS, N)).astype(np.float32)
+    vectors[-1] = 0  # a tag that the source of β did not know
+    vocabulary = Vocabulary(tuple(f"tag_{i}" for i in range(TAGS)))
+    images = random_images()
+    table = rho(images.tags, Embedding(vectors, vectors.any(axis=1)))
+    corpus = Corpus(images, vocabulary.words, dict.fromkeys(settings.encodings, table))
+    beta = dict.fromkeys(settings.encodings, vectors)
+    return Deployment(settings, core, vocabulary, beta, corpus)

@@ -1,0 +1,142 @@
+"""Annotates photographs with the model of a run.
+
+    python -m experiments.annotate --model=RUN photos
+
+The flags are here; `annotating.py` does the work.
+"""
+
+import csv
+import dataclasses
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments import sidecars
+from experiments.annotating import Answer, Batch, Choice, Job, jobs_of, jobs_of_table
+from tagnet import console
+from tagnet.annotator import Annotator
+from tagnet.console import option, require_at_least
+from tagnet.files import InputError, write_text
+
+USAGE = """Annotates photographs with the model of a run.
+
+  python -m experiments.annotate --model=RUN [--jsonl=FILE] PHOTO_OR_FOLDER ...
+
+Tags are the keywords in the files and their sidecars, unless --tags or --table gives others.
+Without --jsonl, --csv and --xmp the labels are printed. With --jsonl a run that was stopped
+goes on where it stopped."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The flags of an annotation."""
+
+    arguments: tuple[str, ...] = ()
+    model: Path | None = option(None, "a run directory, or the SavedModel of one")
+    weights: Path | None = option(None, "of the backbone [those that it gets by itself]")
+    tags: tuple[str, ...] | None = option(None, "of every photograph, parted by commas")
+    table: Path | None = option(None, "a CSV of path and tags in place of photographs")
+    separator: str = option("|", "between the tags in the table")
+    top_k: int = option(5, "how many labels a photograph gets at most")
+    threshold: float = option(0.0, "labels of lower probability are left out")
+    precision: float | None = option(
+        None, "wanted share of true labels; sets a threshold for each label on validation"
+    )
+    labels: tuple[str, ...] | None = option(None, "use these alone [all that the model knows]")
+    jsonl: Path | None = option(None, "write a line of JSON for each photograph")
+    csv: Path | None = option(None, "write a row for each label of each photograph")
+    xmp: bool = option(False, "write the labels into photo.jpg.xmp beside each photograph")
+    remove: bool = option(False, "take the labels that --xmp wrote out of the sidecars again")
+    prefix: str = option("auto", "of the hierarchical keywords in sidecars")
+
+    def __post_init__(self) -> None:
+        require_at_least(self, top_k=1, threshold=0, precision=0)
+        for flag in ("threshold", "precision"):
+            value = getattr(self, flag)
+            if value is not None and value > 1:
+                raise InputError(f"--{flag} must be at most 1; received {value}")
+        if not self.separator:
+            raise InputError("--separator must not be empty")
+        if not self.prefix.strip() or "|" in self.prefix:
+            raise InputError(f"--prefix must be one level of a keyword; received {self.prefix!r}")
+        if bool(self.arguments) == (self.table is not None):
+            raise InputError("photographs, folders of them, or --table must be given, and not both")
+        if self.model is None and not self.remove:
+            raise InputError("--model is missing: a run directory, or the SavedModel of one")
+        if self.tags is not None and self.table is not None:
+            raise InputError("--tags and --table must not be given together")
+
+
+def main(options: Options) -> None:
+    """Runs the command."""
+    if options.table is not None:
+        jobs = jobs_of_table(options.table, options.separator)
+    else:
+        jobs = jobs_of(options.arguments, options.tags, options.prefix)
+    if options.remove:
+        for job in jobs:
+            sidecars.write_labels(job.path, [], options.prefix)
+        console.say(f"labels taken out of the sidecars of {len(jobs):,} photographs")
+        return
+    assert options.model is not None  # checked above
+    annotator = Annotator.load(options.model, options.weights)
+    choice = _choice(options, annotator)
+    asked_to_print = not (options.jsonl or options.csv or options.xmp)
+    each: list[Callable[[Job, Answer], None]] = [_show] if asked_to_print else []
+    if options.xmp:
+        each.append(lambda job, answer: _write_sidecar(job, answer, options.prefix))
+    batch = Batch(annotator, choice, options.jsonl, each)
+    answers = batch.run(jobs)
+    if options.csv is not None:
+        _write_csv(options.csv, answers)
+    if asked_to_print:
+        console.say()
+    console.say(
+        f"{batch.annotated:,} photographs annotated, {batch.skipped:,} skipped"
+        + (f", {batch.there:,} were there already" if batch.there else "")
+    )
+
+
+def _choice(options: Options, annotator: Annotator) -> Choice:
+    """Which labels are given, by what was asked for and what the model knows."""
+    known = annotator.labels
+    for name in options.labels or ():
+        if name not in known:
+            raise InputError(f"--labels must be of {', '.join(known)}; received {name!r}")
+    thresholds = dict.fromkeys(options.labels or known, options.threshold)
+    if options.precision is not None:
+        wanted = annotator.thresholds(options.precision)
+        thresholds = {name: max(least, wanted[name]) for name, least in thresholds.items()}
+    return Choice(thresholds, options.top_k)
+
+
+def _show(job: Job, answer: Answer) -> None:
+    if "error" in answer:
+        return
+    told = ", ".join(answer["tags"]) or "no known tags: neighbours are those that look alike"
+    console.say(f"{job.name}  ({told})")
+    for label in answer["labels"]:
+        console.say(f"  {label['probability']:>6.1%}  {label['label']}")
+
+
+def _write_sidecar(job: Job, answer: Answer, prefix: str) -> None:
+    if "error" not in answer:
+        sidecars.write_labels(job.path, [label["label"] for label in answer["labels"]], prefix)
+
+
+def _write_csv(path: Path, answers: Sequence[dict[str, Any]]) -> None:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["photo", "label", "probability"])
+    for answer in answers:
+        for label in answer.get("labels", ()):
+            rows.writerow([answer["photo"], label["label"], label["probability"]])
+    try:
+        write_text(path, text.getvalue())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+if __name__ == "__main__":
+    console.run(Options, main, USAGE)

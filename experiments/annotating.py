@@ -1,0 +1,257 @@
+"""Annotates many photographs, in chunks, so that a stopped batch goes on where it stopped."""
+
+import csv
+import dataclasses
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from tagnet.annotator import MAX_TAGS, Annotation, Annotator
+from tagnet.console import progress
+from tagnet.files import InputError, read_text
+from tagnet.keywords import Photograph, find_photographs, read_keywords, split_keywords
+
+CHUNK = 128  # photographs whose answers are written together
+
+Answer: TypeAlias = dict[str, Any]
+"""What a line of JSON holds: `photo` with `labels`, `neighbours` and tags, or with `error`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One photograph to annotate.
+
+    Attributes:
+        name: what it is called in answers.
+        path: its file.
+        tags: what is known about it; None reads the keywords in the file.
+        sidecars: XMP files beside it.
+        prefix: of keywords that are no tags, since a model wrote them.
+    """
+
+    name: str
+    path: Path
+    tags: tuple[str, ...] | None
+    sidecars: tuple[Path, ...] = ()
+    prefix: str = "auto"
+
+    def read_tags(self) -> list[str]:
+        """The tags; where they were not given, as many keywords of the file as can be used."""
+        if self.tags is not None:
+            return list(self.tags)
+        keywords, _ = read_keywords(Photograph(self.name, self.path, self.sidecars))
+        return split_keywords(keywords, f"{self.prefix}|")[0][:MAX_TAGS]
+
+
+def jobs_of(arguments: Sequence[str], tags: tuple[str, ...] | None, prefix: str) -> list[Job]:
+    """The photographs that a command line names, those of folders included, each once.
+
+    Raises:
+        InputError: one is neither a file nor a folder, or a folder has no photographs.
+    """
+    jobs: dict[Path, Job] = {}
+    for argument in arguments:
+        place = Path(argument)
+        if place.is_dir():
+            found, left_out = find_photographs(place)
+            for name, reason in left_out:
+                report(f"{place / name}: {reason}")
+        elif place.exists():
+            beside = place.with_name(f"{place.name}.xmp")
+            found = [Photograph(place.name, place, (beside,) if beside.exists() else ())]
+        else:
+            shown = argument.encode("utf-8", "backslashreplace").decode()
+            raise InputError(f"{shown}: must be a photograph or a folder; there is none")
+        for photo in found:
+            name = str(place / photo.image_id) if place.is_dir() else argument
+            jobs.setdefault(
+                photo.path.resolve(), Job(name, photo.path, tags, photo.sidecars, prefix)
+            )
+    return list(jobs.values())
+
+
+def jobs_of_table(table: Path, separator: str) -> list[Job]:
+    """The photographs of a CSV with the columns `path` and `tags`; paths from its folder.
+
+    Raises:
+        InputError: the table cannot be read, or lacks a column or a path.
+    """
+    rows = csv.DictReader(read_text(table).removeprefix("\ufeff").splitlines())
+    if missing := {"path", "tags"} - set(rows.fieldnames or ()):
+        raise InputError(f"{table}: must have the columns path and tags; {min(missing)} is missing")
+    jobs = []
+    for number, row in enumerate(rows, 1):
+        if not row["path"] or row["tags"] is None:
+            raise InputError(f"{table}: row {number} must have a path and tags; received {row}")
+        tags = tuple(filter(None, map(str.strip, row["tags"].split(separator))))
+        jobs.append(Job(row["path"], table.parent / row["path"], tags))
+    if not jobs:
+        raise InputError(f"{table}: must have at least one row; received none")
+    return jobs
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """Which labels an answer has.
+
+    Attributes:
+        thresholds: for each label that is wanted its least probability.
+        top_k: how many there are at most.
+    """
+
+    thresholds: dict[str, float]
+    top_k: int
+
+    def answer(self, name: str, annotation: Annotation) -> Answer:
+        """What is written of an annotation."""
+        labels = [
+            label
+            for label in annotation.labels
+            if label.probability >= self.thresholds.get(label.name, float("inf"))
+        ]
+        return {
+            "photo": name,
+            "tags": annotation.known_tags,
+            "unknown_tags": annotation.unknown_tags,
+            "neighbours_by": "features" if annotation.by_features else "tags",
+            "labels": [
+                {
+                    "label": label.name,
+                    "probability": label.probability,
+                    "score": label.score,
+                    "shares": label.shares and dataclasses.asdict(label.shares),
+                }
+                for label in labels[: self.top_k]
+            ],
+            "neighbours": [dataclasses.asdict(neighbour) for neighbour in annotation.neighbours],
+        }
+
+
+class Batch:
+    """Many photographs with one model.
+
+    Args:
+        annotator: the model.
+        choice: which labels are given.
+        jsonl: where answers are written as they come; None writes none.
+        each: called with every new answer, before it is written.
+
+    Attributes:
+        annotated, skipped, there: how many photographs were annotated, could not be
+            read, and had an answer in `jsonl` before.
+    """
+
+    def __init__(
+        self,
+        annotator: Annotator,
+        choice: Choice,
+        jsonl: Path | None,
+        each: Sequence[Callable[[Job, Answer], None]] = (),
+    ) -> None:
+        self._annotator = annotator
+        self._choice = choice
+        self._jsonl = jsonl
+        self._each = each
+        self.annotated = self.skipped = self.there = 0
+
+    def run(self, jobs: Sequence[Job]) -> list[Answer]:
+        """Annotates what has no answer yet, and gives the answers of all.
+
+        Raises:
+            InputError: the answers cannot be written, or those that are there were given
+                by other settings; or not one photograph can be read.
+        """
+        settings = self._digest()
+        done = {} if self._jsonl is None else read_answers(self._jsonl, settings)
+        todo = [job for job in jobs if job.name not in done]
+        self.there = len(jobs) - len(todo)
+        first_error = None
+        with progress(None, "Annotating", len(todo)) as bar:
+            for first in range(0, len(todo), CHUNK):
+                chunk = todo[first : first + CHUNK]
+                answers = self._answers(chunk)
+                for job, answer in zip(chunk, answers, strict=True):
+                    for act in self._each:
+                        act(job, answer)
+                    if "error" in answer:
+                        self.skipped += 1
+                        first_error = first_error or answer["error"]
+                        report(answer["error"])
+                    done[job.name] = answer
+                if self._jsonl is not None:
+                    append_answers(self._jsonl, answers, settings)
+                bar.update(len(chunk))
+        self.annotated = len(todo) - self.skipped
+        if first_error and not self.annotated and not self.there:
+            raise InputError(f"no photograph can be annotated; the first: {first_error}")
+        return [done[job.name] for job in jobs]
+
+    def _answers(self, jobs: Sequence[Job]) -> list[Answer]:
+        answers: dict[int, Answer] = {}
+
+        def note(position: int, error: InputError) -> None:
+            answers[position] = {"photo": jobs[position].name, "error": str(error)}
+
+        paths, tags = [job.path for job in jobs], [job.read_tags() for job in jobs]
+        annotations = iter(self._annotator.annotate_all(paths, tags, note))
+        for position, job in enumerate(jobs):
+            if position not in answers:
+                answers[position] = self._choice.answer(job.name, next(annotations))
+        return [answers[position] for position in range(len(jobs))]
+
+    def _digest(self) -> str:
+        """Tells apart what answers depend on: the model, and the choice of labels."""
+        asked = json.dumps([self._annotator.digest, dataclasses.asdict(self._choice)])
+        return hashlib.sha256(asked.encode()).hexdigest()[:12]
+
+
+def read_answers(path: Path, settings: str) -> dict[str, Answer]:
+    """The answers that a file holds, by photograph; a line that was cut off is taken away.
+
+    Raises:
+        InputError: the file cannot be read or written, or has answers of other settings.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "ab+") as file:
+            file.seek(0)
+            contents = file.read()
+            whole = contents[: contents.rfind(b"\n") + 1]
+            if len(whole) < len(contents):
+                file.truncate(len(whole))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+    answers = {}
+    for number, line in enumerate(whole.decode(errors="replace").split("\n")[:-1], 1):
+        try:
+            answer = json.loads(line)
+            there, name = answer["settings"], answer["photo"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path}: line {number} must be an answer of this command; choose another file"
+            ) from error
+        if there != settings:
+            raise InputError(
+                f"{path}: line {number} was answered by another model or other flags; "
+                "choose another file or remove it"
+            )
+        answers[name] = answer
+    return answers
+
+
+def append_answers(path: Path, answers: Iterable[Answer], settings: str) -> None:
+    """Adds a line for each answer, with the digest of the settings that it was given by."""
+    lines = "".join(json.dumps(answer | {"settings": settings}) + "\n" for answer in answers)
+    try:
+        with open(path, "a", encoding="ascii") as file:
+            file.write(lines)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def report(line: str) -> None:
+    """Tells of a photograph that is skipped."""
+    print(f"skipped: {line}", file=sys.stderr, flush=True)

@@ -1,0 +1,67 @@
+"""Photographs with keywords in them, as programs write them, for several tests."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+NAMESPACES = {
+    "dc": "http://purl.org/dc/elements/1.1/",
+    "lr": "http://ns.adobe.com/lightroom/1.0/",
+    "digiKam": "http://www.digikam.org/ns/1.0/",
+}
+
+
+def xmp(**properties: list[str]) -> bytes:
+    """An XMP packet; `dc_subject=[...]` and the like, as a bag, digiKam's as a sequence."""
+    lines = []
+    for name, values in properties.items():
+        kind = "Seq" if name.startswith("digiKam") else "Bag"
+        items = "".join(f"<rdf:li>{value}</rdf:li>" for value in values)
+        tag = name.replace("_", ":")
+        lines.append(f"<{tag}><rdf:{kind}>{items}</rdf:{kind}></{tag}>")
+    spaces = " ".join(f'xmlns:{name}="{uri}"' for name, uri in NAMESPACES.items())
+    packet = (
+        '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf'
+        f'-syntax-ns#"><rdf:Description rdf:about="" {spaces}>{"".join(lines)}</rdf:Description>'
+        '</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
+    )
+    return packet.encode()
+
+
+def iim(*keywords: bytes) -> bytes:
+    """IPTC's IIM 4.2: the dataset 2:25 of each keyword, length in two bytes."""
+    return b"".join(b"\x1c\x02\x19" + len(text).to_bytes(2, "big") + text for text in keywords)
+
+
+def write(path: Path, xmp: bytes = b"", iptc: bytes = b"", colour: Any = "red") -> Path:
+    """Writes a photograph of the format that the ending of `path` says, with keywords in it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.new("RGB", (32, 24), colour)
+    suffix = path.suffix.lower()
+    if suffix == ".png":
+        info = PngInfo()
+        info.add_itxt("XML:com.adobe.xmp", xmp.decode())
+        image.save(path, pnginfo=info)
+    elif suffix in (".tif", ".tiff"):
+        tags = ImageFileDirectory_v2()
+        for tag, contents in ((700, xmp), (33723, iptc)):
+            tags[tag] = contents
+            tags.tagtype[tag] = 7  # bytes
+        image.save(path, tiffinfo=tags)
+    elif suffix == ".jpg" and iptc:
+        # Photoshop's segment: resource 0x0404, an empty name, the length, an even size.
+        segment = b"Photoshop 3.0\0" + b"8BIM\x04\x04\0\0" + len(iptc).to_bytes(4, "big") + iptc
+        segment += b"\0" * (len(iptc) % 2)
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", xmp=xmp)
+        start, rest = buffer.getvalue()[:2], buffer.getvalue()[2:]
+        length = (len(segment) + 2).to_bytes(2, "big")
+        path.write_bytes(start + b"\xff\xed" + length + segment + rest)
+    else:
+        image.save(path, xmp=xmp)
+    return path

@@ -1,0 +1,280 @@
+"""The command that annotates: its outputs, going on after a kill, and one line for mistakes."""
+
+import csv
+import json
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from graphs import D, L, deployed
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from photographs import write, xmp
+from PIL import Image
+
+from experiments import annotate as command
+from experiments.annotating import Choice
+from tagnet import console, features
+from tagnet.annotator import Annotator
+from tagnet.export import export
+from tagnet.features import Backbone
+from tagnet.files import InputError
+
+ROOT = Path(__file__).parent.parent
+
+
+def tiny_network(weights: Path | None) -> keras.Model:
+    """Colours of the image's four quarters, cut to D numbers: no CNN is needed here."""
+    inputs = keras.Input((2, 2, 3))
+    return keras.Model(inputs, keras.layers.Flatten()(inputs)[:, :D])
+
+
+def tiny_preparation(image: Image.Image) -> np.ndarray:
+    return np.asarray(image.resize((2, 2)), np.float32) / 255
+
+
+TINY = Backbone("tiny", 2, D, tiny_network, tiny_preparation)
+
+
+@pytest.fixture(autouse=True)
+def tiny_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(features.BACKBONES, "tiny", TINY)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    deployment = deployed("ltwin", "w2v", backbone="tiny")
+    rng = np.random.default_rng(0)
+    deployment.calibrate(rng.normal(size=(40, L)), rng.integers(0, 2, size=(40, L)))
+    return export(deployment, tmp_path_factory.mktemp("model")).parent
+
+
+@pytest.fixture(scope="module")
+def loaded(model: Path) -> Annotator:
+    return Annotator.load(model)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Three photographs, one without keywords, and a file that is none."""
+    folder = tmp_path / "photos"
+    write(folder / "a.jpg", xmp(dc_subject=["tag 1", "unheard of"]), colour="red")
+    write(folder / "deep" / "b.png", xmp(lr_hierarchicalSubject=["tag 2|tag 3"]), colour="blue")
+    write(folder / "c.jpg", colour="green")
+    (folder / "d.jpg").write_text("this is no photograph")
+    return folder
+
+
+def run(*argv: object) -> int:
+    argv = ("annotate", *map(str, argv))
+    return console.execute(command.Options, command.main, command.USAGE, list(argv))
+
+
+def answers(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_line_of_json_for_every_photograph(model, photos, tmp_path, capsys):
+    out = tmp_path / "new" / "answers.jsonl"
+    assert run(f"--model={model}", f"--jsonl={out}", "--top_k=2", photos) == 0
+    found = {Path(answer["photo"]).name: answer for answer in answers(out)}
+    assert set(found) == {"a.jpg", "b.png", "c.jpg", "d.jpg"}
+    assert "is not an image" in found["d.jpg"]["error"]
+    assert found["a.jpg"]["tags"] == ["tag_1"]
+    assert found["a.jpg"]["unknown_tags"] == ["unheard_of"]
+    assert found["b.png"]["tags"] == ["tag_2", "tag_3"]
+    assert [found[name]["neighbours_by"] for name in ("a.jpg", "c.jpg")] == ["tags", "features"]
+    expected = Annotator.load(model).annotate(photos / "a.jpg", ["tag 1"])
+    for label, other in zip(found["a.jpg"]["labels"], expected.labels, strict=False):
+        assert label["label"] == other.name
+        assert label["probability"] == pytest.approx(other.probability, abs=1e-6)
+        assert len(label["shares"]["neighbours"]) == len(found["a.jpg"]["neighbours"])
+    printed = capsys.readouterr()
+    assert "3 photographs annotated, 1 skipped" in printed.out
+    assert re.search(r"^skipped: .*d.jpg: is not an image", printed.err)
+
+
+def test_labels_by_threshold_by_name_and_by_rank(loaded):
+    annotation = loaded.annotate(Image.new("RGB", (3, 3), "red"), ["tag 1"])
+    every = [label.name for label in annotation.labels]
+
+    def given_by(thresholds: dict[str, float], top_k: int = L) -> list[str]:
+        answer = Choice(thresholds, top_k).answer("a.jpg", annotation)
+        return [label["label"] for label in answer["labels"]]
+
+    assert given_by(dict.fromkeys(every, 0.0)) == every
+    assert given_by(dict.fromkeys(every, annotation.labels[1].probability)) == every[:2]
+    assert given_by({every[1]: 0.0}) == every[1:2]
+    assert given_by(dict.fromkeys(every, 0.0), top_k=1) == every[:1]
+    assert given_by({every[0]: float("inf"), every[1]: 0.0}) == every[1:2]
+
+
+def test_thresholds_for_a_precision(model, photos, capsys):
+    assert run(f"--model={model}", "--precision=1", "--labels=label 1", photos / "a.jpg") == 0
+    wanted = Annotator.load(model).thresholds(1)["label 1"]
+    given_label = "label 1" in capsys.readouterr().out
+    (found,) = (
+        label
+        for label in Annotator.load(model).annotate(photos / "a.jpg", ["tag 1"]).labels
+        if label.name == "label 1"
+    )
+    assert given_label == (found.probability >= wanted)
+
+
+def test_tags_from_the_command_line_and_from_a_table(model, photos, tmp_path, capsys):
+    assert run(f"--model={model}", "--tags=tag 4,tag 5", photos / "a.jpg") == 0
+    assert f"{photos / 'a.jpg'}  (tag_4, tag_5)" in capsys.readouterr().out
+    table = tmp_path / "photos.csv"
+    table.write_text("path,tags\nphotos/a.jpg,tag 6|tag 7\nphotos/c.jpg,\n")
+    assert run(f"--model={model}", f"--table={table}") == 0
+    printed = capsys.readouterr().out
+    assert "photos/a.jpg  (tag_6, tag_7)" in printed
+    assert "photos/c.jpg  (no known tags: neighbours are those that look alike)" in printed
+
+
+def test_a_row_for_every_label(model, photos, tmp_path):
+    out = tmp_path / "labels.csv"
+    assert run(f"--model={model}", f"--csv={out}", "--top_k=1", photos / "a.jpg", photos) == 0
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    assert [Path(row["photo"]).name for row in rows] == ["a.jpg", "c.jpg", "b.png"]  # a.jpg once
+
+
+def test_sidecars_are_written_and_taken_back_and_never_read_as_tags(model, photos, tmp_path):
+    first, second = tmp_path / "1.jsonl", tmp_path / "2.jsonl"
+    assert run(f"--model={model}", "--xmp", f"--jsonl={first}", photos) == 0
+    assert (photos / "a.jpg.xmp").exists()
+    assert not (photos / "d.jpg.xmp").exists()
+    assert run(f"--model={model}", f"--jsonl={second}", photos) == 0
+    assert answers(first) == answers(second)
+    assert run("--remove", photos) == 0
+    assert b"auto" not in (photos / "a.jpg.xmp").read_bytes()
+
+
+def test_a_batch_that_was_interrupted_goes_on(model, photos, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "answers.jsonl"
+    assert run(f"--model={model}", f"--jsonl={out}", photos) == 0
+    lines = out.read_text().splitlines(keepends=True)
+    out.write_text(lines[0] + lines[1][:50])  # killed while it wrote
+    capsys.readouterr()
+    assert run(f"--model={model}", f"--jsonl={out}", photos) == 0
+    assert "1 were there already" in capsys.readouterr().out
+    whole = out.read_text()
+    assert whole.startswith(lines[0])
+    assert [answer["photo"] for answer in answers(out)] == [json.loads(x)["photo"] for x in lines]
+    assert run(f"--model={model}", f"--jsonl={out}", "--top_k=1", photos) == 2
+    assert "line 1 was answered by another model or other flags" in capsys.readouterr().err
+    assert out.read_text() == whole
+
+
+KILLED = """
+import os, signal, sys
+sys.path[:0] = sys.argv[2:4]
+import test_annotate
+from experiments import annotating
+from tagnet import features
+features.BACKBONES["tiny"] = test_annotate.TINY
+annotating.CHUNK, append, calls = 2, annotating.append_answers, []
+def dying(*arguments):
+    append(*arguments)
+    calls.append(1)
+    if len(calls) == int(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+annotating.append_answers = dying
+sys.exit(test_annotate.run(*sys.argv[4:]))
+"""
+
+
+def test_killed_in_the_middle_every_photograph_is_annotated_once(model, tmp_path):
+    folder, out = tmp_path / "many", tmp_path / "answers.jsonl"
+    for number in range(7):
+        write(folder / f"{number}.jpg", xmp(dc_subject=[f"tag {number}"]))
+
+    def start(dies_after: int) -> int:
+        paths = [str(ROOT), str(ROOT / "tests")]
+        argv = [str(dies_after), *paths, f"--model={model}", f"--jsonl={out}", str(folder)]
+        return subprocess.run([sys.executable, "-c", KILLED, *argv], cwd=tmp_path).returncode
+
+    assert start(dies_after=2) == -signal.SIGKILL
+    assert len(answers(out)) == 4
+    assert start(dies_after=0) == 0
+    names = [Path(answer["photo"]).name for answer in answers(out)]
+    assert sorted(names) == [f"{number}.jpg" for number in range(7)]
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (["x.jpg"], "--model is missing: a run directory"),
+        (["--model=absent", "."], "absent: must be a finished run or a SavedModel"),
+        (["--model={model}"], "photographs, folders of them, or --table must be given"),
+        (["--model={model}", "--table=t.csv", "x.jpg"], "and not both"),
+        (["--model={model}", "absent.jpg"], "absent.jpg: must be a photograph or a folder"),
+        (["--model={model}", "{empty}"], "must hold photographs"),
+        (["--model={model}", "{bad}"], "no photograph can be annotated; the first: .*is empty"),
+        (["--model={model}", "--labels=x", "{photo}"], "--labels must be of label 0, .*'x'"),
+        (["--model={model}", "--top_k=0", "{photo}"], "--top_k must be at least 1"),
+        (["--model={model}", "--precision=2", "{photo}"], "--precision must be at most 1"),
+        (["--model={model}", "--threshold=nan", "{photo}"], "--threshold must be at least 0"),
+        (["--model={model}", "--prefix=a|b", "{photo}"], "--prefix must be one level"),
+        (["--model={model}", "--table=absent.csv"], "absent.csv: cannot be read"),
+        (["--model={model}", "--table={photo}"], "must be UTF-8 text"),
+        (["--model={model}", "--table={bad_table}"], "the columns path and tags; tags is missing"),
+        (["--model={model}", "--table={a_table}", "--tags=a"], "must not be given together"),
+        (["--model={model}", "--jsonl={photo}/x", "{photo}"], "x: cannot be written"),
+        (["--model={model}", "--csv={photo}/x", "{photo}"], "x: cannot be written"),
+        (["--model={model}", "--jsonl={a_table}", "{photo}"], "line 1 must be an answer of this"),
+        (
+            ["--model={model}", f"--tags={','.join(map(str, range(1001)))}", "{photo}"],
+            "at most 1000",
+        ),
+    ],
+)
+def test_one_line_for_a_mistake(model, photos, tmp_path, capsys, flags, line):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.jpg").write_bytes(b"")
+    (tmp_path / "bad.csv").write_text("path\nx\n")
+    (tmp_path / "a.csv").write_text("path,tags\nx,\n")
+    places = {
+        **{"model": model, "photo": photos / "a.jpg", "empty": tmp_path / "empty"},
+        **{"bad": tmp_path / "bad.jpg", "bad_table": tmp_path / "bad.csv"},
+        "a_table": tmp_path / "a.csv",
+    }
+    before = sorted(tmp_path.rglob("*"))
+    assert run(*(flag.format(**places) for flag in flags)) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert re.search(line, errors[-1]), errors
+    assert [text for text in errors if not text.startswith("skipped: ")] == errors[-1:]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_image_of_too_many_pixels_is_skipped(model, photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 32 * 24)
+    Image.new("L", (70, 60)).save(photos / "huge.png")
+    assert run(f"--model={model}", f"--jsonl={tmp_path / 'a.jsonl'}", photos) == 0
+    assert "huge.png: has more than 768 pixels" in capsys.readouterr().err
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(contents=st.binary(max_size=300), tags=st.lists(st.text(max_size=20), max_size=8))
+def test_any_bytes_and_any_tags_are_answered_or_refused_in_one_line(loaded, contents, tags):
+    answer = loaded.annotate(Image.new("RGB", (3, 3), "red"), tags)
+    assert len(answer.labels) == L
+    assert len(set(answer.known_tags)) == len(answer.known_tags)
+    try:
+        loaded.annotate(contents, tags)
+    except InputError as error:
+        assert len(str(error).splitlines()) == 1
+
+
+def test_help_fits_a_screen(capsys):
+    assert run("--help") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 30
+    assert max(map(len, lines)) <= 100

@@ -1,0 +1,50 @@
+"""Temperature, expected calibration error and thresholds."""
+
+import numpy as np
+import pytest
+
+from tagnet.calibration import calibration_error, fit_temperature, reliability, thresholds
+
+
+def test_the_temperature_that_made_the_labels_is_found():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, size=(20_000, 3))
+    labels = rng.random(logits.shape) < 1 / (1 + np.exp(-logits))
+    assert fit_temperature(3 * logits, labels) == pytest.approx(3, rel=0.03)
+
+
+def test_scores_that_separate_the_labels_keep_a_finite_temperature():
+    assert 0 < fit_temperature(np.array([[5.0], [-5.0]]), np.array([[1], [0]])) < 1
+
+
+def test_calibration_error_by_hand():
+    """Bins [0, .5) and [.5, 1]: |.2 − .5| · 2/3 + |1 − 1| · 1/3; 1.0 belongs to the last bin."""
+    probabilities, labels = np.array([[0.1, 0.3, 1.0]]), np.array([[0, 1, 1]])
+    assert calibration_error(probabilities, labels, bins=2) == pytest.approx(0.2)
+    assert calibration_error(labels.astype(float), labels) == 0
+
+
+def test_an_empty_bin_has_no_rate():
+    confidence, accuracy, counts = reliability(np.array([0.1]), np.array([1]), bins=2)
+    assert counts.tolist() == [1, 0]
+    assert np.isnan([confidence[1], accuracy[1]]).all()
+
+
+@pytest.mark.parametrize(
+    ("precision", "expected"), [(1.0, 0.9), (0.75, 0.6), (0.5, 0.3), (0.0, 0.3)]
+)
+def test_the_lowest_threshold_that_keeps_the_precision(precision, expected):
+    """Ranked 1 0 1 1 0 0: precision 1, 1/2, 2/3, 3/4, 3/5, 1/2."""
+    probabilities = np.array([[0.9], [0.8], [0.7], [0.6], [0.4], [0.3]])
+    labels = np.array([[1], [0], [1], [1], [0], [0]])
+    assert thresholds(probabilities, labels, precision) == [expected]
+
+
+def test_equal_probabilities_are_given_together_or_not_at_all():
+    probabilities, labels = np.array([[0.9], [0.9], [0.1]]), np.array([[1], [0], [0]])
+    assert thresholds(probabilities, labels, 0.9) == [np.inf]
+    assert thresholds(probabilities, labels, 0.5) == [0.9]
+
+
+def test_a_label_without_a_positive_is_never_given():
+    assert thresholds(np.array([[0.9], [0.8]]), np.zeros((2, 1)), 0.5) == [np.inf]
