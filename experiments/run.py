@@ -93,7 +93,11 @@ def main(options: Options) -> None:
 
 
 def make(
-    run: RunSettings | BaselineSettings, dataset: PreparedDataset, out: Path
+    run: RunSettings | BaselineSettings,
+    dataset: PreparedDataset,
+    out: Path,
+    *,
+    exports: bool = True,
 ) -> dict[str, Any]:
     """Makes a run of a graph or a baseline in `out`, or reads it back; what `metrics.json` holds.
 
@@ -102,7 +106,7 @@ def make(
     """
     if isinstance(run, BaselineSettings):
         return fit_and_evaluate(run, dataset, out)
-    return train_and_evaluate(run, dataset, out)
+    return train_and_evaluate(run, dataset, out, exports=exports)
 
 
 def resolve(options: Options, dataset: PreparedDataset) -> RunSettings | BaselineSettings:

@@ -59,8 +59,10 @@ class RunSettings:
         return values | settings.pop("training") | settings
 
 
-def train_and_evaluate(run: RunSettings, dataset: PreparedDataset, out: Path) -> dict[str, Any]:
-    """Trains, scores and exports into the run directory `out`.
+def train_and_evaluate(
+    run: RunSettings, dataset: PreparedDataset, out: Path, *, exports: bool = True
+) -> dict[str, Any]:
+    """Trains, scores and, unless told otherwise, exports into the run directory `out`.
 
     A finished run is read back, an unfinished one goes on.
 
@@ -84,7 +86,8 @@ def train_and_evaluate(run: RunSettings, dataset: PreparedDataset, out: Path) ->
         history = experiment.fit(out)
         test = experiment.evaluate("test")
         _write_dashboards(experiment, test, out / "tensorboard")
-    export.export(experiment.deploy(), out / "saved_model")
+    if exports:
+        export.export(experiment.deploy(), out / "saved_model")
     results = {
         "arch": run.arch,
         "epochs": len(history),

@@ -56,6 +56,7 @@ class Options:
     seed: int = option(0, "of weights, order, draws and dropout")
     hidden: int | None = option(None, "units of a hidden layer, h [the preset's]")
     max_epochs: int | None = option(None, "stop after so many epochs [the preset's]")
+    export: bool = option(False, "write every run's SavedModel, with its training images")
     dry_run: bool = option(False, "say what would be run, and stop")
     out: Path | None = option(None, "the folder of the runs [runs/…, named after the settings]")
 
@@ -95,7 +96,7 @@ def main(options: Options) -> None:
     out = options.out or Path("runs") / name
     if (out / "sweep.json").exists():
         plan.settle(out, common)
-    sweep = Sweep(out, jobs, dataset)
+    sweep = Sweep(out, jobs, dataset, options.export)
     _announce(rows, splits, common, sweep)
     if options.dry_run:
         return
@@ -147,9 +148,13 @@ class Sweep:
         out: the folder.
         jobs: the runs that are wanted.
         dataset: what they run on; its features are read once for all of them.
+        exports: whether runs write a SavedModel.
     """
 
-    def __init__(self, out: Path, jobs: Sequence[Job], dataset: PreparedDataset) -> None:
+    def __init__(
+        self, out: Path, jobs: Sequence[Job], dataset: PreparedDataset, exports: bool = False
+    ) -> None:
+        self._exports = exports
         self.out = out
         self.jobs = jobs
         self._dataset = dataset
@@ -219,7 +224,8 @@ class Sweep:
     def _make(self, job: Job, claim: claims.Claim) -> None:
         console.say()
         try:
-            make(job.settings, self._dataset, self.out / job.name)
+            out = self.out / job.name
+            make(job.settings, self._dataset, out, exports=self._exports)
             self._failure_path(job).unlink(missing_ok=True)
         except Exception as error:  # whatever it is, the other runs do not depend on it
             if not claim.lost:

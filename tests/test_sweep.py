@@ -18,7 +18,8 @@ def made(monkeypatch):
     """Instead of training, a run writes its mark; the list has the names of the runs made."""
     names = []
 
-    def make(run, dataset, out):
+    def make(run, dataset, out, *, exports):
+        assert not exports
         names.append(out.name)
         write_json(out / "metrics.json", {"test": MAPS, "seconds": 60.0})
 
@@ -80,10 +81,10 @@ def test_a_failed_run_is_recorded_and_tried_again_by_the_next_sweep(
 ):
     make = sweep.make
 
-    def failing(run, dataset, out):
+    def failing(run, dataset, out, *, exports):
         if out.name == RUNS[1]:
             raise MemoryError("no room\nfor it")
-        make(run, dataset, out)
+        make(run, dataset, out, exports=exports)
 
     monkeypatch.setattr(sweep, "make", failing)
     with pytest.raises(SystemExit) as ended:
