@@ -1,5 +1,6 @@
 """A sweep that is killed and started again ends with the report of one that ran through."""
 
+import gc
 import random
 import signal
 import subprocess
@@ -8,9 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
 from experiments import report, sweep
 from tagnet import console
+from tagnet.dataset import PreparedDataset
 
 ROOT = Path(__file__).parent.parent
 ROW = "ltn-n_id-m12-M24"
@@ -39,17 +42,32 @@ def files_of_the_report(out):
     return {name: (out / "report" / name).read_bytes() for name in names}
 
 
+def tables_alive(data):
+    """How many tensors of the shape of the data set's features there are."""
+    dataset = PreparedDataset(data)
+    shape = (dataset.num_images, dataset.feature_dim)
+    gc.collect()
+    # Symbolic tensors have a shape, but no memory behind it.
+    tensors = [o for o in gc.get_objects() if isinstance(o, tf.Tensor) and hasattr(o, "numpy")]
+    return sum(tensor.shape.rank == 2 and tuple(tensor.shape) == shape for tensor in tensors)
+
+
 @pytest.fixture(scope="module")
 def undisturbed(prepared, tmp_path_factory):
-    """The report of a sweep that ran through, and the seconds that it took."""
+    """A sweep that ran through: its report, the seconds it took, the tables that it left."""
     out = tmp_path_factory.mktemp("undisturbed") / "out"
+    before = tables_alive(prepared)
     seconds = sweep_here(prepared, out)
-    return files_of_the_report(out), seconds
+    return files_of_the_report(out), seconds, tables_alive(prepared) - before
+
+
+def test_several_runs_leave_one_table_of_features(undisturbed):
+    assert undisturbed[2] <= 1
 
 
 @pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.large)])
 def test_killed_at_random_moments(prepared, tmp_path, undisturbed, kills):
-    files, seconds = undisturbed
+    files, seconds, _ = undisturbed
     moments = random.Random(kills)
     out = tmp_path / "out"
     for _ in range(kills):
