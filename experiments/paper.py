@@ -45,10 +45,10 @@ class Row:
     """One model of the paper, as the flags of a run say it.
 
     Attributes:
-        arch: a key of `ARCHITECTURES`.
-        neighbours: n, the encoding whose distance picks the neighbours.
+        arch: a key of `ARCHITECTURES` or `BASELINES`.
+        neighbours: n, the encoding whose distance picks the neighbours; empty without.
         feed: f, the encoding that a joint model reads; None for a visual one.
-        m, max_rank: (m, M).
+        m, max_rank: (m, M); 0 for a baseline.
     """
 
     arch: str
@@ -62,8 +62,13 @@ class Row:
         """The name of the preset, as `ltwin-n_id-f_w2v-m12-M24`; a v_only has no neighbours."""
         if self.arch == "v_only":
             return self.arch
-        parts = [self.arch, f"n_{self.neighbours}", f"f_{self.feed}" if self.feed else ""]
-        return "-".join([part for part in parts if part] + [f"m{self.m}-M{self.max_rank}"])
+        parts = [
+            self.arch,
+            f"n_{self.neighbours}" if self.neighbours else "",
+            f"f_{self.feed}" if self.feed else "",
+            f"m{self.m}-M{self.max_rank}" if self.m else "",
+        ]
+        return "-".join(filter(None, parts))
 
     @property
     def encodings(self) -> tuple[str, ...]:
@@ -136,8 +141,8 @@ def _maps(arch: str, neighbours: str, feed: str | None, *values: tuple[float, fl
 
 # fmt: off
 TABLE_1 = Table(1, "best models beside other methods", ALL, (
-    _line("Tag-only model + linear SVM (McAuley and Leskovec 2012)", None,
-          46.67, None, None, None, None, None),
+    _line("Tag-only model + linear SVM (McAuley and Leskovec 2012)",
+          Row("svm_tags", "", m=0, max_rank=0), 46.67, None, None, None, None, None),
     _line("Graphical model, all metadata (McAuley and Leskovec 2012)", None,
           49.00, None, None, None, None, None),
     _line("CNN + WARP (Gong et al. 2014)", None,

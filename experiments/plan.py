@@ -10,10 +10,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from experiments.baselines import BASELINES, BaselineSettings
 from experiments.paper import Row
 from experiments.run import Options, resolve
 from experiments.runner import RunSettings
-from tagnet.architectures import JOINT
 from tagnet.dataset import PreparedDataset
 from tagnet.files import InputError, read_json, write_json
 
@@ -49,7 +49,7 @@ class Job:
 
     row: Row
     split: int
-    settings: RunSettings
+    settings: RunSettings | BaselineSettings
 
     @property
     def name(self) -> str:
@@ -88,22 +88,25 @@ def jobs(
         for row in rows:
             if lacking(row, common.encodings):
                 continue
-            m, max_rank = scaled(row, common.stored)
             options = Options(
                 arch=row.arch,
                 split=split,
-                neighbours=row.neighbours,
-                feed=row.feed if row.arch in JOINT else None,
-                pool=common.pool,
-                preset=common.preset,
-                m=m,
-                M=max_rank,
+                neighbours=row.neighbours or "id",
+                feed=row.feed,
                 seed=common.seed,
-                hidden=common.hidden,
-                max_epochs=common.max_epochs,
+                pool=common.pool,
+                **_flags_of_graphs(row, common),
             )
             found.append(Job(row, split, resolve(options, dataset)))
     return found
+
+
+def _flags_of_graphs(row: Row, common: Common) -> dict[str, Any]:
+    if row.arch in BASELINES:
+        return {}
+    m, max_rank = scaled(row, common.stored)
+    chosen = {"preset": common.preset, "hidden": common.hidden, "max_epochs": common.max_epochs}
+    return {"m": m, "M": max_rank, **chosen}
 
 
 def settle(out: Path, common: Common) -> None:

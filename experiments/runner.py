@@ -70,7 +70,7 @@ def train_and_evaluate(run: RunSettings, dataset: PreparedDataset, out: Path) ->
     Raises:
         InputError: `out` holds a run with other settings, or the data set lacks something.
     """
-    _claim(run, out)
+    claim(run.flat(), out)
     if (out / "metrics.json").exists():
         return read_json(out / "metrics.json")
     begun = time.perf_counter()
@@ -84,16 +84,6 @@ def train_and_evaluate(run: RunSettings, dataset: PreparedDataset, out: Path) ->
         history = experiment.fit(out)
         test = experiment.evaluate("test")
         _write_dashboards(experiment, test, out / "tensorboard")
-    rows = experiment.parts["test"].rows
-    write_arrays(
-        out / "predictions.npz",
-        {
-            "scores": test.scores,
-            "labels": test.labels,
-            "rows": rows,
-            "label_names": np.array(dataset.label_names),
-        },
-    )
     export.export(experiment.deploy(), out / "saved_model")
     results = {
         "arch": run.arch,
@@ -102,9 +92,33 @@ def train_and_evaluate(run: RunSettings, dataset: PreparedDataset, out: Path) ->
         "seconds": time.perf_counter() - begun,
         "seconds_per_epoch": float(np.mean([epoch["seconds"] for epoch in history])),
         "parameters": experiment.core.count_params(),
-        "dataset": dataset.name,
-        "images": {part: len(rows) for part, rows in experiment.split.items()},
         "validation": experiment.evaluate("validation").figures,
+    }
+    return write_results(out, results, test, dataset, experiment.split)
+
+
+def write_results(
+    out: Path,
+    results: dict[str, Any],
+    test: "Evaluation",
+    dataset: PreparedDataset,
+    split: dict[str, np.ndarray],
+) -> dict[str, Any]:
+    """Writes `predictions.npz` and, from `results` and what all runs tell, `metrics.json`.
+
+    Returns:
+        What `metrics.json` holds.
+    """
+    arrays = {
+        "scores": test.scores,
+        "labels": test.labels,
+        "rows": split["test"],
+        "label_names": np.array(dataset.label_names),
+    }
+    write_arrays(out / "predictions.npz", arrays)
+    results |= {
+        "dataset": dataset.name,
+        "images": {part: len(rows) for part, rows in split.items()},
         "test": test.figures,
     }
     write_json(out / "metrics.json", results)  # last: it marks the run as finished
@@ -211,10 +225,13 @@ class _Experiment:
             tf.summary.scalar(f"epoch/{name}", epoch[name], step=epoch["epoch"])
 
 
-def _claim(run: RunSettings, out: Path) -> None:
-    """Writes `config.json`, or checks that the run which is there already is the same one."""
+def claim(flat: dict[str, Any], out: Path) -> None:
+    """Writes settings to `config.json`, or checks that the run which is there has the same.
+
+    Raises:
+        InputError: it has others, or `out` cannot be written to.
+    """
     config = out / "config.json"
-    flat = run.flat()
     if not config.exists():
         versions = {
             package: importlib.metadata.version(package)

@@ -23,10 +23,11 @@ import numpy as np
 import tensorflow as tf
 
 from experiments import claims, paper, plan
+from experiments.baselines import BASELINES, ROWS
 from experiments.embedded import embedded
 from experiments.plan import Common, Job
 from experiments.presets import PRESETS
-from experiments.runner import train_and_evaluate
+from experiments.run import make
 from tagnet import console
 from tagnet.console import option, require_at_least
 from tagnet.dataset import PreparedDataset, Tables
@@ -46,6 +47,7 @@ class Options:
 
     table: tuple[str, ...] = option((), f"tables of the paper: {', '.join(paper.TABLES)}")
     figure: tuple[str, ...] = option((), f"figures of the paper: {', '.join(paper.FIGURES)}")
+    baselines: bool = option(False, "the baselines: " + ", ".join(BASELINES))
     only: tuple[str, ...] = option((), "of their rows only these, by the names that are printed")
     data: Path | None = option(None, "a prepared directory [the embedded data set]")
     splits: tuple[str, ...] = option((), "which random splits [all that the data set has]")
@@ -58,8 +60,8 @@ class Options:
     out: Path | None = option(None, "the folder of the runs [runs/…, named after the settings]")
 
     def __post_init__(self) -> None:
-        if not self.table and not self.figure:
-            raise InputError("--table or --figure must be given; received neither")
+        if not (self.table or self.figure or self.baselines):
+            raise InputError("--table, --figure or --baselines must be given; received none")
         _check("table", self.table, paper.TABLES)
         _check("figure", self.figure, paper.FIGURES)
         _check("only", self.only, [row.name for row in self.rows])
@@ -69,10 +71,11 @@ class Options:
 
     @property
     def rows(self) -> list[paper.Row]:
-        """The rows of the tables and figures, each once."""
+        """The rows of the tables, the figures and the baselines, each once."""
         shown: list[paper.Table | paper.Figure] = [paper.TABLES[number] for number in self.table]
         shown += [paper.FIGURES[number] for number in self.figure]
-        return list(dict.fromkeys(row for one in shown for row in paper.rows_of(one)))
+        rows = [row for one in shown for row in paper.rows_of(one)]
+        return list(dict.fromkeys([*rows, *(ROWS if self.baselines else ())]))
 
 
 def _check(flag: str, values: tuple[str, ...], known: Collection[str]) -> None:
@@ -216,7 +219,7 @@ class Sweep:
     def _make(self, job: Job, claim: claims.Claim) -> None:
         console.say()
         try:
-            train_and_evaluate(job.settings, self._dataset, self.out / job.name)
+            make(job.settings, self._dataset, self.out / job.name)
             self._failure_path(job).unlink(missing_ok=True)
         except Exception as error:  # whatever it is, the other runs do not depend on it
             if not claim.lost:
@@ -287,6 +290,8 @@ def _announce(
         m, max_rank = plan.scaled(row, common.stored)
         if reason := plan.lacking(row, common.encodings):
             console.say(f"  {row.name}: left out, {reason}")
+        elif row.arch in BASELINES:
+            console.say(f"  {row.name}")
         else:
             scaled = "" if (m, max_rank) == (row.m, row.max_rank) else " (scaled to the data set)"
             console.say(f"  {row.name}: (m, M) = ({m}, {max_rank}){scaled}")

@@ -22,7 +22,7 @@ def made(monkeypatch):
         names.append(out.name)
         write_json(out / "metrics.json", {"test": MAPS, "seconds": 60.0})
 
-    monkeypatch.setattr(sweep, "train_and_evaluate", make)
+    monkeypatch.setattr(sweep, "make", make)
     monkeypatch.setattr(sweep, "_forget_graphs", lambda: None)
     return names
 
@@ -78,14 +78,14 @@ def test_tables_and_figures_share_their_runs(made, flags):
 def test_a_failed_run_is_recorded_and_tried_again_by_the_next_sweep(
     made, flags, monkeypatch, capsys, tmp_path
 ):
-    make = sweep.train_and_evaluate
+    make = sweep.make
 
     def failing(run, dataset, out):
         if out.name == RUNS[1]:
             raise MemoryError("no room\nfor it")
         make(run, dataset, out)
 
-    monkeypatch.setattr(sweep, "train_and_evaluate", failing)
+    monkeypatch.setattr(sweep, "make", failing)
     with pytest.raises(SystemExit) as ended:
         command(*flags)
     assert ended.value.code == 1
@@ -95,7 +95,7 @@ def test_a_failed_run_is_recorded_and_tried_again_by_the_next_sweep(
     assert f"{RUNS[1]}: FAILED, MemoryError: no room for it; see {record}" in said
     assert f"7 of 8 runs are done\n  failed: {RUNS[1]}" in said
     assert "in failing" in json.loads(record.read_text())["traceback"]
-    monkeypatch.setattr(sweep, "train_and_evaluate", make)
+    monkeypatch.setattr(sweep, "make", make)
     assert command(*flags) == 0
     assert made[-1] == RUNS[1]
     assert not record.exists()
@@ -139,7 +139,7 @@ def test_another_sweep_in_the_same_place(made, flags, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        ([], "--table or --figure must be given; received neither"),
+        ([], "--table, --figure or --baselines must be given; received none"),
         (["--table=4"], "--table must be of 1, 2, 3; received '4'"),
         (["--figure=3"], "--figure must be of 4, 5, 6; received '3'"),
         (["--table=2", "--only=x"], f"--only must be of {ROWS[0]}, "),
