@@ -21,6 +21,8 @@ ORDER = (
     "console",
     "records",
     "tags",
+    "tag_graph",
+    "pixels",
     "embeddings",
     "set_search",
     "vector_search",
@@ -42,6 +44,7 @@ ORDER = (
     "deployment",
     "tensorboard",
     "training",
+    "signatures",
     "export",
     "annotator",
 )
