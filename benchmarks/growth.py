@@ -22,14 +22,14 @@ import matplotlib
 import numpy as np
 
 from data_tools import twin
-from tagnet.architectures import GraphSettings, build, by_rows
+from tagnet.architectures import GraphSettings, build
 from tagnet.dataset import Part, Tables
 from tagnet.layers import lookups
 from tagnet.neighbours import jaccard
 from tagnet.records import empty_table
 from tagnet.scoring import Scorer, ScoringSettings
 from tagnet.tags import TagLists, Vocabulary
-from tagnet.training import summed_cross_entropy
+from tagnet.training import TrainingSettings, compiled
 
 matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402
@@ -82,8 +82,7 @@ def measure(tags: TagLists, num_images: int, repeats: int) -> dict[str, float]:
     scorer = Scorer(core, on_device, ScoringSettings(M))
     scoring = fastest(lambda: scorer(part), repeats)
 
-    model = by_rows(core, on_device)
-    model.compile(keras.optimizers.RMSprop(1e-4), summed_cross_entropy)
+    model = compiled(core, on_device, TrainingSettings(batch_size=BATCH))
     rng = np.random.default_rng(0)
     rows = rng.integers(num_images, size=BATCH).astype(np.int32)
     batch = {"row": rows, "neighbours": nearest.neighbours[rows][:, :M].astype(np.int32)}

@@ -5,12 +5,13 @@
 
 Loading: the time to read the prepared directory into the table, beside `cat` of the same
 files, in alternating rounds with the files in the system's cache. Input pipeline: examples
-a second with the model taken out. Memory: the peak of `experiments.run` over one epoch,
-scores and export included, in a process of its own.
+a second with the model taken out, and beside those of a run's epoch. Memory: the peak of
+`experiments.run` over one epoch, scores and export included, in a process of its own.
 """
 
 import argparse
 import datetime
+import json
 import os
 import platform
 import subprocess
@@ -57,8 +58,8 @@ def measure_loading(directory: Path, repeats: int) -> None:
     )
 
 
-def measure_pipeline(directory: Path, repeats: int) -> None:
-    """Prints how many training examples a second come without a model."""
+def measure_pipeline(directory: Path, repeats: int) -> float:
+    """Prints and returns how many training examples a second come without a model."""
     dataset = PreparedDataset(directory)
     batches = training_batches(
         dataset,
@@ -76,10 +77,17 @@ def measure_pipeline(directory: Path, repeats: int) -> None:
     print(
         f"input pipeline: {median(rates):,.0f} examples/s ({min(rates):,.0f} to {max(rates):,.0f})"
     )
+    return median(rates)
 
 
-def measure_run(directory: Path, name: str) -> None:
-    """Prints the time and the peak memory of a run of `ARCH` or `ARCH-FEED`."""
+def measure_run(directory: Path, name: str, rate: float) -> None:
+    """Prints the time and the peak memory of a run of `ARCH` or `ARCH-FEED`.
+
+    Args:
+        directory: the prepared twin.
+        name: which run.
+        rate: examples a second of the input pipeline alone.
+    """
     arch, _, feed = name.partition("-")
     with tempfile.TemporaryDirectory() as out:
         command = [sys.executable, "-m", "experiments.run", f"--arch={arch}", "--max_epochs=1"]
@@ -98,8 +106,14 @@ def measure_run(directory: Path, name: str) -> None:
         done = subprocess.run(
             [sys.executable, "-c", script, *command], check=True, stdout=subprocess.PIPE, text=True
         )
+        metrics = json.loads(Path(out, "run", "metrics.json").read_text())
     seconds, peak = time.perf_counter() - start, int(done.stdout) / 2**20
-    print(f"a run of {name}, one epoch: {seconds:.0f} s, peak memory {peak:.2f} GiB", flush=True)
+    trained = metrics["images"]["train"] / metrics["seconds_per_epoch"]
+    print(
+        f"a run of {name}, one epoch: {seconds:.0f} s, peak memory {peak:.2f} GiB; "
+        f"{trained:,.0f} examples/s, the pipeline alone {rate / trained:.1f} times that",
+        flush=True,
+    )
 
 
 def main() -> None:
@@ -115,9 +129,9 @@ def main() -> None:
         f"Python {platform.python_version()}, {packages}; load {os.getloadavg()[0]:.1f}"
     )
     measure_loading(options.data, options.repeats)
-    measure_pipeline(options.data, options.repeats)
+    rate = measure_pipeline(options.data, options.repeats)
     for name in options.runs:
-        measure_run(options.data, name)
+        measure_run(options.data, name, rate)
 
 
 if __name__ == "__main__":
