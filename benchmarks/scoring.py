@@ -29,6 +29,7 @@ from tagnet.architectures import GraphSettings, build, reads_order
 from tagnet.dataset import Part, PreparedDataset, Tables
 from tagnet.layers import lookups
 from tagnet.scoring import Scorer, ScoringSettings, draw_subsets
+from tagnet.tags import TagLists
 
 M, MAX_RANK, SAMPLES = 12, 24, 10
 CASES = (
@@ -47,6 +48,14 @@ def timed(work: Callable[[], Any]) -> float:
 def first(part: Part, count: int) -> Part:
     """The first `count` images of a part."""
     return Part(part.rows[:count], part.neighbours[:count], part.distances[:count])
+
+
+def rows_of(tables: Tables, rows: np.ndarray) -> Tables:
+    """The tables of the images `rows` alone."""
+    pi = tables.pi
+    if pi is not None:
+        pi = pi.select(rows) if isinstance(pi, TagLists) else pi[rows]
+    return Tables(tables.phi[rows], pi, tables.num_tags)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,14 +103,18 @@ def make_case(
     )
     core, on_device = build(arch, settings), lookups(tables)
     scorer = Scorer(core, on_device, ScoringSettings(M, samples=SAMPLES))
-    model, packer = naive.build(arch, settings), naive.Packer(tables)
-    naive.copy_weights(core, model)
     few = first(part, options.naive_images)
     drawn = draw_subsets(len(few.rows), MAX_RANK, M, SAMPLES, seed=0)
     chosen = np.take_along_axis(few.neighbours[:, None], drawn, axis=2)
+    # The plain model gets tables of those images alone: every `predict` copies them whole,
+    # which would weigh too much once its time is scaled.
+    needed = np.unique([*few.rows, *few.neighbours.ravel()])
+    model, packer = naive.build(arch, settings), naive.Packer(rows_of(tables, needed))
+    naive.copy_weights(core, model)
+    rows, neighbours = np.searchsorted(needed, few.rows), np.searchsorted(needed, chosen)
 
     def plain() -> np.ndarray:
-        return naive.score(model, packer, few.rows, chosen)
+        return naive.score(model, packer, rows, neighbours)
 
     sampled = Scorer(core, on_device, ScoringSettings(M, exact=False, samples=SAMPLES))
     difference = np.abs(sampled(few, seed=0) - plain()).max()

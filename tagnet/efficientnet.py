@@ -31,8 +31,12 @@ def central_square(image: Image.Image, size: int) -> np.ndarray:
     """
     side = min(image.size) * 224 / 256
     left, top = (image.width - side) / 2, (image.height - side) / 2
-    box = (left, top, left + side, top + side)
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box), np.float32)
+    # One pass after the other, since in which order Pillow takes them depends on its version.
+    across = image.resize(
+        (size, image.height), Image.Resampling.BICUBIC, (left, 0, left + side, image.height)
+    )
+    square = across.resize((size, size), Image.Resampling.BICUBIC, (0, top, size, top + side))
+    return np.asarray(square, np.float32)
 
 
 def prepare_lite0(image: Image.Image) -> np.ndarray:

@@ -7,7 +7,7 @@ variables; the settings are `assets/annotator.json`, the vocabulary
 
 import dataclasses
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from tagnet.architectures import ARCHITECTURES, GraphSettings
 from tagnet.corpus import Corpus, TaggedImages
 from tagnet.deployment import Deployment, DeploymentSettings, float32_graph
 from tagnet.files import InputError, read_json, write_json, written_whole
+from tagnet.signatures import Server
 from tagnet.tags import TagLists, Vocabulary
 
 VERSION = "1"  # TensorFlow Serving's layout: saved_model/<version>/
@@ -27,11 +28,12 @@ VOCABULARY = "vocabulary.txt"
 
 
 def export(deployment: Deployment, directory: str | Path) -> Path:
-    """Writes a deployment to `DIRECTORY/1` with the signature `serving_default`.
+    """Writes a deployment to `DIRECTORY/1` with the signatures of `signatures.py`.
 
-    The signature takes the graph's inputs by name (`phi_x` [B, D], `phi_z`
+    `serving_default` takes the graph's inputs by name (`phi_x` [B, D], `phi_z`
     [B, K, D], `pi_x`, `pi_z`; see `architectures`), with B and K free, and returns
-    `scores` (logits, [B, L]) and `probabilities` (calibrated).
+    `scores` (logits, [B, L]) and `probabilities` (calibrated). A request of
+    `annotate_features` warms a server up before it answers.
 
     Args:
         deployment: the model.
@@ -45,25 +47,50 @@ def export(deployment: Deployment, directory: str | Path) -> Path:
         settings, vocabulary = Path(folder, SETTINGS), Path(folder, VOCABULARY)
         write_json(settings, {"format": FORMAT} | dataclasses.asdict(deployment.settings))
         deployment.vocabulary.save(vocabulary)
-        module = tf.Module()
-        module.model = deployment
-        module.assets = [tf.saved_model.Asset(str(path)) for path in (settings, vocabulary)]
-        tf.saved_model.save(module, str(temporary), {"serving_default": _serve(deployment)})
+        server = Server(deployment, vocabulary)
+        server.settings = tf.saved_model.Asset(str(settings))
+        tf.saved_model.save(server, str(temporary), server.signatures())
+        _write_warmup(deployment, temporary / "assets.extra")
     return target
 
 
-def _serve(deployment: Deployment) -> tf.types.experimental.PolymorphicFunction:
-    specs = {
-        tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name)
-        for tensor in deployment.core.inputs
-    }
+def _write_warmup(deployment: Deployment, folder: Path) -> None:
+    """Writes the request that TensorFlow Serving plays to a model before it takes others."""
+    phi = np.zeros([1, deployment.settings.graph.feature_dim], np.float32)
+    tags = np.array([[deployment.vocabulary.words[0].encode()]])
+    folder.mkdir()
+    with tf.io.TFRecordWriter(str(folder / "tf_serving_warmup_requests")) as file:
+        file.write(prediction_log("annotate_features", {"phi": phi, "tags": tags}))
 
-    @tf.function(input_signature=[specs])
-    def serve(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        scores = deployment.core(inputs, training=False)
-        return {"scores": scores, "probabilities": deployment.probabilities(scores)}
 
-    return serve
+def prediction_log(signature: str, inputs: Mapping[str, np.ndarray]) -> bytes:
+    """A serialised `tensorflow.serving.PredictionLog` of one request.
+
+    Its few fields are written here as protobuf lays them out (a number, a length, the
+    content), so that a run needs no package of the server's interface.
+
+    Args:
+        signature: which one is asked.
+        inputs: its arguments.
+    """
+    request = _field(1, _field(1, b"tagnet") + _field(3, signature.encode()))  # model_spec
+    for name, values in inputs.items():
+        tensor = tf.make_tensor_proto(values).SerializeToString()
+        request += _field(2, _field(1, name.encode()) + _field(2, tensor))  # an entry of inputs
+    return _field(6, _field(1, request))  # predict_log, its request
+
+
+def _field(number: int, content: bytes) -> bytes:
+    return _varint(number << 3 | 2) + _varint(len(content)) + content
+
+
+def _varint(value: int) -> bytes:
+    """Seven bits a byte, the lowest first; the eighth says that more follow."""
+    digits = bytearray()
+    while value > 127:
+        digits.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*digits, value])
 
 
 def load(folder: str | Path) -> Deployment:

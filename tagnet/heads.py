@@ -110,7 +110,7 @@ def _for_each(vectors: tf.Tensor, neighbourhoods: tf.Tensor) -> tf.Tensor:
     return tf.repeat(vectors, tf.shape(neighbourhoods)[0] // tf.shape(vectors)[0], axis=0)
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, reduce_retracing=True)
 def _gather_and_pool(table: tf.Tensor, columns: list[tf.Tensor], m: int) -> tf.Tensor:
     """In one pass: the gathered activations are never written down."""
     return mean_subset_max([tf.gather(table, column) for column in columns], m)
@@ -131,7 +131,7 @@ def last_state(lstm: keras.layers.LSTM, steps: Sequence[tf.Tensor]) -> tf.Tensor
     return state
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, reduce_retracing=True)
 def _step(gates: tf.Tensor, cell: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
     """Gates [B, 4 units] and the cell before → output and cell; activations are the identity."""
     let_in, keep, candidate, let_out = tf.split(gates, 4, axis=1)

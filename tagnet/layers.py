@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras import ops
 
 from tagnet.dataset import Tables
+from tagnet.records import ALIGNMENT, empty_table
 from tagnet.tags import TagLists
 
 PADDING = -1  # stands where a list of tag ids has ended
@@ -264,7 +265,7 @@ class RowLookup(keras.layers.Layer):
 
     def __init__(self, table: np.ndarray, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._table = tf.constant(table)
+        self._table = _on_device(table)
 
     def call(self, rows: tf.Tensor) -> tf.Tensor:
         """Gathers, then casts: the table's float16 halves what has to be read."""
@@ -273,6 +274,16 @@ class RowLookup(keras.layers.Layer):
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         """[..., n]."""
         return (*input_shape, int(self._table.shape[1]))
+
+
+def _on_device(table: np.ndarray) -> tf.Tensor:
+    """The table as a tensor that shares its memory: `tf.constant` would hold it twice more."""
+    if table.ctypes.data % ALIGNMENT or not (table.flags.c_contiguous and table.flags.writeable):
+        aligned = empty_table(table.shape, table.dtype)
+        aligned[:] = table
+        table = aligned
+    # Identity moves it to the GPU where there is one, and otherwise does nothing.
+    return tf.identity(tf.experimental.dlpack.from_dlpack(table.__dlpack__()))
 
 
 class TagLookup(keras.layers.Layer):

@@ -22,7 +22,7 @@ IMAGE_LAYERS = ("W_x", "W_xu")
 NEIGHBOUR_LAYERS = ("W_z", "W_zu")
 ENCODE_BATCH = 1024
 HEAD_BATCH = 2560  # neighbourhoods
-WIDE_BLOCK = 8192  # images whose neighbours' projected vectors are in memory together
+WIDE_BLOCK = 4096  # images whose neighbours' projected vectors are in memory together
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,6 +20,7 @@ from tagnet.layers import (
     selection_network,
     subset_max_weights,
 )
+from tagnet.records import empty_table
 from tagnet.tags import TagLists
 
 IDS = np.array([[0, 3, PADDING], [PADDING, PADDING, PADDING], [8, 1, 2]], np.int32)
@@ -121,6 +122,26 @@ def test_row_lookup_is_no_weight():
     assert looked_up.numpy().tolist() == [[[4, 5], [0, 1]]]
     assert looked_up.dtype == tf.float32
     assert layer.variables == []
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_row_lookup_takes_any_array(shift):
+    """TensorFlow ends the process over a tensor that is not aligned."""
+    table = empty_table([9, 3], np.float16)
+    table[:] = np.arange(27).reshape(9, 3)
+    shifted = table[shift:]
+    shifted.flags.writeable = False
+    layer = RowLookup(shifted)
+    np.testing.assert_array_equal(layer(np.arange(9 - shift)), shifted)
+    np.testing.assert_array_equal(layer._table[1:3] + 0, shifted[1:3])
+
+
+def test_row_lookup_shares_an_aligned_table():
+    table = empty_table([4, 3], np.float16)
+    table[:] = 1
+    layer = RowLookup(table)
+    table[2] = 5
+    assert layer(np.array([2])).numpy().tolist() == [[5, 5, 5]]
 
 
 def test_tag_lookup_pads_to_the_longest():

@@ -22,6 +22,8 @@ ORDER = (
     "shards",
     "records",
     "tags",
+    "tag_graph",
+    "pixels",
     "embeddings",
     "set_search",
     "vector_search",
@@ -46,6 +48,7 @@ ORDER = (
     "tensorboard",
     "rmsprop",
     "training",
+    "signatures",
     "export",
     "annotator",
 )

@@ -85,6 +85,14 @@ def test_a_truncated_shard_is_named(tmp_path, keep):
         records.read_images(tmp_path, 10, 3)
 
 
+def test_an_empty_shard_is_named(tmp_path):
+    write(tmp_path)
+    path = tmp_path / "images-00003-of-00004.tfrecord"
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match=rf"{path}: must hold 3 of the images .* received 0"):
+        records.read_images(tmp_path, 10, 3)
+
+
 def test_a_record_without_its_fields_is_named(tmp_path):
     write(tmp_path)
     path = tmp_path / "images-00001-of-00004.tfrecord"

@@ -31,6 +31,21 @@ from tagnet.training import (
 SETTINGS = TrainingSettings(learning_rate=1e-3, min_epochs=1, max_epochs=3, patience=3)
 
 
+def stream(dataset, inputs, batch_size, epochs):
+    """Training batches of (m, M) = (2, 4), neighbours by tags."""
+    return training_batches(
+        dataset,
+        split=0,
+        encoding="id",
+        pool="open",
+        neighbourhood=Neighbourhood(2, 4),
+        inputs=inputs,
+        batch_size=batch_size,
+        seed=0,
+        epochs=epochs,
+    )
+
+
 def trained(prepared, directory, settings=SETTINGS, arch="ltwin_rnn", scores=None, **changes):
     """Trains on the small data set; validation figures are made up, rising unless given."""
     dataset = PreparedDataset(prepared)
@@ -49,17 +64,7 @@ def trained(prepared, directory, settings=SETTINGS, arch="ltwin_rnn", scores=Non
     history = train(
         core,
         lookups=lookups(tables),
-        batches=lambda inputs, epochs: training_batches(
-            dataset,
-            split=0,
-            encoding="id",
-            pool="open",
-            neighbourhood=Neighbourhood(2, 4),
-            inputs=inputs,
-            batch_size=settings.batch_size,
-            seed=0,
-            epochs=epochs,
-        ),
+        batches=lambda inputs, epochs: stream(dataset, inputs, settings.batch_size, epochs),
         num_images=len(dataset.split(0)["train"]),
         validate=lambda: {"map_label": float(next(figures))},
         settings=settings,
@@ -230,17 +235,7 @@ def test_a_step_stays_on_the_device(prepared, arch):
         tag_dim=tables.tag_dim,
     )
     model = compiled(core, lookups(tables), SETTINGS)
-    batches = training_batches(
-        dataset,
-        split=0,
-        encoding="id",
-        pool="open",
-        neighbourhood=Neighbourhood(2, 4),
-        inputs=[tensor.name for tensor in model.inputs],
-        batch_size=8,
-        seed=0,
-        epochs=range(1),
-    )
+    batches = stream(dataset, [tensor.name for tensor in model.inputs], 8, range(1))
     rows, labels = batches.element_spec
     assert rows == {
         "row": tf.TensorSpec([None], tf.int32),
