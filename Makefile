@@ -1,7 +1,7 @@
 # make demo    prepare the embedded data set, train ltwin_2rnn on it, show the metrics
 # make test    run the tests
 # make check   style, types, and tests and doctests of the package as it would be installed
-# make bench   train every architecture on the embedded data set, three seeds each
+# make bench   measure training steps; train every architecture on the embedded set, three seeds
 # make clean   remove what the others made
 
 PYTHON ?= python3
@@ -29,6 +29,8 @@ check: $(VENV)/installed-dev
 	    --doctest-modules tagnet data_tools experiments
 
 bench: $(VENV)/installed-dev
+	$(BIN)/python benchmarks/steps.py
+	$(BIN)/python benchmarks/mixed_precision.py
 	$(BIN)/python benchmarks/demo_table.py --out=runs/demo-table
 
 clean:

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from demo_table import HEADER, SEEDS, network, row, versions
+from demo_table import HEADER, SEEDS, figures, row, versions
 
 from data_tools import demo
 from data_tools.build_demo import read_rows
@@ -54,7 +54,7 @@ def main() -> None:
         prepare = [sys.executable, "-m", "data_tools.prepare", *flags, "--pools=open"]
         subprocess.run([*prepare, f"--out={out / 'data'}"], check=True, stdout=subprocess.DEVNULL)
         for arch in ARCHITECTURES:
-            runs = [network(arch, seed, out / "data", out) for seed in SEEDS]
+            runs = [figures(arch, seed, out / "data", out) for seed in SEEDS]
             print(row(f"`{arch}`, {name}", runs))
     print(versions())
 

@@ -47,7 +47,7 @@ def main() -> None:
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if flags.data is None:
-            prepare(Settings(source="demo", M=flags.k), folder)
+            prepare(Settings.of(source="demo", M=flags.k), folder)
         data = PreparedDataset(flags.data or folder)
         # Pairs of an image and the one that stands in its place in a shuffled order.
         order = np.random.default_rng(0).permutation(data.num_images)

@@ -4,7 +4,8 @@
 
 Jaccard: all images against all, beside blockwise products of scipy.sparse on a part of the
 queries (its time for all is scaled up), which also serve as brute force to compare with.
-Cosine on sums of word vectors: a part of the queries against all images, beside faiss.
+Cosine on sums of word vectors: all images against all, and a part of them against all, beside
+faiss' exact index; then faiss' approximate indexes, with the share of the nearest that they find.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from data_tools import twin
 from data_tools.vector_files import WordTable
 from data_tools.word_vectors import look_up
 from tagnet.embeddings import rho
-from tagnet.neighbours import cosine, jaccard
+from tagnet.neighbours import Neighbourhoods, cosine, jaccard, recall
 from tagnet.tags import TagLists, Vocabulary
 
 TAU = 5000  # the paper's vocabulary
@@ -93,11 +94,9 @@ def measure_jaccard(tags: TagLists, queries: int) -> None:
     print(f"; {ratios(theirs, ours)}; identical on those queries: {'yes' if same else 'NO'}")
 
 
-def measure_cosine(vectors: np.ndarray, queries: int) -> None:
+def measure_cosine(vectors: np.ndarray, rows: np.ndarray) -> Neighbourhoods:
     """Prints our time and that of faiss's exact index on the same queries, and their ratio."""
     everyone = np.arange(len(vectors))
-    rows = np.sort(np.random.default_rng(1).permutation(len(vectors))[:queries])
-    cosine(vectors, everyone[:10], everyone[:1000], M)  # compiles
     units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
     def by_faiss() -> np.ndarray:
@@ -113,6 +112,15 @@ def measure_cosine(vectors: np.ndarray, queries: int) -> None:
     print(f"cosine, {shape}: {shown(ours)}")
     print(f"  faiss IndexFlatIP, {os.cpu_count()} threads: {shown(theirs)}", end="")
     print(f"; {ratios(theirs, ours)}; neighbours in common: {np.mean(common):.4f}")
+    return found
+
+
+def measure_index(vectors: np.ndarray, kind: str, exact: Neighbourhoods) -> None:
+    """Prints the time of an approximate search for the same queries, and what it found."""
+    seconds, found = timed(
+        lambda: cosine(vectors, exact.rows, np.arange(len(vectors)), M, index=kind)
+    )
+    print(f"  {kind}: {shown(seconds)}; recall {recall(found, exact):.4f}")
 
 
 def main() -> None:
@@ -120,7 +128,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=twin.IMAGES, help="size of the twin")
     parser.add_argument("--jaccard_queries", type=int, default=1000, help="for scipy")
-    parser.add_argument("--cosine_queries", type=int, default=20_000, help="for faiss and ours")
+    parser.add_argument("--sizes", default="300,650", help="of word vectors, for the cosine")
+    parser.add_argument("--share", type=int, default=5, help="part of the queries: one in so many")
+    parser.add_argument("--indexes", default="hnsw,ivf", help="approximate ones to measure too")
     options = parser.parse_args()
     packages = ", ".join(f"{name} {version(name)}" for name in ("numba", "scipy", "faiss-cpu"))
     print(
@@ -130,11 +140,18 @@ def main() -> None:
     tag_lists = [fields["tags"] for _, fields in twin.rows(options.images)]
     vocabulary = Vocabulary.most_frequent(tag_lists, TAU)
     tags = vocabulary.encode_all(tag_lists)
-    words, vectors = twin.word_vectors()
-    embedding, _ = look_up(vocabulary, WordTable(tuple(words), vectors))
     print(f"{twin.NOTE}; {tags.lengths.mean():.1f} known tags an image")
     measure_jaccard(tags, options.jaccard_queries)
-    measure_cosine(rho(tags, embedding), options.cosine_queries)
+    everyone = np.arange(len(tags))
+    for size in map(int, options.sizes.split(",")):
+        words, vectors = twin.word_vectors(size)
+        embedding, _ = look_up(vocabulary, WordTable(tuple(words), vectors))
+        sums = rho(tags, embedding)
+        cosine(sums, everyone[:1000], everyone[:1000], M)  # compiles
+        measure_cosine(sums, everyone)
+        part = measure_cosine(sums, everyone[:: options.share])
+        for kind in options.indexes.split(",") if options.indexes else ():
+            measure_index(sums, kind, part)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Makes the demo data set and the example photographs from photographs with captions.
 
     python -m data_tools.build_demo --photos=DIR --captions=train.csv --labels=labels.tsv
-        --word_vectors=FILE --credited=DIR [--out=REPOSITORY]
+        --word_vectors=FILE --wordnet=DIR --credited=DIR [--out=REPOSITORY]
 
 The same inputs on the same machine give the same bytes.
 """
@@ -23,9 +23,12 @@ from gensim.parsing.preprocessing import STOPWORDS
 from PIL import Image
 
 from data_tools import demo
+from data_tools.word_vectors import look_up, wanted
+from data_tools.wordnet import build as build_wordnet
 from tagnet import console
 from tagnet.features import BACKBONES, extract, read_image
 from tagnet.files import InputError, read_text, write_text, written_whole
+from tagnet.tags import Vocabulary
 
 # Examples whose labels are, all but a few, among those of the demo data set.
 EXAMPLES = (
@@ -129,7 +132,7 @@ def eight_bits(features: np.ndarray) -> dict[str, np.ndarray]:
     return {"codes": codes.astype(np.uint8), "scale": scale}
 
 
-def word_table(path: str | Path, words: Sequence[str]) -> dict[str, np.ndarray]:
+def word2vec_table(path: str | Path, words: Sequence[str]) -> dict[str, np.ndarray]:
     """Takes the vectors of `words` out of a binary word2vec file; unknown words are left out.
 
     Raises:
@@ -141,6 +144,20 @@ def word_table(path: str | Path, words: Sequence[str]) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: is not a binary word2vec file ({error})") from error
     known = [word for word in words if word in table]
     return {"words": np.array(known), "vectors": table[known].astype(np.float16)}
+
+
+def wordnet_table(database: str | Path, words: Sequence[str]) -> dict[str, np.ndarray]:
+    """Makes vectors from a WordNet database; those that `word_vectors` finds for `words` are kept.
+
+    Raises:
+        InputError: the database is missing or damaged.
+    """
+    vocabulary = Vocabulary(tuple(words))
+    beta, _ = look_up(vocabulary, build_wordnet(Path(database), wanted=wanted(vocabulary)))
+    return {
+        "words": np.array(words)[beta.known],
+        "vectors": beta.vectors[beta.known].astype(np.float16),
+    }
 
 
 def write_examples(credited: Path, out: Path) -> None:
@@ -182,31 +199,36 @@ def build(
     captions: str | Path,
     labels: str | Path,
     word_vectors: str | Path,
+    wordnet: str | Path,
     credited: str | Path,
     out: str | Path = ".",
 ) -> None:
-    """Makes the four artefacts and prints what 8 bits cost.
+    """Makes the five artefacts and prints what 8 bits cost.
 
     Args:
         photos: folder of the captioned photographs.
         captions: CSV file with the columns ImageID, Labels, Caption.
         labels: file of label numbers and names, separated by a tab.
         word_vectors: file in binary word2vec format.
+        wordnet: folder of the WordNet 3.0 database.
         credited: folder with credits.csv and images/.
         out: the repository; gets data_tools/demo_data and examples/photos.
 
     Raises:
         InputError: an input is missing, damaged, or does not fit the others.
     """
-    table = read_rows(captions, ["ImageID", "Labels", "Caption"])
-    rows = manifest_rows(table, read_label_names(labels))
+    captioned = read_rows(captions, ["ImageID", "Labels", "Caption"])
+    rows = manifest_rows(captioned, read_label_names(labels))
     tags = sorted({tag for row in rows for tag in row["tags"]})
-    words = word_table(word_vectors, tags)
+    words = {
+        "w2v": word2vec_table(word_vectors, tags),
+        "wnet": wordnet_table(wordnet, tags),
+    }
     write_examples(Path(credited), Path(out) / "examples" / "photos")
 
     started = time.perf_counter()
     features = extract(
-        BACKBONES["efficientnet_lite0"], [Path(photos) / row["ImageID"] for row in table]
+        BACKBONES["efficientnet_lite0"], [Path(photos) / row["ImageID"] for row in captioned]
     )
     console.say(f"features of {len(features)} photographs in {time.perf_counter() - started:.0f} s")
 
@@ -214,13 +236,15 @@ def build(
     lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     write_text(folder / "manifest.jsonl", "".join(lines))
     write_packed(folder / "features.npz", eight_bits(features))
-    write_packed(folder / "word2vec.npz", words)
+    for encoding, name in demo.WORD_TABLES.items():
+        write_packed(folder / name, words[encoding])
 
     decoded = demo.load(folder).features
     cosine = (features * decoded).sum(axis=1) / (
         np.linalg.norm(features, axis=1) * np.linalg.norm(decoded, axis=1)
     )
-    console.say(f"{len(tags)} tags, {len(words['words'])} of them with a vector")
+    for encoding, table in words.items():
+        console.say(f"{encoding}: {len(table['words'])} of {len(tags)} tags have a vector")
     console.say(f"cosine of a feature row with its 8-bit row: mean {cosine.mean():.6f}")
     for path in sorted(folder.iterdir()):
         console.say(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
@@ -234,6 +258,7 @@ class Options:
     captions: Path | None = console.option(None, "CSV file, columns ImageID, Labels, Caption")
     labels: Path | None = console.option(None, "label numbers and names, separated by a tab")
     word_vectors: Path | None = console.option(None, "word vectors in binary word2vec format")
+    wordnet: Path | None = console.option(None, "folder of the WordNet 3.0 database")
     credited: Path | None = console.option(None, "folder with credits.csv and images/")
     out: Path = console.option(Path("."), "the repository")
 

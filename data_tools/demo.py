@@ -3,20 +3,24 @@
 `manifest.jsonl`: one image a line, with image_id, tags and labels.
 `features.npz`: Φ in 8 bits; codes uint8 [N, D] times scale float32 [D] are the features.
 `word2vec.npz`: words [V] and their vectors float16 [V, 300].
+`wordnet.npz`: likewise with vectors float16 [V, 650].
 
 `data_tools/build_demo.py` made them; `DATA_LICENSES.md` says from what.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from data_tools.vector_files import WordTable
 from tagnet.files import InputError, read_arrays, read_text
 
 FOLDER = Path(__file__).parent / "demo_data"
+WORD_TABLES = {"w2v": "word2vec.npz", "wnet": "wordnet.npz"}
 
 
 @dataclass(frozen=True)
@@ -26,21 +30,20 @@ class Demo:
     Attributes:
         manifest: N rows of image_id (str), tags and labels (lists of str).
         features: float32 [N, D], Φ of EfficientNet-Lite0.
-        words: the V tags that have a vector.
-        vectors: float32 [V, n], their word2vec vectors of unit length.
+        word_tables: for each encoding the tags that have a vector, and the vectors; those of
+            `w2v` are of unit length.
     """
 
     manifest: pd.DataFrame
     features: np.ndarray
-    words: tuple[str, ...]
-    vectors: np.ndarray
+    word_tables: Mapping[str, WordTable]
 
 
 def load(folder: str | Path = FOLDER) -> Demo:
     """Reads the demo data set.
 
     Args:
-        folder: where its three files are; the shipped ones unless told otherwise.
+        folder: where its four files are; the shipped ones unless told otherwise.
 
     Raises:
         InputError: a file is missing, damaged, or does not fit the others.
@@ -55,19 +58,19 @@ def load(folder: str | Path = FOLDER) -> Demo:
             f"{path}: codes must be uint8 [{len(manifest)}, {scale.size}], a row for each image "
             f"and a column for each scale; received {codes.dtype} {list(codes.shape)}"
         )
-    path = folder / "word2vec.npz"
-    table = read_arrays(path, "words", "vectors")
-    if table["vectors"].ndim != 2 or table["words"].shape != table["vectors"].shape[:1]:
+    tables = {encoding: _read_word_table(folder / name) for encoding, name in WORD_TABLES.items()}
+    return Demo(manifest, codes * scale, tables)
+
+
+def _read_word_table(path: Path) -> WordTable:
+    arrays = read_arrays(path, "words", "vectors")
+    words, vectors = arrays["words"], arrays["vectors"]
+    if vectors.ndim != 2 or words.shape != vectors.shape[:1]:
         raise InputError(
-            f"{path}: must hold a vector for each word; received words "
-            f"{list(table['words'].shape)} and vectors {list(table['vectors'].shape)}"
+            f"{path}: must hold a vector for each word; received words {list(words.shape)} "
+            f"and vectors {list(vectors.shape)}"
         )
-    return Demo(
-        manifest=manifest,
-        features=codes * scale,
-        words=tuple(table["words"].tolist()),
-        vectors=table["vectors"].astype(np.float32),
-    )
+    return WordTable(tuple(words.tolist()), vectors.astype(np.float32))
 
 
 def _read_manifest(path: Path) -> pd.DataFrame:

@@ -118,7 +118,4 @@ def _check_tags(
 
 
 def _of_rows(found: Neighbourhoods, rows: np.ndarray) -> Neighbourhoods:
-    at = np.searchsorted(found.rows, rows)
-    return Neighbourhoods(
-        found.rows[at], found.neighbours[at], found.distances[at], found.by_features[at]
-    )
+    return found.select(np.searchsorted(found.rows, rows))

@@ -34,6 +34,7 @@ TAG_SETS = {
 LISTS, TAGS, TRUTH = "ImageList", "NUS_WID_Tags", "Groundtruth"
 PARTS = ("Test", "Train")
 PHOTOGRAPHS = ("Flickr", "images")
+SHOWN = 3  # of the label files that differ from each other
 ODD = 10  # values other than 0 and 1 that a label file may hold before it is refused
 
 
@@ -211,7 +212,7 @@ def _check_train_test(
             raise InputError(f"{test_list}: names {image.name}, which Imagelist.txt lacks")
     test = np.array([row_of[image.name] for image in in_test])
     rows = {"Test": test, "Train": np.setdiff1d(np.arange(len(images)), test)}
-    compared = 0
+    compared = differing = 0
     for part in PARTS:
         for column, name in enumerate(names):
             original = find(raw, TRUTH, f"TrainTestLabels/Labels_{name}_{part}.txt")
@@ -219,14 +220,16 @@ def _check_train_test(
                 continue
             compared += 1
             wrong = read_column(original, len(rows[part])) != labels[rows[part], column]
-            if wrong.any():
+            differing += wrong.any()
+            if wrong.any() and differing <= SHOWN:
                 first = images[rows[part][np.argmax(wrong)]].name
                 say(
                     f"{original}: {wrong.sum():,} images differ from AllLabels, which is used; "
                     f"the first: {first}"
                 )
     if compared:
-        say(f"labels: {compared} files of TrainTestLabels were compared with AllLabels")
+        result = f"; {differing} differ" if differing else ""
+        say(f"labels: {compared} files of TrainTestLabels were compared with AllLabels{result}")
 
 
 def _read_tags(raw: Path, tag_set: str, images: Sequence[Image]) -> list[list[str]]:

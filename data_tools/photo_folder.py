@@ -60,7 +60,8 @@ def read_folder(
         sought = "the name of a folder below it" if label_prefix is None else repr(label_prefix)
         raise InputError(
             f"{folder}: at least one photograph must have a label, from "
-            f"{sought if listed is None else '--label_table'}; received none"
+            f"{sought if listed is None else '--label_table'}; received none "
+            "(see --label_prefix and --label_table)"
         )
     return manifest.from_rows(rows, folder, "|")
 

@@ -3,7 +3,6 @@
 manifest → vocabulary → splits → embeddings → images → neighbours → dataset
 """
 
-import dataclasses
 import functools
 import json
 from collections import Counter
@@ -16,13 +15,13 @@ import pandas as pd
 import tensorflow as tf
 
 import tagnet
-from data_tools import manifest, neighbourhoods, splits, word_vectors, wordnet
+from data_tools import manifest, neighbourhoods, splits, word_vectors
 from data_tools.checksums import CHECKSUMS, write_checksums
+from data_tools.raw_data import Raw
 from data_tools.settings import Settings
-from data_tools.sources import SOURCES, Raw
 from data_tools.stages import MARKS, Stage, Stages
 from data_tools.tfds_files import TFDS_FILES, write_tfds_files
-from data_tools.vector_files import WordTable, read_vectors
+from data_tools.vector_origins import Origin
 from data_tools.vocabulary import write_vocabulary
 from tagnet import records
 from tagnet.console import say
@@ -32,7 +31,6 @@ from tagnet.files import InputError, read_json, read_text, write_json, write_tex
 from tagnet.tags import TagLists, Vocabulary
 
 SUMMARY = "dataset.json"
-SOURCE = "the source"  # where word vectors come from that no flag names
 MOST_REASONS = 8  # that dataset.json counts; left_out.jsonl has one for every image
 
 
@@ -51,8 +49,6 @@ def prepare(settings: Settings, out: str | Path, dry_run: bool = False) -> dict[
         InputError: the input or the directory cannot be used.
     """
     out = Path(out)
-    if settings.source not in SOURCES:
-        raise InputError(f"--source must be of {', '.join(SOURCES)}; received {settings.source!r}")
     if out.exists() and not out.is_dir():
         raise InputError(f"--out={out}: must be a folder; received a file")
     if out.is_dir() and any(out.iterdir()) and not (out / MARKS).is_dir():
@@ -62,9 +58,9 @@ def prepare(settings: Settings, out: str | Path, dry_run: bool = False) -> dict[
     stages = Stages(out, last=SUMMARY, dry_run=dry_run)
     for stage in _Preparation(settings, out, stages.reports).stages():
         stages.run(stage)
+    stages.remove_others()
     if dry_run:
         return {}
-    stages.remove_others()
     summary = read_json(out / SUMMARY)
     _say_summary(summary, out, stages.seconds)
     return summary
@@ -83,17 +79,16 @@ class _Preparation:
         self.settings = settings
         self.out = out
         self.reports = reports
-        self.source = SOURCES[settings.source]
 
     def stages(self) -> Iterable[Stage]:
         """All stages but the last, in order."""
-        settings, source = self.settings, self.source
+        settings, source = self.settings, self.settings.source
         yield Stage(
             "manifest",
             self._write_manifest,
             ["manifest.jsonl", "left_out.jsonl"],
-            {"format": FORMAT, "source": settings.source, **source.manifest_settings(settings)},
-            source.manifest_inputs(settings),
+            {"format": FORMAT, "source": source.name, **source.manifest_settings()},
+            source.manifest_inputs(),
         )
         yield Stage(
             "vocabulary",
@@ -113,20 +108,21 @@ class _Preparation:
             after=["manifest"],
         )
         embeddings = []
-        for encoding in self._vector_encodings:
+        for encoding, origin in self._origins.items():
             embeddings.append(f"embeddings-{encoding}")
             yield Stage(
                 embeddings[-1],
-                functools.partial(self._write_embedding, encoding),
+                functools.partial(self._write_embedding, encoding, origin),
                 [f"embeddings/{encoding}.npz"],
-                *self._vectors_depend_on(encoding),
+                origin.settings,
+                origin.inputs,
                 after=["vocabulary"],
             )
         yield Stage(
             "images",
             self._write_images,
             ["images-*-of-*.tfrecord"],
-            inputs=source.feature_inputs(settings),
+            inputs=source.feature_inputs(),
             after=["manifest", "vocabulary"],
         )
         names = []
@@ -145,7 +141,7 @@ class _Preparation:
             "dataset",
             lambda: self._write_summary(names),
             [SUMMARY, CHECKSUMS, *TFDS_FILES],
-            self._shown_settings(),
+            settings.shown(),
             after=["splits", "images", *embeddings, *names],
         )
 
@@ -161,10 +157,10 @@ class _Preparation:
             "splits": settings.splits_or_default,
             "split_sizes": reports["splits"],
             "encodings": list(settings.encodings_or_default),
-            "embeddings": {name: reports[f"embeddings-{name}"] for name in self._vector_encodings},
+            "embeddings": {name: reports[f"embeddings-{name}"] for name in self._origins},
             "pools": list(settings.pools),
             "neighbours": {name: reports[name] for name in names},
-            "settings": self._shown_settings(),
+            "settings": settings.shown(),
             "versions": {
                 "tagnet": tagnet.__version__,
                 "numpy": np.__version__,
@@ -179,23 +175,9 @@ class _Preparation:
         write_json(self.out / SUMMARY, summary)
         return {}
 
-    def _shown_settings(self) -> dict[str, Any]:
-        """The settings as `dataset.json` has them, defaults filled in."""
-        fields = [field.name for field in dataclasses.fields(Settings)]
-        shown = {name: getattr(self.settings, name) for name in fields} | {
-            "splits": self.settings.splits_or_default,
-            "sizes": self.settings.sizes_or_default,
-            "encodings": list(self.settings.encodings_or_default),
-            "pools": list(self.settings.pools),
-            "name": self.settings.name_or_default,
-        }
-        return {
-            key: str(value) if isinstance(value, Path) else value for key, value in shown.items()
-        }
-
     @functools.cached_property
     def _raw(self) -> Raw:
-        return self.source.read(self.settings, self.out / MARKS / "photographs")
+        return self.settings.source.read(self.out / MARKS / "photographs")
 
     @functools.cached_property
     def manifest(self) -> pd.DataFrame:
@@ -216,37 +198,13 @@ class _Preparation:
     def features(self) -> np.ndarray:
         """Φ, float16 [N, D], as it is stored."""
         dim = self.reports["images"]["feature_dim"]
-        return records.read_features(self.out, len(self.manifest), dim)
+        return records.read_images(self.out, len(self.manifest), dim).phi
 
-    @property
-    def _vector_encodings(self) -> list[str]:
-        return [name for name in self.settings.encodings_or_default if name != "id"]
-
-    def _vectors_depend_on(self, encoding: str) -> tuple[dict[str, Any], dict[str, Path]]:
-        """The settings and the files that an encoding's word vectors are made from."""
-        settings, file = self.settings, self.settings.vector_file(encoding)
-        if encoding == "wnet" and settings.wordnet is not None:
-            files = wordnet.database_files(settings.wordnet)
-            return {"from": "WordNet", "wordnet_dim": settings.wordnet_dim}, files
-        if encoding == "w2v" and settings.trains_vectors:
-            return {"from": "the tags", "seed": settings.seed}, {}
-        if file is None:
-            return {"from": SOURCE}, {}
-        return {"from": "a file"}, {f"{encoding} vectors": file}
-
-    def _read_word_table(self, encoding: str) -> tuple[str, WordTable]:
-        """An encoding's word vectors, and what lines about them call their origin."""
-        settings, file = self.settings, self.settings.vector_file(encoding)
-        wanted = word_vectors.wanted(self.vocabulary)
-        if encoding == "wnet" and settings.wordnet is not None:
-            table = wordnet.build(settings.wordnet, settings.wordnet_dim, wanted=wanted)
-            return str(settings.wordnet), table
-        if encoding == "w2v" and settings.trains_vectors:
-            lists = [self.vocabulary.decode(ids) for ids in self.tags]
-            return "--word_vectors=train", word_vectors.train(lists, settings.seed)
-        if file is None:
-            return SOURCE, self._raw.word_tables[encoding]
-        return str(file), read_vectors(file, wanted)
+    @functools.cached_property
+    def _origins(self) -> dict[str, Origin]:
+        """Where the word vectors of every encoding that has some come from."""
+        found = {name: self.settings.origin(name) for name in self.settings.encodings_or_default}
+        return {name: origin for name, origin in found.items() if origin is not None}
 
     def _write_manifest(self) -> dict[str, Any]:
         raw = self._raw
@@ -262,12 +220,10 @@ class _Preparation:
             "left_out_reasons": dict(reasons.most_common(MOST_REASONS)),
         }
 
-    def _write_embedding(self, encoding: str) -> dict[str, Any]:
-        where, table = self._read_word_table(encoding)
-        # A source's own table was made for its tags: what it lacks, it lacks on purpose.
-        guess = where != SOURCE
-        embedding, rules = word_vectors.look_up(self.vocabulary, table, guess)
-        report = word_vectors.write_embedding(self.out, encoding, embedding, where)
+    def _write_embedding(self, encoding: str, origin: Origin) -> dict[str, Any]:
+        table = origin.read(self.vocabulary, self.tags)
+        embedding, rules = word_vectors.look_up(self.vocabulary, table, origin.guess)
+        report = word_vectors.write_embedding(self.out, encoding, embedding, origin.name)
         counts = ", ".join(f"{count} {rule}" for rule, count in rules.items() if count)
         say(f"embeddings-{encoding}: tags found: {counts}")
         unknown = [self.vocabulary.words[i] for i in np.flatnonzero(~embedding.known)]
@@ -329,6 +285,10 @@ def _say_summary(summary: dict[str, Any], out: Path, seconds: dict[str, float]) 
         f"  {summary['images']:,} images, {summary['tags']:,} tags, {summary['labels']:,} labels, "
         f"{summary['feature_dim']:,} features an image"
     )
+    if summary["images_without_tags"]:
+        say(f"  {summary['images_without_tags']:,} images without a tag of the vocabulary")
+    if summary["labels"] == 1:
+        say(f"  one label alone, {summary['label_names'][0]!r}: there is nothing to tell apart")
     parts = ", ".join(f"{size:,} {part}" for part, size in summary["split_sizes"].items())
     say(f"  splits: {summary['splits']} of {parts}")
     if summary["left_out"]:

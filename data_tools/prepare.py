@@ -8,29 +8,33 @@
 A second run does only what has changed; a killed one goes on where it was.
 """
 
-from dataclasses import dataclass
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 from data_tools.pipeline import prepare
-from data_tools.settings import Settings
+from data_tools.settings import Settings, flags
 from tagnet import console
 from tagnet.files import InputError
 
+OPTIONS = dataclasses.make_dataclass(
+    "Options",
+    [
+        *flags(),
+        ("out", Path | None, console.option(None, "the prepared directory")),
+        ("dry_run", bool, console.option(False, "only say what would be done")),
+    ],
+)
 
-@dataclass(frozen=True)
-class Options(Settings):
-    """The settings of a preparation, and where and whether."""
 
-    out: Path | None = console.option(None, "the prepared directory")
-    dry_run: bool = console.option(False, "only say what would be done")
-
-
-def main(options: Options) -> None:
+def main(options: Any) -> None:
     """Runs the command."""
-    if options.out is None:
+    settings = vars(options)
+    out, dry_run = settings.pop("out"), settings.pop("dry_run")
+    if out is None:
         raise InputError("--out is missing: where should the prepared directory be?")
-    prepare(options, options.out, dry_run=options.dry_run)
+    prepare(Settings.of(**settings), out, dry_run=dry_run)
 
 
 if __name__ == "__main__":
-    console.run(Options, main, str(__doc__))
+    console.run(OPTIONS, main, str(__doc__))

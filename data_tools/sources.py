@@ -1,9 +1,8 @@
-"""What every source of images gives to the pipeline, and which sources there are."""
+"""The sources: each kind of raw data set with its settings, and how it is read."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -11,225 +10,215 @@ import pandas as pd
 from data_tools import demo, images, manifest, mirflickr, nus_wide, photo_folder, table, twin
 from data_tools.images import Features
 from data_tools.originals import Collection, Original
-from data_tools.settings import Settings
+from data_tools.raw_data import BACKBONE, Featured, Photographed, Published, Raw, Source
 from data_tools.vector_files import WordTable
-from tagnet.console import say
+from tagnet.console import option, require_at_least, require_one_of, say
 from tagnet.files import InputError
 from tagnet.keywords import find_photographs
 
-
-@dataclass(frozen=True)
-class Raw:
-    """A raw data set, read and checked.
-
-    Attributes:
-        manifest: the images that can be used, see `data_tools.manifest`.
-        features: Φ of those images.
-        backbone: the network that Φ is of; None where the source does not say.
-        word_tables: for each encoding the word vectors that the source brings.
-        left_out: for each image that cannot be used its image_id and the reason.
-    """
-
-    manifest: pd.DataFrame
-    features: Features
-    backbone: str | None = None
-    word_tables: Mapping[str, WordTable] = field(default_factory=dict)
-    left_out: list[tuple[str, str]] = field(default_factory=list)
+LISTS = "between the entries of a list column"
+SEPARATOR = "|"
 
 
 @dataclass(frozen=True)
-class Source:
-    """How the images of one kind of raw data set are read.
+class Demo(Source):
+    """The embedded data set."""
 
-    Attributes:
-        read: settings and a folder for what is costly to compute → the raw data set.
-        manifest_settings: the settings on which the manifest depends.
-        manifest_inputs: the user's files on which it depends, by the part they play.
-        feature_inputs: the further files on which Φ depends.
-    """
+    name: ClassVar[str] = "demo"
+    sizes: ClassVar[str] = "2600,600,1000"
+    encodings: ClassVar[tuple[str, ...]] = tuple(demo.WORD_TABLES)
 
-    read: Callable[[Settings, Path], Raw]
-    manifest_settings: Callable[[Settings], dict[str, Any]]
-    manifest_inputs: Callable[[Settings], dict[str, Path]]
-    feature_inputs: Callable[[Settings], dict[str, Path]]
+    def manifest_inputs(self) -> dict[str, Path]:
+        return {file.name: file for file in sorted(demo.FOLDER.glob("*.*"))}
+
+    def read(self, cache: Path) -> Raw:
+        data = demo.load()
+        rows = enumerate(data.manifest.to_dict("records"), 1)
+        return Raw(
+            manifest.from_rows(rows, "the demo data set", SEPARATOR),
+            images.from_array(data.features, "the demo data set"),
+            BACKBONE,
+        )
+
+    def word_table(self, encoding: str) -> WordTable:
+        return demo.load().word_tables[encoding]
 
 
-def _read_demo(settings: Settings, cache: Path) -> Raw:
-    data = demo.load()
-    return Raw(
-        manifest=manifest.from_rows(
-            enumerate(data.manifest.to_dict("records"), 1), "the demo data set", settings.separator
-        ),
-        features=images.from_array(data.features, "the demo data set"),
-        backbone="efficientnet_lite0",
-        word_tables={"w2v": WordTable(data.words, data.vectors)},
+@dataclass(frozen=True)
+class Table(Featured):
+    """A table with one row an image."""
+
+    name: ClassVar[str] = "table"
+    reads: ClassVar[str] = "the table's file"
+
+    separator: str = option(SEPARATOR, LISTS)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_separator(self.separator)
+
+    @property
+    def title(self) -> str:
+        return self.raw.stem
+
+    def manifest_settings(self) -> dict[str, Any]:
+        made_from: dict[str, Any] = {"separator": self.separator}
+        if self.in_place_of_photographs() is None:
+            paths = table.photograph_paths(self._rows(), self.raw)
+            made_from["photographs"] = images.photographs_digest(paths, self.network)
+        return made_from
+
+    def manifest_inputs(self) -> dict[str, Path]:
+        return {"raw": self.raw}
+
+    def read(self, cache: Path) -> Raw:
+        rows = self._rows()
+        if max(map(len, rows["tags"])) == 1:
+            say(f"tags: no image has two; is {self.separator!r} between them? see --separator")
+        found = Collection(rows, [], {len(rows): np.arange(len(rows))})
+        return self.with_features(found, cache)
+
+    def _rows(self) -> pd.DataFrame:
+        return table.read_table(self.raw, self.separator)
+
+
+@dataclass(frozen=True)
+class PhotoFolder(Photographed):
+    """A folder of photographs with keywords in them."""
+
+    name: ClassVar[str] = "photo_folder"
+    reads: ClassVar[str] = "the folder"
+
+    label_prefix: str | None = option(
+        None, "keywords that begin so are labels [names of folders are]"
     )
-
-
-def _table_settings(settings: Settings) -> dict[str, Any]:
-    made_from: dict[str, Any] = {"separator": settings.separator}
-    if settings.features is None and not settings.tags_only:
-        raw = settings.raw_file
-        paths = table.photograph_paths(table.read_table(raw, settings.separator), raw)
-        made_from["photographs"] = images.photographs_digest(paths, settings.network)
-    return made_from
-
-
-def _read_table(settings: Settings, cache: Path) -> Raw:
-    rows = table.read_table(settings.raw_file, settings.separator)
-    return _with_features(settings, cache, Collection(rows, [], {len(rows): np.arange(len(rows))}))
-
-
-def _with_features(settings: Settings, cache: Path, found: Collection) -> Raw:
-    """Adds Φ from the file, from nowhere, or from the photographs; those unreadable go."""
-    rows = found.manifest
-    if settings.tags_only:
-        return Raw(rows, images.none(len(rows)), left_out=found.left_out)
-    if settings.features is not None:
-        features = images.from_file(settings.features, len(rows), found.orders)
-        return Raw(rows, features, left_out=found.left_out)
-    paths = table.photograph_paths(rows, settings.raw_file)
-    return _with_photographs(rows, paths, found.left_out, settings, cache)
-
-
-def _folder_settings(settings: Settings) -> dict[str, Any]:
-    photographs, _ = find_photographs(settings.raw_file)
-    files = [file for photo in photographs for file in (photo.path, *photo.sidecars)]
-    digest = images.photographs_digest(list(map(str, files)), settings.network)
-    made_from: dict[str, Any] = {"photographs": digest, "label_prefix": settings.label_prefix}
-    return made_from | ({} if settings.label_table is None else {"separator": settings.separator})
-
-
-def _read_folder(settings: Settings, cache: Path) -> Raw:
-    photographs, left_out = find_photographs(settings.raw_file)
-    labels = None
-    if settings.label_table is not None:
-        labels = table.read_table(settings.label_table, settings.separator)
-    rows = photo_folder.read_folder(settings.raw_file, photographs, settings.label_prefix, labels)
-    if settings.tags_only:
-        return Raw(rows, images.none(len(rows)), left_out=left_out)
-    return _with_photographs(rows, list(rows["path"]), left_out, settings, cache)
-
-
-def _with_photographs(
-    rows: pd.DataFrame,
-    paths: list[str],
-    left_out: list[tuple[str, str]],
-    settings: Settings,
-    cache: Path,
-) -> Raw:
-    """The images of `rows` whose photographs can be read, and Φ of those."""
-    features, unreadable = images.from_photographs(paths, settings.network, cache)
-    return Raw(
-        manifest=rows.drop(index=list(unreadable)).reset_index(drop=True),
-        features=features,
-        backbone=settings.backbone,
-        left_out=left_out + [(rows["image_id"][row], reason) for row, reason in unreadable.items()],
+    label_table: Path | None = option(
+        None, "a table of labels; its image_id is the path below --raw"
     )
+    separator: str = option(SEPARATOR, LISTS)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.label_prefix is not None and self.label_table is not None:
+            raise InputError("--label_prefix and --label_table must not be given together")
+        _check_separator(self.separator)
+
+    def manifest_settings(self) -> dict[str, Any]:
+        photographs, _ = find_photographs(self.raw)
+        files = [file for photo in photographs for file in (photo.path, *photo.sidecars)]
+        digest = images.photographs_digest(list(map(str, files)), self.network)
+        made_from: dict[str, Any] = {"photographs": digest, "label_prefix": self.label_prefix}
+        if self.label_table is not None:
+            made_from["separator"] = self.separator
+        return made_from
+
+    def manifest_inputs(self) -> dict[str, Path]:
+        return {} if self.label_table is None else {"label_table": self.label_table}
+
+    def read(self, cache: Path) -> Raw:
+        photographs, left_out = find_photographs(self.raw)
+        labels = None
+        if self.label_table is not None:
+            labels = table.read_table(self.label_table, self.separator, tags=False)
+        rows = photo_folder.read_folder(self.raw, photographs, self.label_prefix, labels)
+        return self.with_photographs(rows, list(rows["path"]), left_out, cache)
 
 
-def _published(
-    read: Callable[[Settings], Collection],
-    files: Callable[[Settings], list[Original]],
-    choices: Callable[[Settings], dict[str, Any]],
-    photographs: Callable[[Path], Path | None],
-) -> Source:
-    """A source that is a folder of published files.
+@dataclass(frozen=True)
+class NusWide(Published):
+    """NUS-WIDE."""
 
-    Args:
-        read: the settings → its images.
-        files: the settings → the files that `read` reads.
-        choices: the settings on which `read` depends.
-        photographs: the folder → that of its photographs, None where there is none.
-    """
+    name: ClassVar[str] = "nus_wide"
+    sizes: ClassVar[str] = nus_wide.SIZES
+    splits: ClassVar[int] = nus_wide.SPLITS
 
-    def manifest_settings(settings: Settings) -> dict[str, Any]:
-        if not settings.raw_file.is_dir():
-            raise InputError(f"--raw={settings.raw_file}: must be a folder; received no folder")
-        if settings.features is not None or settings.tags_only:
-            return choices(settings)
-        folder = photographs(settings.raw_file)
-        if folder is None:
-            raise InputError(
-                f"{settings.raw_file}: holds no photographs; --source={settings.source} then needs "
-                "--features=FILE, or --tags_only to prepare tags and neighbours alone"
-            )
-        paths = [str(path) for path in sorted(folder.rglob("*.jpg"))]
-        digest = images.photographs_digest(paths, settings.network)
-        return choices(settings) | {"photographs": digest}
+    ids: Path | None = option(None, "the images to use, one id a line")
+    tag_set: str = option("all", "all, final or 1k")
 
-    def feature_inputs(settings: Settings) -> dict[str, Path]:
-        return {} if settings.features is None else {"features": settings.features}
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_one_of("tag_set", self.tag_set, nus_wide.TAG_SETS)
 
-    return Source(
-        read=lambda settings, cache: _with_features(settings, cache, read(settings)),
-        manifest_settings=manifest_settings,
-        manifest_inputs=lambda settings: (
-            {str(file.path.relative_to(settings.raw_file)): file.path for file in files(settings)}
-            | ({} if settings.ids is None else {"ids": settings.ids})
-        ),
-        feature_inputs=feature_inputs,
-    )
+    def choices(self) -> dict[str, Any]:
+        return {"tag_set": self.tag_set}
+
+    def files(self) -> list[Original]:
+        return nus_wide.files(self.raw, self.tag_set)
+
+    def photographs(self) -> Path | None:
+        return nus_wide.photograph_folder(self.raw)
+
+    def manifest_inputs(self) -> dict[str, Path]:
+        return super().manifest_inputs() | ({} if self.ids is None else {"ids": self.ids})
+
+    def read(self, cache: Path) -> Raw:
+        return self.with_features(nus_wide.read(self.raw, self.tag_set, self.ids), cache)
 
 
-def _read_twin(settings: Settings, cache: Path) -> Raw:
-    say(f"twin: {twin.NOTE}")
-    words, vectors = twin.word_vectors()
-    return Raw(
-        manifest=manifest.from_rows(twin.rows(settings.images), "the twin", settings.separator),
-        features=images.Features(twin.FEATURES, lambda: twin.feature_blocks(settings.images)),
-        word_tables={"w2v": WordTable(tuple(words), vectors)},
-    )
+@dataclass(frozen=True)
+class Mirflickr(Published):
+    """MIRFLICKR-25000."""
+
+    name: ClassVar[str] = "mirflickr"
+
+    tag_set: str = option("all", "all or raw")
+    label_set: str = option("potential", "potential (24), relevant (14, _r1) or both")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_one_of("tag_set", self.tag_set, mirflickr.TAG_SETS)
+        require_one_of("label_set", self.label_set, mirflickr.LABEL_SETS)
+
+    def choices(self) -> dict[str, Any]:
+        return {"tag_set": self.tag_set, "label_set": self.label_set}
+
+    def files(self) -> list[Original]:
+        return mirflickr.files(self.raw, self.tag_set, self.label_set)
+
+    def photographs(self) -> Path | None:
+        return mirflickr.photograph_folder(self.raw)
+
+    def read(self, cache: Path) -> Raw:
+        return self.with_features(mirflickr.read(self.raw, self.tag_set, self.label_set), cache)
 
 
-SOURCES = {
-    "demo": Source(
-        read=_read_demo,
-        manifest_settings=lambda settings: {},
-        manifest_inputs=lambda settings: {
-            file.name: file for file in sorted(demo.FOLDER.glob("*.*"))
-        },
-        feature_inputs=lambda settings: {},
-    ),
-    "table": Source(
-        read=_read_table,
-        manifest_settings=_table_settings,
-        manifest_inputs=lambda settings: {"raw": settings.raw_file},
-        feature_inputs=lambda settings: (
-            {} if settings.features is None else {"features": settings.features}
-        ),
-    ),
-    "nus_wide": _published(
-        lambda settings: nus_wide.read(settings.raw_file, settings.tag_set or "all", settings.ids),
-        lambda settings: nus_wide.files(settings.raw_file, settings.tag_set or "all"),
-        lambda settings: {"tag_set": settings.tag_set or "all"},
-        nus_wide.photograph_folder,
-    ),
-    "mirflickr": _published(
-        lambda settings: mirflickr.read(
-            settings.raw_file, settings.tag_set or "all", settings.label_set or "potential"
-        ),
-        lambda settings: mirflickr.files(
-            settings.raw_file, settings.tag_set or "all", settings.label_set or "potential"
-        ),
-        lambda settings: {
-            "tag_set": settings.tag_set or "all",
-            "label_set": settings.label_set or "potential",
-        },
-        mirflickr.photograph_folder,
-    ),
-    "twin": Source(
-        read=_read_twin,
-        manifest_settings=lambda settings: {"images": settings.images},
-        manifest_inputs=lambda settings: {},
-        feature_inputs=lambda settings: {},
-    ),
-    "photo_folder": Source(
-        read=_read_folder,
-        manifest_settings=_folder_settings,
-        manifest_inputs=lambda settings: (
-            {} if settings.label_table is None else {"label_table": settings.label_table}
-        ),
-        feature_inputs=lambda settings: {},
-    ),
+@dataclass(frozen=True)
+class Twin(Source):
+    """The twin of NUS-WIDE."""
+
+    name: ClassVar[str] = "twin"
+    sizes: ClassVar[str] = twin.SIZES
+    encodings: ClassVar[tuple[str, ...]] = ("w2v",)
+
+    images: int = option(twin.IMAGES, "how many images to make up")
+
+    def __post_init__(self) -> None:
+        require_at_least(self, images=1)
+
+    @property
+    def title(self) -> str:
+        return twin.NAME
+
+    def manifest_settings(self) -> dict[str, Any]:
+        return {"images": self.images}
+
+    def read(self, cache: Path) -> Raw:
+        say(f"twin: {twin.NOTE}")
+        return Raw(
+            manifest.from_rows(twin.rows(self.images), "the twin", SEPARATOR),
+            Features(twin.FEATURES, lambda: twin.feature_blocks(self.images)),
+        )
+
+    def word_table(self, encoding: str) -> WordTable:
+        words, vectors = twin.word_vectors()
+        return WordTable(tuple(words), vectors)
+
+
+def _check_separator(separator: str) -> None:
+    if not separator:
+        raise InputError("--separator must not be empty")
+
+
+SOURCES: dict[str, type[Source]] = {
+    source.name: source for source in (Demo, Table, PhotoFolder, NusWide, Mirflickr, Twin)
 }

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from tagnet.console import say
 from tagnet.files import InputError, read_json, remove_leftovers, write_json
 
 MARKS = ".stages"
+DIGEST = re.compile("[0-9a-f]{64}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,10 +114,12 @@ class Stages:
 
     def remove_others(self) -> None:
         """Removes what stages wrote that are no longer asked for."""
-        if self.dry_run:
-            return
         for path in sorted((self.directory / MARKS).glob("*.json")):
-            if path.stem not in self._digests:
+            if path.stem in self._digests:
+                continue
+            if self.dry_run:
+                say(f"{path.stem}: would be removed, no longer asked for")
+            else:
                 say(f"{path.stem}: removed, no longer asked for")
                 self._remove(path.stem, self._read_mark(path.stem))
 
@@ -153,12 +157,16 @@ class Stages:
         if not mark:
             return ""
         before = mark["made_from"]
-        for setting, value in made_from["settings"].items():
-            if (old := before["settings"].get(setting)) != value:
-                return f" again, {setting} changed from {_short(old)} to {_short(value)}"
-        for role, fingerprint in made_from["inputs"].items():
-            if before["inputs"].get(role, {}).get("sha256") != fingerprint["sha256"]:
-                return f" again, {role} changed ({stage.inputs[role]})"
+        for setting in before["settings"] | made_from["settings"]:
+            old, new = (made["settings"].get(setting) for made in (before, made_from))
+            if old != new:
+                return f" again, {setting} changed{_from_to(old, new)}"
+        for role in before["inputs"] | made_from["inputs"]:
+            old, new = (made["inputs"].get(role, {}).get("sha256") for made in (before, made_from))
+            if old != new and new is None:
+                return f" again, {role} no longer given"
+            if old != new:
+                return f" again, {role} {'changed' if old else 'added'} ({stage.inputs[role]})"
         for name, digest in made_from["after"].items():
             if before["after"].get(name) != digest or name in self._stale:
                 return f" again, after {name}"
@@ -183,8 +191,15 @@ class Stages:
                 path.rmdir()
 
 
-def _short(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+def _from_to(old: Any, new: Any) -> str:
+    """A setting's old and new value; of digests, which tell nobody anything, nothing."""
+    values = []
+    for value in (old, new):
+        if isinstance(value, str) and DIGEST.fullmatch(value):
+            return ""
+        shown = "none" if value is None else value
+        values.append(",".join(map(str, shown)) if isinstance(shown, list) else str(shown))
+    return " from " + " to ".join(values)
 
 
 def _digest(made_from: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ counted; of JSONL they are the lines.
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,13 @@ from tagnet.files import InputError
 Rows = Iterator[tuple[int, Mapping[str, Any]]]
 
 
-def read_table(path: Path, separator: str) -> pd.DataFrame:
+def read_table(path: Path, separator: str, tags: bool = True) -> pd.DataFrame:
     """Reads a table as a manifest; a relative photograph path is taken from its folder.
 
     Args:
         path: the file, whose ending says what it is.
         separator: between the entries of a list given as one string.
+        tags: whether there must be tags.
 
     Raises:
         InputError: names the file, and the row where there is one.
@@ -35,8 +36,12 @@ def read_table(path: Path, separator: str) -> pd.DataFrame:
         raise InputError(f"{path}: a table must end in {', '.join(READERS)}")
     if path.is_dir():
         raise InputError(f"{path}: must be a file; received a folder")
+    needed = [name for name in manifest.REQUIRED if tags or name != "tags"]
+    rows = READERS[path.suffix.lower()](path, needed)
+    if not tags:
+        rows = ((number, {"tags": []} | dict(fields)) for number, fields in rows)
     try:
-        table = manifest.from_rows(READERS[path.suffix.lower()](path), path, separator)
+        table = manifest.from_rows(rows, path, separator)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     except UnicodeDecodeError as error:
@@ -60,14 +65,14 @@ def photograph_paths(table: pd.DataFrame, where: Path) -> list[str]:
     return list(table["path"])
 
 
-def _read_csv(path: Path) -> Rows:
+def _read_csv(path: Path, needed: Sequence[str]) -> Rows:
     with open(path, encoding="utf-8-sig", newline="") as file:  # sig: tolerates a BOM
         lines = csv.reader(file, strict=True)
         header: list[str] = []
         number = 0
         try:
             header = next(lines, [])
-            _check_columns(header, path)
+            _check_columns(header, needed, path)
             for fields in lines:
                 if not fields:  # a blank line
                     continue
@@ -82,7 +87,7 @@ def _read_csv(path: Path) -> Rows:
             raise InputError(f"{path}: row {number + 1} is not CSV ({error})") from error
 
 
-def _read_jsonl(path: Path) -> Rows:
+def _read_jsonl(path: Path, needed: Sequence[str]) -> Rows:
     with open(path, encoding="utf-8-sig", newline="\n") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
@@ -98,7 +103,7 @@ def _read_jsonl(path: Path) -> Rows:
             yield number, fields
 
 
-def _read_parquet(path: Path) -> Rows:
+def _read_parquet(path: Path, needed: Sequence[str]) -> Rows:
     try:
         frame = pd.read_parquet(path)
     except ImportError as error:
@@ -110,7 +115,7 @@ def _read_parquet(path: Path) -> Rows:
             raise
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: is not a whole Parquet file ({reason})") from error
-    _check_columns(list(frame.columns), path)
+    _check_columns(list(frame.columns), needed, path)
     for number, fields in enumerate(frame.to_dict("records"), 1):
         yield (
             number,
@@ -121,9 +126,9 @@ def _read_parquet(path: Path) -> Rows:
         )
 
 
-def _check_columns(columns: list[Any], path: Path) -> None:
+def _check_columns(columns: list[Any], needed: Sequence[str], path: Path) -> None:
     for name in manifest.REQUIRED:
-        if columns.count(name) != 1:
+        if columns.count(name) > 1 or name in needed and name not in columns:
             found = ",".join(map(str, columns)) or "none"
             raise InputError(f"{path}: must have one column {name}; received {found}")
 

@@ -66,16 +66,17 @@ def feature_blocks(num_images: int) -> Iterator[np.ndarray]:
         count = min(BLOCK, num_images - first)
         labels, _ = _draw_block(first // BLOCK)
         phi = _normal(FEATURE_STREAM, first // BLOCK, [count, FEATURES])
-        phi += labels[:count].astype(np.float32) @ directions
+        # Of the whole block, since a product's last bits depend on its size.
+        phi += (labels.astype(np.float32) @ directions)[:count]
         phi -= 1  # leaves about a third of them positive, as in a ReLU layer
         np.maximum(phi, 0, out=phi)
         yield phi
 
 
-def word_vectors() -> tuple[list[str], np.ndarray]:
-    """Words and their vectors, float32 [number of words, 300]; every tenth word has none."""
-    vectors = _normal(VECTOR_STREAM, 0, [WORDS, VECTORS])
-    topics = _normal(VECTOR_STREAM, 1, [LABELS, VECTORS])
+def word_vectors(size: int = VECTORS) -> tuple[list[str], np.ndarray]:
+    """Words and their vectors, float32 [number of words, size]; every tenth word has none."""
+    vectors = _normal(VECTOR_STREAM, 0, [WORDS, size])
+    topics = _normal(VECTOR_STREAM, 1, [LABELS, size])
     for label, words in enumerate(_words_of_labels()):
         vectors[words] += topics[label]
     known = np.flatnonzero(np.arange(WORDS) % 10 != 9)

@@ -15,7 +15,7 @@ finds gets zeros, adds nothing to ρ and is counted as unknown.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +195,7 @@ def write_embedding(
     return {"n": embedding.vectors.shape[1], "known": int(embedding.known.sum())}
 
 
-def train(tag_lists: Sequence[Sequence[str]], seed: int) -> WordTable:
+def train(tag_lists: Iterable[Sequence[str]], seed: int) -> WordTable:
     """Trains word2vec (skip-gram) on the tags of the images, as if each image were a sentence.
 
     An image's tags have no order, so all of them are each other's context. One thread, so

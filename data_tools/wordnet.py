@@ -212,11 +212,8 @@ def main(options: Options) -> None:
         if getattr(options, flag) is None:
             raise InputError(f"--{flag} is missing (see --help)")
     assert options.database is not None and options.out is not None
-    if options.weights not in WEIGHTS:
-        raise InputError(f"--weights must be of {', '.join(WEIGHTS)}; received {options.weights!r}")
-    for flag in ("dim", "words"):
-        if getattr(options, flag) < 1:
-            raise InputError(f"--{flag} must be at least 1; received {getattr(options, flag)}")
+    console.require_one_of("weights", options.weights, WEIGHTS)
+    console.require_at_least(options, dim=1, words=1)
     keep = set(read_text(options.keep).split()) if options.keep else set()
     table = build(options.database, options.dim, options.words, keep.__contains__, options.weights)
     vectors = KeyedVectors(table.vectors.shape[1])

@@ -6,15 +6,14 @@ The flags of a run are here and nowhere else; `runner.train_and_evaluate` runs i
 """
 
 import dataclasses
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-import tagnet
+from experiments.baselines import BASELINES, BaselineSettings, fit_and_evaluate
+from experiments.embedded import embedded
 from experiments.presets import PRESETS, Preset
-from experiments.runner import FIGURES, RunSettings, train_and_evaluate
+from experiments.results import TITLES
+from experiments.runner import RunSettings, train_and_evaluate
 from tagnet import console, export
 from tagnet.architectures import ARCHITECTURES, JOINT, VISUAL
 from tagnet.console import option, require_at_least
@@ -22,21 +21,14 @@ from tagnet.dataset import Neighbourhood, PreparedDataset
 from tagnet.files import InputError
 
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
-TITLES = {
-    "map_label": "mAP per label",
-    "map_image": "mAP per image",
-    "recall_label": "recall per label",
-    "precision_label": "precision per label",
-    "recall_image": "recall per image",
-    "precision_image": "precision per image",
-}
-
 USAGE = f"""Trains one graph on a prepared data set, scores it on the test split and exports it.
 
   python -m experiments.run --arch=ltwin_2rnn [--data=DIR] [--out=RUN]
 
 visual graphs: {", ".join(VISUAL)}
-joint graphs: {", ".join(JOINT)}"""
+joint graphs: {", ".join(JOINT)}
+baselines: {", ".join(BASELINES)}"""
+FOR_GRAPHS = ("preset", "m", "M", "max_epochs", "hidden", "learning_rate", "l2")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +54,7 @@ class Options:
 
     def __post_init__(self) -> None:
         for flag, value, known in (
-            ("arch", self.arch, ARCHITECTURES),
+            ("arch", self.arch, (*ARCHITECTURES, *BASELINES)),
             ("preset", self.preset or "paper", PRESETS),
             ("precision", self.precision, POLICIES),
         ):
@@ -73,45 +65,61 @@ class Options:
                 f"--feed is for joint models ({', '.join(JOINT)}); "
                 f"received --feed={self.feed} with --arch={self.arch}"
             )
+        if self.arch in BASELINES:
+            self._check_baseline()
         require_at_least(self, m=1, M=1, max_epochs=1, hidden=1, l2=0)
         if self.learning_rate is not None and not self.learning_rate > 0:
             raise InputError(f"--learning_rate must be above 0; received {self.learning_rate}")
         if not 0 <= self.seed < 2**32:
             raise InputError(f"--seed must be 0 to {2**32 - 1}; received {self.seed}")
 
+    def _check_baseline(self) -> None:
+        unread = [flag for flag in FOR_GRAPHS if getattr(self, flag) is not None]
+        if self.feed and BASELINES[self.arch].reads != "feed":
+            unread.append("feed")
+        if unread:
+            raise InputError(
+                f"--{unread[0]} is not for the baseline {self.arch}; "
+                f"received {getattr(self, unread[0])}"
+            )
+
 
 def main(options: Options) -> None:
     """Runs the command."""
-    dataset = PreparedDataset(options.data or _embedded())
+    dataset = PreparedDataset(options.data or embedded())
     run = resolve(options, dataset)
     out = options.out or Path("runs") / _default_name(dataset, run)
-    _show(train_and_evaluate(run, dataset, out), out)
+    _show(make(run, dataset, out), out)
 
 
-def _embedded() -> Path:
-    """The embedded data set, prepared on first use."""
-    cache = Path(os.environ.get("TAGNET_CACHE", Path.home() / ".cache" / "tagnet"))
-    prepared = cache / f"demo-{tagnet.__version__}"
-    if not (prepared / "dataset.json").exists():
-        command = [sys.executable, "-m", "data_tools.prepare", "--source=demo"]
-        if status := subprocess.run([*command, f"--out={prepared}"]).returncode:
-            raise InputError(f"{prepared}: the embedded data set was not prepared (exit {status})")
-    return prepared
+def make(
+    run: RunSettings | BaselineSettings, dataset: PreparedDataset, out: Path
+) -> dict[str, Any]:
+    """Makes a run of a graph or a baseline in `out`, or reads it back; what `metrics.json` holds.
+
+    Raises:
+        InputError: `out` holds a run with other settings, or the data set lacks something.
+    """
+    if isinstance(run, BaselineSettings):
+        return fit_and_evaluate(run, dataset, out)
+    return train_and_evaluate(run, dataset, out)
 
 
-def resolve(options: Options, dataset: PreparedDataset) -> RunSettings:
+def resolve(options: Options, dataset: PreparedDataset) -> RunSettings | BaselineSettings:
     """The options over the preset over what the data set has.
 
     Raises:
         InputError: the data set lacks what the options ask for.
     """
-    preset = options.preset or ("paper" if options.data else "demo")
     feed = None
-    if options.arch in JOINT:
+    if options.arch in JOINT or _reads(options.arch, "feed"):
         feed = options.feed or ("w2v" if "w2v" in dataset.encodings else "id")
         if feed not in dataset.encodings:
             known = ", ".join(dataset.encodings)
             raise InputError(f"--feed must be one of {known}; received {feed!r}")
+    if options.arch in BASELINES:
+        return _resolved_baseline(options, dataset, feed)
+    preset = options.preset or ("paper" if options.data else "demo")
     stored = dataset.max_rank(options.neighbours, options.pool)
     settings = _overridden(PRESETS[preset](options.arch), options, stored)
     if settings.max_rank > stored:
@@ -131,6 +139,25 @@ def resolve(options: Options, dataset: PreparedDataset) -> RunSettings:
         seed=options.seed,
         precision=options.precision,
         settings=settings,
+    )
+
+
+def _reads(arch: str, flag: str) -> bool:
+    return arch in BASELINES and BASELINES[arch].reads == flag
+
+
+def _resolved_baseline(
+    options: Options, dataset: PreparedDataset, feed: str | None
+) -> BaselineSettings:
+    dataset.max_rank(options.neighbours, dataset.pools[0])  # raises for an unknown encoding
+    dataset.split(options.split)
+    return BaselineSettings(
+        arch=options.arch,
+        data=str(dataset.directory.resolve()),
+        split=options.split,
+        neighbours=options.neighbours if _reads(options.arch, "neighbours") else "",
+        feed=feed,
+        seed=options.seed,
     )
 
 
@@ -157,10 +184,12 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _default_name(dataset: PreparedDataset, run: RunSettings) -> str:
-    parts = [dataset.name, run.arch, run.neighbours, run.feed, run.pool, run.preset]
-    numbers = f"m{run.settings.m}-M{run.settings.max_rank}-split{run.split}-seed{run.seed}"
-    return "-".join([part for part in parts if part] + [numbers])
+def _default_name(dataset: PreparedDataset, run: RunSettings | BaselineSettings) -> str:
+    flat = run.flat()
+    parts = [flat[name] for name in ("arch", "neighbours", "feed", "pool", "preset")]
+    size = [f"m{flat['m']}-M{flat['max_rank']}"] if flat["m"] else []
+    numbers = [*size, f"split{run.split}", f"seed{run.seed}"]
+    return "-".join([dataset.name, *filter(None, parts), *numbers])
 
 
 def _show(results: dict[str, Any], out: Path) -> None:
@@ -168,8 +197,8 @@ def _show(results: dict[str, Any], out: Path) -> None:
     k = results["test"]["k"]
     console.say()
     console.say(f"{results['arch']:<24}{'validation':>12}{'test':>8}{'upper bound':>14}")
-    for name in FIGURES:
-        title = TITLES[name] + ("" if name.startswith("map") else f" @{k}")
+    for name, metric in TITLES.items():
+        title = metric + ("" if name.startswith("map") else f" @{k}")
         values = (
             results["validation"][name],
             results["test"][name],
@@ -184,12 +213,15 @@ def _show(results: dict[str, Any], out: Path) -> None:
         f"{test['images_left_out']} images without a label, "
         f"{test['labels_never_predicted']} labels never predicted (precision)"
     )
-    console.say(
-        f"{results['epochs']} epochs of {results['seconds_per_epoch']:.1f} s, "
-        f"best {results['best_epoch']}; {results['parameters']:,} parameters"
-    )
-    console.say(f"SavedModel   {out / 'saved_model' / export.VERSION}")
-    console.say(f"TensorBoard  tensorboard --logdir={out / 'tensorboard'}")
+    if results["epochs"] is None:
+        console.say(f"chosen on the validation split: {results['chosen']:g}")
+    else:
+        console.say(
+            f"{results['epochs']} epochs of {results['seconds_per_epoch']:.1f} s, "
+            f"best {results['best_epoch']}; {results['parameters']:,} parameters"
+        )
+        console.say(f"SavedModel   {out / 'saved_model' / export.VERSION}")
+        console.say(f"TensorBoard  tensorboard --logdir={out / 'tensorboard'}")
     console.say(f"all of it    {out}")
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from scipy.special import expit
 
 import tagnet
 from experiments.presets import Preset
+from experiments.results import TITLES
 from tagnet import architectures, console, export, layers, metrics, tensorboard, training
 from tagnet.architectures import GraphSettings
 from tagnet.dataset import PARTS, Neighbourhood, PreparedDataset, training_batches
@@ -19,14 +21,6 @@ from tagnet.deployment import Deployment, DeploymentSettings, deploy
 from tagnet.files import InputError, read_json, remove_leftovers, write_arrays, write_json
 from tagnet.scoring import Scorer, ScoringSettings
 
-FIGURES = (
-    "map_label",
-    "map_image",
-    "recall_label",
-    "precision_label",
-    "recall_image",
-    "precision_image",
-)
 WATCHED = ("map_label", "map_image")  # after every epoch
 
 
@@ -76,9 +70,10 @@ def train_and_evaluate(run: RunSettings, dataset: PreparedDataset, out: Path) ->
     Raises:
         InputError: `out` holds a run with other settings, or the data set lacks something.
     """
-    _claim(run, out)
+    claim(run.flat(), out)
     if (out / "metrics.json").exists():
         return read_json(out / "metrics.json")
+    begun = time.perf_counter()
     remove_leftovers(out)
     keras.utils.set_random_seed(run.seed)
     keras.config.set_dtype_policy(run.precision)
@@ -89,18 +84,41 @@ def train_and_evaluate(run: RunSettings, dataset: PreparedDataset, out: Path) ->
         history = experiment.fit(out)
         test = experiment.evaluate("test")
         _write_dashboards(experiment, test, out / "tensorboard")
-    rows = experiment.parts["test"].rows
-    write_arrays(
-        out / "predictions.npz", {"scores": test.scores, "labels": test.labels, "rows": rows}
-    )
     export.export(experiment.deploy(), out / "saved_model")
     results = {
         "arch": run.arch,
         "epochs": len(history),
         "best_epoch": training.best_epoch(history) + 1,
+        "seconds": time.perf_counter() - begun,
         "seconds_per_epoch": float(np.mean([epoch["seconds"] for epoch in history])),
         "parameters": experiment.core.count_params(),
         "validation": experiment.evaluate("validation").figures,
+    }
+    return write_results(out, results, test, dataset, experiment.split)
+
+
+def write_results(
+    out: Path,
+    results: dict[str, Any],
+    test: "Evaluation",
+    dataset: PreparedDataset,
+    split: dict[str, np.ndarray],
+) -> dict[str, Any]:
+    """Writes `predictions.npz` and, from `results` and what all runs tell, `metrics.json`.
+
+    Returns:
+        What `metrics.json` holds.
+    """
+    arrays = {
+        "scores": test.scores,
+        "labels": test.labels,
+        "rows": split["test"],
+        "label_names": np.array(dataset.label_names),
+    }
+    write_arrays(out / "predictions.npz", arrays)
+    results |= {
+        "dataset": dataset.name,
+        "images": {part: len(rows) for part, rows in split.items()},
         "test": test.figures,
     }
     write_json(out / "metrics.json", results)  # last: it marks the run as finished
@@ -207,10 +225,13 @@ class _Experiment:
             tf.summary.scalar(f"epoch/{name}", epoch[name], step=epoch["epoch"])
 
 
-def _claim(run: RunSettings, out: Path) -> None:
-    """Writes `config.json`, or checks that the run which is there already is the same one."""
+def claim(flat: dict[str, Any], out: Path) -> None:
+    """Writes settings to `config.json`, or checks that the run which is there has the same.
+
+    Raises:
+        InputError: it has others, or `out` cannot be written to.
+    """
     config = out / "config.json"
-    flat = run.flat()
     if not config.exists():
         versions = {
             package: importlib.metadata.version(package)
@@ -253,7 +274,7 @@ def _write_dashboards(experiment: _Experiment, test: Evaluation, directory: Path
     """What TensorBoard shows of a finished run."""
     run, dataset = experiment.run, experiment.dataset
     settings = run.flat() | {"data": dataset.name}
-    tensorboard.write_hparams(settings, {name: test.figures[name] for name in FIGURES})
+    tensorboard.write_hparams(settings, {name: test.figures[name] for name in TITLES})
     tensorboard.write_pr_curves(test.labels, expit(test.scores), dataset.label_names)
     if run.feed:
         vectors = _tag_vectors(experiment.core, dataset, run.feed)

@@ -19,6 +19,7 @@ import keras
 from keras import KerasTensor, layers
 
 from tagnet.layers import MaxOverNeighbours, MultiHotDense, Zip
+from tagnet.linear_lstm import LinearLSTM
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,10 +114,9 @@ class Blocks:
         """RNN(steps; weights) with L units: its last output is the logits [B, L], in float32."""
         return self._lstm(self.settings.num_labels, weights, dtype="float32")(steps)
 
-    def _lstm(self, units: int, weights: str, dtype: str | None = None) -> layers.LSTM:
-        return layers.LSTM(
+    def _lstm(self, units: int, weights: str, dtype: str | None = None) -> LinearLSTM:
+        return LinearLSTM(
             units,
-            activation="linear",
             kernel_regularizer=self._penalty(),
             recurrent_regularizer=self._penalty(),
             dtype=dtype,
@@ -272,7 +272,7 @@ def build(arch: str, settings: GraphSettings) -> keras.Model:
 
 def reads_order(model: keras.Model) -> bool:
     """Whether the graph reads its neighbours one by one (LSTM) rather than as a set."""
-    return any(isinstance(layer, layers.LSTM) for layer in model.layers)
+    return any(isinstance(layer, LinearLSTM) for layer in model.layers)
 
 
 def by_rows(core: keras.Model, lookups: dict[str, keras.Layer]) -> keras.Model:

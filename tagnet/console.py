@@ -4,7 +4,7 @@ import dataclasses
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -58,6 +58,12 @@ def require_at_least(options: Any, **least: float) -> None:
         number = getattr(options, flag)
         if number is not None and not number >= bound:  # nan is no number either
             raise InputError(f"--{flag} must be at least {bound}; received {number}")
+
+
+def require_one_of(flag: str, value: str | None, known: Collection[str]) -> None:
+    """Raises `InputError` where the option `flag` has a value that is not `known`."""
+    if value is not None and value not in known:
+        raise InputError(f"--{flag} must be of {', '.join(known)}; received {value!r}")
 
 
 def run(options_type: type[Options], main: Callable[[Options], None], usage: str) -> None:

@@ -113,33 +113,22 @@ class PreparedDataset:
 
     @functools.cached_property
     def _images(self) -> tuple[np.ndarray, TagLists, TagLists, tuple[str, ...]]:
-        phi = np.empty([self.num_images, self.feature_dim], np.float16)
-        tags, labels, image_ids = [], [], []
-        for rows, batch in records.read_all_images(
-            self.directory, self.num_images, self.feature_dim
-        ):
-            phi[rows] = batch["phi"].numpy()
-            tags.append(batch["tag_ids"])
-            labels.append(batch["label_ids"])
-            image_ids += [image_id.decode() for image_id in batch["image_id"].numpy()]
+        read = records.read_images(self.directory, self.num_images, self.feature_dim)
         return (
-            phi,
-            self._joined(tags, "vocabulary.txt", len(self.vocabulary)),
-            self._joined(labels, "labels.txt", len(self.label_names)),
-            tuple(image_ids),
+            read.phi,
+            self._lists(read.tag_ids, read.tag_counts, "vocabulary.txt", len(self.vocabulary)),
+            self._lists(read.label_ids, read.label_counts, "labels.txt", len(self.label_names)),
+            read.image_ids,
         )
 
-    def _joined(self, batches: list[tf.RaggedTensor], names: str, size: int) -> TagLists:
+    def _lists(self, ids: np.ndarray, counts: np.ndarray, names: str, size: int) -> TagLists:
         """One list of ids for each image; an id must be a line of the file `names`."""
-        ids = np.concatenate([batch.flat_values.numpy() for batch in batches])
         if len(ids) and not 0 <= ids.min() <= ids.max() < size:
             raise InputError(
                 f"{self.directory / names}: the images' ids must be 0 to {size - 1}, one a line; "
                 f"received {ids.max()}; prepare the data again"
             )
-        lengths = np.concatenate([batch.row_lengths().numpy() for batch in batches])
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        return TagLists(ids.astype(np.int32), offsets.astype(np.int64))
+        return TagLists(ids.astype(np.int32), np.concatenate([[0], np.cumsum(counts)]))
 
     @property
     def features(self) -> np.ndarray:

@@ -92,9 +92,8 @@ class Deployment(tf.Module):
         self.settings = settings
         self.vocabulary = vocabulary
         self.corpus = corpus
-        self._core = lambda: (
-            core
-        )  # as a function, since of a model every weight would be saved twice
+        # As a function, since of a model every weight would be saved twice.
+        self._core = lambda: core
         self.beta = {name: tf.Variable(beta[name], trainable=False) for name in settings.encodings}
         L = len(settings.labels)
         self.temperature = tf.Variable(1.0, trainable=False)

@@ -4,6 +4,7 @@ Shapes: B images in a batch, K neighbours of each, D features, T tag ids (padded
 with −1), h hidden units.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -12,9 +13,11 @@ import tensorflow as tf
 from keras import ops
 
 from tagnet.dataset import Tables
+from tagnet.records import ALIGNMENT, empty_table
 from tagnet.tags import TagLists
 
 PADDING = -1  # stands where a list of tag ids has ended
+MAX_NETWORK = 48  # neighbours sorted by a network; XLA takes 3 s to compile this one
 
 
 @keras.saving.register_keras_serializable("tagnet")
@@ -44,6 +47,7 @@ class MultiHotDense(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.supports_jit = False  # XLA needs to know how many tags there are
         self.units = units
         self.num_tags = num_tags
         self.activation = keras.activations.get(activation)
@@ -63,14 +67,15 @@ class MultiHotDense(keras.layers.Layer):
 
     def call(self, inputs: Any) -> tf.Tensor:
         """Multiplies without ever making `o`."""
-        kernel = ops.convert_to_tensor(self.kernel)
+        kernel = tf.convert_to_tensor(self.kernel)
         if isinstance(inputs, (tuple, list)):
             phi, ids = inputs
-            split = phi.shape[-1]
-            product = ops.matmul(phi, kernel[:split]) + _sum_rows(kernel[split:], ids)
+            # The gradient of a split is one copy; that of two slices, five.
+            of_phi, of_ids = tf.split(kernel, [phi.shape[-1], self.num_tags])
+            product = ops.matmul(phi, of_phi) + _sum_rows(of_ids, ids)
         else:
             product = _sum_rows(kernel, inputs)
-        return self.activation(product + self.bias)
+        return self.activation(tf.nn.bias_add(product, tf.convert_to_tensor(self.bias)))
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         """[..., units]."""
@@ -90,21 +95,33 @@ class MultiHotDense(keras.layers.Layer):
 
 
 def _sum_rows(kernel: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
-    """Sums the rows of `kernel` [τ, h] that `ids` [..., T] name: [..., h].
-
-    A sparse product rather than gather and segment sum, so that the kernel's
-    gradient comes out dense at once: the L2 penalty makes it dense anyway.
-    """
-    flat = tf.cast(tf.reshape(ids, [-1, tf.shape(ids)[-1]]), tf.int64)
+    """Sums the rows of `kernel` [τ, h] that `ids` [..., T] name: [..., h]."""
+    flat = tf.reshape(ids, [-1, tf.shape(ids)[-1]])
     places = tf.where(flat != PADDING)  # [nnz, 2]
-    multi_hot = tf.SparseTensor(
-        indices=tf.stack([places[:, 0], tf.gather_nd(flat, places)], axis=1),
-        values=tf.ones([tf.shape(places)[0]], tf.float32),
-        dense_shape=tf.stack([tf.shape(flat, tf.int64)[0], kernel.shape[0]]),
-    )
-    sums = tf.sparse.sparse_dense_matmul(multi_hot, tf.cast(kernel, tf.float32))
-    shape = tf.concat([tf.shape(ids)[:-1], [kernel.shape[1]]], axis=0)
-    return tf.cast(tf.reshape(sums, shape), kernel.dtype)
+    lists = tf.cast(places[:, 0], tf.int32)
+    sums = _segment_sum(kernel, tf.gather_nd(flat, places), lists, tf.shape(flat)[0])
+    return tf.reshape(sums, tf.concat([tf.shape(ids)[:-1], [kernel.shape[1]]], axis=0))
+
+
+@tf.custom_gradient
+def _segment_sum(
+    kernel: tf.Tensor, ids: tf.Tensor, lists: tf.Tensor, count: tf.Tensor
+) -> tuple[tf.Tensor, Callable]:
+    """Row l of the result sums the rows `ids` [nnz] of the kernel where `lists` [nnz] is l.
+
+    The gradient is the same sum the other way round, of the lists that have a tag.
+    TensorFlow's own goes through the places in the order of the lists, and so writes
+    all over the kernel.
+    """
+
+    def gradient(d_sums: tf.Tensor) -> tuple[tf.Tensor, None, None, None]:
+        by_id = tf.argsort(ids, stable=True)
+        d_kernel = tf.sparse.segment_sum(
+            d_sums, tf.gather(lists, by_id), tf.gather(ids, by_id), num_segments=kernel.shape[0]
+        )
+        return d_kernel, None, None, None
+
+    return tf.sparse.segment_sum(kernel, ids, lists, num_segments=count), gradient
 
 
 @keras.saving.register_keras_serializable("tagnet")
@@ -116,6 +133,9 @@ class MaxOverNeighbours(keras.layers.Layer):
     subsets (eq. 2), exactly: with a unit's K activations sorted,
     a_(1) ≥ a_(2) ≥ …, the k-th is the subset's maximum in C(K − k, m − 1) of them.
     As every layer after it is linear, the scores are then those of eq. 2.
+
+    A K that is known when the graph is traced is sorted by a network, any other by
+    `top_k`, ten times as slowly.
 
     Args:
         m: the size of a neighbourhood.
@@ -129,6 +149,8 @@ class MaxOverNeighbours(keras.layers.Layer):
         """Pools [B, K, h] to [B, h]."""
         if activations.shape[1] == self.m:
             return ops.max(activations, axis=1)
+        if activations.shape[1] is not None and activations.shape[1] <= MAX_NETWORK:
+            return mean_subset_max(tf.unstack(activations, axis=1), self.m)
         by_unit = tf.transpose(activations, [0, 2, 1])  # [B, h, K]
         ranked = tf.math.top_k(by_unit, tf.shape(by_unit)[-1]).values
         weights = subset_max_weights(tf.shape(by_unit)[-1], self.m)
@@ -141,6 +163,54 @@ class MaxOverNeighbours(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """The arguments of `__init__`."""
         return {**super().get_config(), "m": self.m}
+
+
+def mean_subset_max(columns: Sequence[tf.Tensor], m: int) -> tf.Tensor:
+    """The elementwise max of m of K tensors, averaged over all C(K, m) choices of them.
+
+    The columns are sorted by a network of elementwise min and max, which XLA fuses
+    into one pass; only the K − m + 1 largest have a weight and are brought in order.
+
+    Args:
+        columns: K tensors of one shape, K ≥ m.
+        m: the size of a subset.
+    """
+    ranked = list(columns)
+    used = len(ranked) - m + 1
+    for high, low in selection_network(len(ranked), used):
+        pair = ranked[high], ranked[low]
+        ranked[high], ranked[low] = tf.maximum(*pair), tf.minimum(*pair)
+    weights = tf.cast(subset_max_weights(len(ranked), m), ranked[0].dtype)
+    return tf.add_n([ranked[k] * weights[k] for k in range(used)])
+
+
+def selection_network(width: int, used: int) -> list[tuple[int, int]]:
+    """Comparators that bring the `used` largest of `width` values to the front, in order.
+
+    Batcher's merge exchange (Knuth, volume 3, algorithm 5.2.2 M), without the
+    comparators on which none of the first `used` places depends.
+
+    Returns:
+        Pairs (i, j), i < j: of the values at these places the larger goes to i.
+    """
+    network = []
+    run = 1 << (width - 1).bit_length() >> 1  # the largest power of two below `width`
+    largest = run
+    while run:
+        distance, offset, reach = run, 0, largest
+        while True:
+            network += [(i, i + distance) for i in range(width - distance) if i & run == offset]
+            if reach == run:
+                break
+            distance, offset, reach = reach - run, run, reach // 2
+        run //= 2
+    needed = set(range(used))
+    kept = []
+    for pair in reversed(network):
+        if needed & set(pair):
+            kept.append(pair)
+            needed |= set(pair)
+    return kept[::-1]
 
 
 def subset_max_weights(given: tf.Tensor | int, m: int) -> tf.Tensor:
@@ -178,6 +248,12 @@ class Zip(keras.layers.Layer):
         return (batch, None if neighbours is None else 2 * neighbours, width)
 
 
+# Inlined, the graph optimizer casts once for the rows and once more for their shape alone.
+@tf.function(experimental_attributes={"_noinline": True})
+def _gather_and_cast(table: tf.Tensor, rows: tf.Tensor, dtype: str) -> tf.Tensor:
+    return tf.cast(tf.gather(table, rows), dtype)
+
+
 class RowLookup(keras.layers.Layer):
     """Row numbers → rows of a table that stays on the device: [...] → [..., n].
 
@@ -189,15 +265,25 @@ class RowLookup(keras.layers.Layer):
 
     def __init__(self, table: np.ndarray, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._table = tf.constant(table)
+        self._table = _on_device(table)
 
     def call(self, rows: tf.Tensor) -> tf.Tensor:
         """Gathers, then casts: the table's float16 halves what has to be read."""
-        return tf.cast(tf.gather(self._table, rows), self.compute_dtype)
+        return _gather_and_cast(self._table, rows, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         """[..., n]."""
         return (*input_shape, int(self._table.shape[1]))
+
+
+def _on_device(table: np.ndarray) -> tf.Tensor:
+    """The table as a tensor that shares its memory: `tf.constant` would hold it twice more."""
+    if table.ctypes.data % ALIGNMENT or not (table.flags.c_contiguous and table.flags.writeable):
+        aligned = empty_table(table.shape, table.dtype)
+        aligned[:] = table
+        table = aligned
+    # Identity moves it to the GPU where there is one, and otherwise does nothing.
+    return tf.identity(tf.experimental.dlpack.from_dlpack(table.__dlpack__()))
 
 
 class TagLookup(keras.layers.Layer):
@@ -209,6 +295,7 @@ class TagLookup(keras.layers.Layer):
 
     def __init__(self, tags: TagLists, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.supports_jit = False  # XLA needs to know how many tags there are
         self._tags = tf.RaggedTensor.from_row_splits(tags.ids, tags.offsets)
 
     def call(self, rows: tf.Tensor) -> tf.Tensor:

@@ -5,7 +5,7 @@ would. An image is never its own neighbour.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from tagnet import approximate, set_search, vector_search
 from tagnet.console import progress
 from tagnet.files import InputError
 from tagnet.tags import TagLists
+from tagnet.vector_search import Vectors
 
 BLOCK = 4096  # queries, and candidates, compared at a time: bounds the memory, not the result
 CANDIDATES = 4  # that an approximate index gives for each neighbour wanted
@@ -34,6 +35,10 @@ class Neighbourhoods:
     neighbours: np.ndarray
     distances: np.ndarray
     by_features: np.ndarray
+
+    def select(self, places: np.ndarray) -> "Neighbourhoods":
+        """Those of the images at `places` among `rows`."""
+        return Neighbourhoods(*(getattr(self, field.name)[places] for field in fields(self)))
 
 
 def nearest(
@@ -156,52 +161,41 @@ def cosine(
     # u = 2^-24 (Higham 2002, section 3.1); 8 more units cover the rounding to unit length.
     n = vectors.shape[1] + 8
     error = n * 2.0**-24 / (1 - n * 2.0**-24)
-    found = _empty(rows, M)
-    for block in _blocks(len(rows), "neighbours by vectors", 4 * BLOCK):
-        queries, query_norms, query_units = _load(vectors, rows[block])
-        best = np.full([len(queries), M], np.inf)
-        # One piece of memory for all products: asking for it anew takes longer than merging.
-        memory = np.empty(len(queries) * min(BLOCK, len(pool)), np.float32)
-        for part in _blocks(len(pool)):
-            candidates, norms, units = _load(vectors, pool[part])
-            similarity = memory[: len(queries) * len(units)].reshape(len(queries), len(units))
-            np.matmul(query_units, units.T, out=similarity)
-            vector_search.merge_nearest(
-                similarity,
-                error,
-                queries,
-                query_norms,
-                rows[block],
-                candidates,
-                norms,
-                pool[part],
-                found.neighbours[block],
-                best,
+    # Where most of the pool are queries too, x·z serves x and z: half the products are enough.
+    mutual = 2 * len(np.unique(rows)) > len(pool) and bool(np.isin(rows, pool).all())
+    found = _empty(pool if mutual else rows, M)
+    best = np.full(found.neighbours.shape, np.inf)
+    # One piece of memory for all products: asking for it anew takes longer than merging.
+    memory = np.empty(min(4 * BLOCK, len(found.rows)) * min(BLOCK, len(pool)), np.float32)
+    for block in _blocks(len(found.rows), "neighbours by vectors", 4 * BLOCK):
+        queries = _load(vectors, found.rows[block])
+        for part in _blocks(len(pool), first=block.start if mutual else 0):
+            candidates = _load(vectors, pool[part])
+            shape = len(queries.rows), len(candidates.rows)
+            similarity = memory[: shape[0] * shape[1]].reshape(shape)
+            np.matmul(queries.units, candidates.units.T, out=similarity)
+            vector_search.merge_rows(
+                similarity, error, queries, candidates, found.neighbours[block], best[block]
             )
-        found.distances[block] = best
-    return found
+            if mutual and part.start >= block.stop:
+                vector_search.merge_columns(
+                    similarity, error, candidates, queries, found.neighbours[part], best[part]
+                )
+    found.distances[:] = best
+    return found.select(np.searchsorted(pool, rows)) if mutual else found
 
 
 def _cosine_by_index(
     vectors: np.ndarray, rows: np.ndarray, pool: np.ndarray, M: int, index: str
 ) -> Neighbourhoods:
-    candidates, norms, units = _load(vectors, pool)
-    search = approximate.index_of(units, CANDIDATES * M + 1, index)
+    candidates = _load(vectors, pool)
+    search = approximate.index_of(candidates.units, CANDIDATES * M + 1, index)
     found = _empty(rows, M)
     for block in _blocks(len(rows), "neighbours by vectors"):
-        queries, query_norms, query_units = _load(vectors, rows[block])
-        best = np.full([len(queries), M], np.inf)
-        vector_search.rank(
-            np.sort(search(query_units), axis=1),
-            queries,
-            query_norms,
-            rows[block],
-            candidates,
-            norms,
-            pool,
-            found.neighbours[block],
-            best,
-        )
+        queries = _load(vectors, rows[block])
+        places = np.sort(search(queries.units), axis=1)
+        best = np.full([len(queries.rows), M], np.inf)
+        vector_search.rank(places, queries, candidates, found.neighbours[block], best)
         found.distances[block] = best
     short = (found.neighbours < 0).any(axis=1)  # the index found fewer than M
     if short.any():
@@ -242,20 +236,23 @@ def _empty(rows: np.ndarray, M: int) -> Neighbourhoods:
     )
 
 
-def _blocks(count: int, what: str | None = None, size: int | None = None) -> Iterator[slice]:
+def _blocks(
+    count: int, what: str | None = None, size: int | None = None, first: int = 0
+) -> Iterator[slice]:
     """Cuts `count` rows into slices of `BLOCK`, under a progress bar where it has a name."""
     size = size or BLOCK
-    starts = range(0, count, size)
+    starts = range(first, count, size)
     for start in progress(starts, what) if what else starts:
         yield slice(start, min(start + size, count))
 
 
-def _load(vectors: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Some vectors as float32, their norms in float64, and the same at unit length (or zero)."""
+def _load(vectors: np.ndarray, rows: np.ndarray) -> Vectors:
+    """Some of the vectors as float32, with their norms and at unit length."""
     with np.errstate(over="ignore"):  # an overflow becomes an infinite norm
-        loaded = np.ascontiguousarray(vectors[rows], np.float32)
-    norms = vector_search.norms(loaded)
+        raw = np.ascontiguousarray(vectors[rows], np.float32)
+    norms = vector_search.norms(raw)
     if not np.isfinite(norms).all():
         row = rows[np.argmin(np.isfinite(norms))]
         raise InputError(f"neighbours: vectors must be finite; received others in row {row}")
-    return loaded, norms, (loaded / np.where(norms > 0, norms, 1)[:, None]).astype(np.float32)
+    units = (raw / np.where(norms > 0, norms, 1)[:, None]).astype(np.float32)
+    return Vectors(rows, raw, norms, units)

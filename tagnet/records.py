@@ -5,28 +5,28 @@ stored as row numbers into the images, since packing 24 neighbours' features int
 every record would take 25 times the room.
 """
 
+import itertools
 import math
+import mmap
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
+from tagnet import shards
 from tagnet.files import InputError, written_whole
 
-IMAGE_SCHEMA = {
-    "image_id": tf.io.FixedLenFeature([], tf.string),
-    "row": tf.io.FixedLenFeature([], tf.int64),
-    "phi": tf.io.FixedLenFeature([], tf.string),  # D little-endian float16
-    "tag_ids": tf.io.RaggedFeature(tf.int64),
-    "label_ids": tf.io.RaggedFeature(tf.int64),
-}
 MIN_SHARDS = 4  # so that shards can be read in parallel
 MAX_SHARD_BYTES = 128 * 2**20
-READ_BATCH = 1024  # records parsed at once
+READ_BATCH = 1024  # neighbourhoods parsed at once
 READ_BYTES = 2**20  # read from the disk at once
+ALIGNMENT = 64  # bytes; of every tensor of TensorFlow's
 
 
 class IdLists(Protocol):
@@ -55,7 +55,7 @@ def _bytes(value: bytes) -> tf.train.Feature:
 def encode_image(
     image_id: str, row: int, phi: np.ndarray, tag_ids: Sequence[int], label_ids: Sequence[int]
 ) -> bytes:
-    """Serialises one image; `phi` [D] is stored as float16."""
+    """Serialises one image; `phi` [D] is stored as D little-endian float16."""
     fields = {
         "image_id": _bytes(image_id.encode()),
         "row": _int64([row]),
@@ -106,8 +106,8 @@ def write_images(
         encode_image(image_ids[row], row, vector, tags[row], labels[row])
         for row, vector in enumerate(rows)
     )
-    shards = max(MIN_SHARDS, math.ceil(len(image_ids) * 2 * feature_dim / MAX_SHARD_BYTES))
-    return _write_shards(Path(directory), "images", examples, len(image_ids), shards)
+    count = max(MIN_SHARDS, math.ceil(len(image_ids) * 2 * feature_dim / MAX_SHARD_BYTES))
+    return _write_shards(Path(directory), "images", examples, len(image_ids), count)
 
 
 def write_neighbourhoods(
@@ -119,32 +119,32 @@ def write_neighbourhoods(
 ) -> int:
     """Writes `PART-…tfrecord`: for each of `rows` [n] its neighbours and distances [n, M]."""
     examples = map(encode_neighbourhood, rows, neighbours, distances)
-    shards = max(1, math.ceil(neighbours.size * 8 / MAX_SHARD_BYTES))
-    return _write_shards(Path(directory), part, examples, len(rows), shards)
+    count = max(1, math.ceil(neighbours.size * 8 / MAX_SHARD_BYTES))
+    return _write_shards(Path(directory), part, examples, len(rows), count)
 
 
 def _write_shards(
-    directory: Path, prefix: str, examples: Iterable[bytes], count: int, shards: int
+    directory: Path, prefix: str, examples: Iterable[bytes], num_records: int, num_shards: int
 ) -> int:
     for stale in directory.glob(f"{prefix}-*-of-*.tfrecord"):
         stale.unlink()
     source = iter(examples)
-    bounds = shard_bounds(count, shards)
+    bounds = shard_bounds(num_records, num_shards)
     for shard, (first, last) in enumerate(zip(bounds, bounds[1:], strict=False)):
-        path = directory / f"{prefix}-{shard:05d}-of-{shards:05d}.tfrecord"
+        path = directory / f"{prefix}-{shard:05d}-of-{num_shards:05d}.tfrecord"
         with written_whole(path) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
             for _ in range(first, last):
                 writer.write(next(source))
-    return shards
+    return num_shards
 
 
-def shard_bounds(count: int, shards: int) -> list[int]:
-    """The record with which each shard begins, and at the end `count`: their lengths differ by 1.
+def shard_bounds(num_records: int, num_shards: int) -> list[int]:
+    """The record with which each shard begins, and at the end their number: lengths differ by 1.
 
     >>> shard_bounds(10, 4)
     [0, 2, 5, 7, 10]
     """
-    return np.linspace(0, count, shards + 1).astype(int).tolist()
+    return np.linspace(0, num_records, num_shards + 1).astype(int).tolist()
 
 
 def shard_paths(directory: str | Path, prefix: str) -> list[str]:
@@ -164,23 +164,9 @@ def shard_paths(directory: str | Path, prefix: str) -> list[str]:
     return [str(path) for path in paths]
 
 
-def parse_images(serialised: tf.Tensor, feature_dim: int) -> dict[str, tf.Tensor]:
-    """Parses [B] serialised images; `phi` comes out as float16 [B, D], lists as ragged int64."""
-    parsed = tf.io.parse_example(serialised, IMAGE_SCHEMA)
-    phi = tf.io.decode_raw(parsed["phi"], tf.float16)
-    parsed["phi"] = tf.reshape(phi, [tf.shape(serialised)[0], feature_dim])
-    return parsed
-
-
 def parse_neighbourhoods(serialised: tf.Tensor, max_rank: int) -> dict[str, tf.Tensor]:
     """Parses [B] serialised neighbourhoods that store `max_rank` neighbours each."""
     return tf.io.parse_example(serialised, neighbourhood_schema(max_rank))
-
-
-def read_images(directory: str | Path, feature_dim: int) -> Iterator[dict[str, tf.Tensor]]:
-    """Yields the images in row order, in parsed batches (see `parse_images`)."""
-    for path in shard_paths(directory, "images"):
-        yield from _read_shard(path, lambda batch: parse_images(batch, feature_dim))
 
 
 def read_neighbourhoods(
@@ -208,35 +194,97 @@ def _read_shard(
         ) from error
 
 
-def read_all_images(
-    directory: str | Path, num_images: int, feature_dim: int
-) -> Iterator[tuple[slice, dict[str, tf.Tensor]]]:
-    """Yields (rows, parsed batch) until all images have been read.
+def empty_table(shape: Sequence[int], dtype: npt.DTypeLike) -> np.ndarray:
+    """An array at an address that TensorFlow can share; NumPy's own may be copied twice."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+class Images(NamedTuple):
+    """Images in row order; ids stand list after list.
+
+    Attributes:
+        phi: Φ, float16 [N, D].
+        image_ids: N names.
+        tag_ids, tag_counts: all tag ids, and how many each image has, int64 [N].
+        label_ids, label_counts: likewise.
+    """
+
+    phi: np.ndarray
+    image_ids: tuple[str, ...]
+    tag_ids: np.ndarray
+    tag_counts: np.ndarray
+    label_ids: np.ndarray
+    label_counts: np.ndarray
+
+
+def read_images(directory: str | Path, num_images: int, feature_dim: int) -> Images:
+    """Reads all images, several shards at a time.
 
     Raises:
         InputError: a shard is missing or damaged, or the rows are not 0 … N − 1 in order.
     """
-    read = 0
-    for batch in read_images(directory, feature_dim):
-        rows = batch["row"].numpy()
-        if not np.array_equal(rows, np.arange(read, read + len(rows))):
-            raise InputError(
-                f"{directory}: the images' rows must run from 0 in order; "
-                f"after row {read - 1} came {rows[0]}; prepare the data again"
-            )
-        if read + len(rows) <= num_images:
-            yield slice(read, read + len(rows)), batch
-        read += len(rows)
-    if read != num_images:
+    paths = shard_paths(directory, "images")
+    bounds = shard_bounds(num_images, len(paths))
+    phi = empty_table([num_images, feature_dim], np.float16)
+
+    def read(shard: int) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        rows = slice(bounds[shard], bounds[shard + 1])
+        return _read_images(paths[shard], phi[rows], rows.start)
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        image_ids, *lists = zip(*threads.map(read, range(len(paths))), strict=True)
+    names = tuple(itertools.chain.from_iterable(image_ids))
+    return Images(phi, names, *(np.concatenate(parts) for parts in lists))
+
+
+def _read_images(
+    path: str, phi: np.ndarray, first_row: int
+) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Reads a shard into `phi` [n, D]: names, tag ids and counts, label ids and counts."""
+    data = _mapped(path)
+    bounds, wrong = shards.frames(data)
+    if wrong:
+        _raise_damaged(path, len(bounds), wrong)
+    if len(bounds) != len(phi):
         raise InputError(
-            f"{directory}: dataset.json promises {num_images} images, "
-            f"the shards hold {read}; prepare the data again"
+            f"{path}: must hold {len(phi)} of the images that dataset.json promises; "
+            f"received {len(bounds)}; prepare the data again"
+        )
+    spans = np.empty([len(bounds), shards.SPANS], np.int64)
+    read, wrong = shards.read(data, bounds, phi.view(np.uint8), spans)
+    if wrong:
+        _raise_damaged(path, read, wrong)
+    misplaced = np.flatnonzero(spans[:, shards.ROW] != first_row + np.arange(len(phi)))
+    if len(misplaced):
+        raise InputError(
+            f"{path}: the images' rows must run from {first_row} in order; record {misplaced[0]} "
+            f"received {spans[misplaced[0], shards.ROW]}; prepare the data again"
+        )
+    view = data.data
+    names = [str(view[first:last], "utf-8") for first, last in spans[:, shards.IMAGE_ID].tolist()]
+    return (
+        names,
+        *shards.id_lists(data, spans[:, shards.TAG_IDS]),
+        *shards.id_lists(data, spans[:, shards.LABEL_IDS]),
+    )
+
+
+def _mapped(path: str) -> np.ndarray:
+    """The bytes of a file, uint8, from the system's cache of it: nothing is allocated."""
+    with open(path, "rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            return np.empty(0, np.uint8)
+        # Linux can map all pages at once, which spares an interruption for each of them.
+        flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
+        return np.frombuffer(
+            mmap.mmap(file.fileno(), 0, flags=flags, prot=mmap.PROT_READ), np.uint8
         )
 
 
-def read_features(directory: str | Path, num_images: int, feature_dim: int) -> np.ndarray:
-    """Reads Φ of all images: float16 [N, D] in row order; errors as `read_all_images`."""
-    table = np.empty([num_images, feature_dim], np.float16)
-    for rows, batch in read_all_images(directory, num_images, feature_dim):
-        table[rows] = batch["phi"].numpy()
-    return table
+def _raise_damaged(path: str, record: int, wrong: int) -> NoReturn:
+    raise InputError(
+        f"{path}: damaged at record {record} ({shards.REASONS[wrong]}); prepare the data again"
+    )

@@ -7,21 +7,22 @@ the fully-connected layers run once per image, what follows once per neighbourho
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import keras
 import numpy as np
 import tensorflow as tf
-from scipy.special import expit, logit
 
 from tagnet.architectures import by_rows, reads_order
 from tagnet.console import progress
 from tagnet.dataset import Part
+from tagnet.heads import head_of
 
 IMAGE_LAYERS = ("W_x", "W_xu")
 NEIGHBOUR_LAYERS = ("W_z", "W_zu")
 ENCODE_BATCH = 1024
-HEAD_BATCH = 512  # neighbourhoods
+HEAD_BATCH = 2560  # neighbourhoods
+WIDE_BLOCK = 4096  # images whose neighbours' projected vectors are in memory together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,11 +63,11 @@ class Scorer:
         neighbour = [core.get_layer(name).output for name in NEIGHBOUR_LAYERS if name in names]
         self._reads_neighbours = bool(neighbour)
         if self._reads_neighbours:
-            self._encode_image = self._encoder(core, lookups, "x", image)
-            self._encode_neighbour = self._encoder(core, lookups, "z", neighbour)
-            head = keras.Model([*image, *neighbour], core.output)
-            signature = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in head.inputs]
-            self._head = tf.function(lambda vectors: head(vectors), input_signature=[signature])
+            self._encode_image = _encoder(core, lookups, "x", image)
+            self._encode_neighbour = _encoder(core, lookups, "z", neighbour)
+            self._head = head_of(core, image, neighbour)
+            self._make_tables = tf.function(self._head.tables, reduce_retracing=True)
+            self._score = tf.function(self._score_batch, reduce_retracing=True)
 
     def __call__(self, part: Part, seed: int = 0) -> np.ndarray:
         """Scores the images of `part`.
@@ -79,20 +80,27 @@ class Scorer:
             Logits, float32 [n, L].
         """
         if not self._reads_neighbours:
-            return np.concatenate(
-                [self._whole({"row": rows}).numpy() for rows in _batches(part.rows, ENCODE_BATCH)]
-            )
+            batches = _batches(part.rows, ENCODE_BATCH)
+            return np.concatenate([self._whole({"row": rows}).numpy() for rows in batches])
         # One image's neighbours are many images': each is encoded once.
         needed, places = np.unique(part.neighbours, return_inverse=True)
         places = places.reshape(part.neighbours.shape)
-        encoded = self._encode(self._encode_neighbour, needed)
+        encoded = self._encode(needed)
         subsets = self._subsets(part, seed)
-        per_batch = max(1, HEAD_BATCH // subsets.shape[1])
         scores = []
-        for batch in progress(list(_batches(np.arange(len(part.rows)), per_batch)), "scoring"):
-            chosen = np.take_along_axis(places[batch][:, None], subsets[batch], axis=2)
-            scores.append(self._score(part.rows[batch], encoded, chosen))
+        block = WIDE_BLOCK if self._head.widens else len(part.rows)
+        with progress(None, "scoring", total=len(part.rows)) as bar:
+            for images in _batches(np.arange(len(part.rows)), block):
+                tables, within = self._tables_of(encoded, places[images])
+                chosen = np.take_along_axis(within[:, None], subsets[images], axis=2)
+                scores.append(self._score_block(part.rows[images], tables, chosen, bar.update))
         return np.concatenate(scores)
+
+    def _encode(self, rows: np.ndarray) -> list[tf.Tensor]:
+        """The neighbours `rows` [R] behind each of their layers: [R, h]."""
+        batches = _batches(rows, ENCODE_BATCH)
+        parts = [self._encode_neighbour(tf.constant(batch, tf.int32)) for batch in batches]
+        return [tf.concat(vectors, axis=0) for vectors in zip(*parts, strict=True)]
 
     def _subsets(self, part: Part, seed: int) -> np.ndarray:
         """Positions among the M nearest [n, S, K]: all M at once, or S drawn m-subsets."""
@@ -101,44 +109,62 @@ class Scorer:
             return np.broadcast_to(np.arange(max_rank), (count, 1, max_rank))
         return draw_subsets(count, max_rank, self._settings.m, self._settings.samples, seed)
 
-    def _score(
-        self, rows: np.ndarray, encoded: Sequence[tf.Tensor], chosen: np.ndarray
-    ) -> np.ndarray:
-        """Averages f over the neighbourhoods `chosen` [B, S, K] of the images `rows` [B]."""
-        count, samples, size = chosen.shape
-        flat = chosen.reshape(count * samples, size)
-        encoded_images = self._encode(self._encode_image, rows)
-        images = [tf.repeat(vectors, samples, axis=0) for vectors in encoded_images]
-        neighbours = [tf.gather(vectors, flat) for vectors in encoded]
-        scores = self._head([*images, *neighbours]).numpy().reshape(count, samples, -1)
-        if self._settings.average == "logits":
-            return scores.mean(axis=1)
-        return logit(expit(scores.astype(np.float64)).mean(axis=1)).astype(np.float32)
+    def _tables_of(
+        self, encoded: list[tf.Tensor], places: np.ndarray
+    ) -> tuple[list[tf.Tensor], np.ndarray]:
+        """The head's tables and the `places` in them; wide ones hold nothing but those."""
+        if not self._head.widens:
+            return self._make_tables(encoded), places
+        used, within = np.unique(places, return_inverse=True)
+        tables = self._make_tables([tf.gather(vectors, used) for vectors in encoded])
+        return tables, within.reshape(places.shape)
 
-    def _encode(self, encoder: tf.types.experimental.PolymorphicFunction, rows: np.ndarray) -> list:
-        parts = [encoder(tf.constant(batch, tf.int32)) for batch in _batches(rows, ENCODE_BATCH)]
-        return [tf.concat(vectors, axis=0) for vectors in zip(*parts, strict=True)]
-
-    def _encoder(
+    def _score_block(
         self,
-        core: keras.Model,
-        lookups: dict[str, keras.Layer],
-        side: str,
-        outputs: list[keras.KerasTensor],
-    ) -> tf.types.experimental.PolymorphicFunction:
-        """Row numbers [R] → the hidden vectors [R, h] of the layers on one side, x or z."""
-        inputs = [tensor for tensor in core.inputs if tensor.name.endswith(f"_{side}")]
-        layers = keras.Model(inputs, dict(enumerate(outputs)))
+        rows: np.ndarray,
+        tables: list[tf.Tensor],
+        chosen: np.ndarray,
+        done: Callable[[int], object],
+    ) -> np.ndarray:
+        """Averages f over the neighbourhoods `chosen` [n, S, K] of the images `rows` [n]."""
+        count, samples, size = chosen.shape
+        # XLA compiles for one size of batch: the last one repeats an image to fill up.
+        batch = min(count, max(1, HEAD_BATCH // samples))
+        scores = []
+        for first in range(0, count, batch):
+            images = np.minimum(np.arange(first, first + batch), count - 1)
+            columns = chosen[images].reshape(batch * samples, size).T.astype(np.int32)
+            scores.append(self._score(rows[images].astype(np.int32), tables, list(columns)))
+            done(min(batch, count - first))
+        return np.concatenate(scores)[:count]
 
-        def encode(rows: tf.Tensor) -> list[tf.Tensor]:
-            # On the neighbours' side the R images are the neighbours of one.
-            looked_up = [
-                lookups[tensor.name[:-2]](rows if side == "x" else rows[None]) for tensor in inputs
-            ]
-            vectors = layers(looked_up)
-            return [vectors[i] if side == "x" else vectors[i][0] for i in range(len(outputs))]
+    def _score_batch(
+        self, rows: tf.Tensor, tables: list[tf.Tensor], columns: list[tf.Tensor]
+    ) -> tf.Tensor:
+        scores = self._head(self._encode_image(rows), tables, columns)  # [B S, L]
+        scores = tf.reshape(scores, [tf.shape(rows)[0], -1, scores.shape[1]])
+        if self._settings.average == "logits":
+            return tf.reduce_mean(scores, axis=1)
+        mean = tf.reduce_mean(tf.sigmoid(tf.cast(scores, tf.float64)), axis=1)
+        return tf.cast(tf.math.log(mean) - tf.math.log1p(-mean), tf.float32)
 
-        return tf.function(encode, input_signature=[tf.TensorSpec([None], tf.int32)])
+
+def _encoder(
+    core: keras.Model, lookups: dict[str, keras.Layer], side: str, outputs: list[keras.KerasTensor]
+) -> tf.types.experimental.PolymorphicFunction:
+    """Row numbers [R] → the hidden vectors [R, h] of the layers on one side, x or z."""
+    inputs = [tensor for tensor in core.inputs if tensor.name.endswith(f"_{side}")]
+    layers = keras.Model(inputs, dict(enumerate(outputs)))
+
+    def encode(rows: tf.Tensor) -> list[tf.Tensor]:
+        # On the neighbours' side the R images are the neighbours of one.
+        looked_up = [
+            lookups[tensor.name[:-2]](rows if side == "x" else rows[None]) for tensor in inputs
+        ]
+        vectors = layers(looked_up)
+        return [vectors[i] if side == "x" else vectors[i][0] for i in range(len(outputs))]
+
+    return tf.function(encode, input_signature=[tf.TensorSpec([None], tf.int32)])
 
 
 def _batches(rows: np.ndarray, size: int) -> list[np.ndarray]:

@@ -16,6 +16,7 @@ import tensorflow as tf
 from tagnet.architectures import by_rows
 from tagnet.console import progress
 from tagnet.files import InputError, read_arrays, write_arrays, write_text, written_whole
+from tagnet.rmsprop import PenalisedModel, PenalisedRMSprop
 
 MONITOR = "map_label"  # the paper's primary metric, on the validation split
 
@@ -106,9 +107,7 @@ def train(
         The figures of each epoch: `epoch` (from 1), `loss`, `validation_…`, `seconds`.
     """
     directory = Path(directory)
-    model = by_rows(core, lookups)
-    model.compile(optimizer=_optimizer(settings), loss=_loss(settings))
-    model.optimizer.build(model.trainable_variables)
+    model = compiled(core, lookups, settings)
     state = _State(core, model.optimizer, directory / "checkpoints")
     history = state.restore()
     if not should_stop(history, settings):
@@ -127,10 +126,24 @@ def train(
     return history
 
 
-def _optimizer(settings: TrainingSettings) -> keras.optimizers.Optimizer:
-    return keras.optimizers.RMSprop(
-        settings.learning_rate, rho=settings.rho, global_clipnorm=settings.clip_norm
+def compiled(
+    core: keras.Model, lookups: dict[str, keras.Layer], settings: TrainingSettings
+) -> keras.Model:
+    """The graph fed with row numbers, ready for `fit`.
+
+    Args:
+        core: a graph of `architectures.build`.
+        lookups: the tables on the device, see `layers.lookups`.
+        settings: how to train.
+    """
+    fed = by_rows(core, lookups)
+    model = PenalisedModel(fed.input, fed.output)
+    optimizer = PenalisedRMSprop(
+        settings.learning_rate, settings.rho, global_clipnorm=settings.clip_norm
     )
+    model.compile(optimizer, _loss(settings))
+    model.optimizer.build(model.trainable_variables)
+    return model
 
 
 def _loss(settings: TrainingSettings) -> Any:

@@ -68,7 +68,7 @@ class Table:
             "M": 6,
             "splits": 2,
         }
-        return Settings(**(usual | changed))
+        return Settings.of(**(usual | changed))
 
 
 def make_table(folder: Path, num_images: int = 60, dim: int = 8, seed: int = 0) -> Table:

@@ -104,5 +104,5 @@ def test_faiss_is_asked_for_by_its_extra(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_an_unknown_index_is_refused() -> None:
     with pytest.raises(InputError) as error:
-        Settings(source="demo", neighbour_index="lsh")
+        Settings.of(source="demo", neighbour_index="lsh")
     assert str(error.value) == "--neighbour_index must be of exact, hnsw, ivf; received 'lsh'"

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from gensim.models import KeyedVectors
 from PIL import Image
+from test_wordnet import SYNSETS
+from test_wordnet import write as write_wordnet
 
 from data_tools import build_demo, demo
 from tagnet.files import InputError, write_arrays
@@ -23,6 +25,7 @@ IMAGES_OF_LABEL = {
     "boat": 272, "airplane": 260, "bird": 259, "fire hydrant": 169, "stop sign": 168,
     "parking meter": 74,
 }  # fmt: skip
+DIMS = {"w2v": 300, "wnet": 650}  # of its word vectors
 
 
 @pytest.fixture(scope="module")
@@ -45,17 +48,22 @@ def test_every_tag_is_a_content_word_of_two_images(shipped):
     tags = Counter(tag for tags in shipped.manifest.tags for tag in set(tags))
     assert min(tags.values()) == 2
     assert all(build_demo.content_words(tag) == [tag] for tag in tags)
-    assert set(shipped.words) < set(tags)
-    assert len(set(shipped.words)) == len(shipped.words)
+    for table in shipped.word_tables.values():
+        assert set(table.words) < set(tags)
+        assert len(set(table.words)) == len(table.words)
 
 
 def test_features_and_vectors_have_their_shapes(shipped):
     assert shipped.features.shape == (4200, 1280)
-    assert shipped.features.dtype == shipped.vectors.dtype == np.float32
+    assert shipped.features.dtype == np.float32
     assert 0 <= shipped.features.min() < shipped.features.max() <= 6  # means of ReLU6
-    assert shipped.vectors.shape == (len(shipped.words), 300)
+    assert list(shipped.word_tables) == list(DIMS)
+    for encoding, table in shipped.word_tables.items():
+        assert table.vectors.dtype == np.float32
+        assert table.vectors.shape == (len(table.words), DIMS[encoding])
     # float16 has 11 significant bits, so a length of 1 is off by less than 2**-11.
-    np.testing.assert_allclose(np.linalg.norm(shipped.vectors, axis=1), 1, atol=2**-11)
+    lengths = np.linalg.norm(shipped.word_tables["w2v"].vectors, axis=1)
+    np.testing.assert_allclose(lengths, 1, atol=2**-11)
 
 
 def test_features_belong_to_their_images(shipped):
@@ -69,15 +77,17 @@ def test_features_belong_to_their_images(shipped):
         assert scores[in_second].mean() > scores[~in_second].mean()
 
 
-def test_vectors_belong_to_their_words(shipped):
-    row = dict(zip(shipped.words, shipped.vectors, strict=True))
+@pytest.mark.parametrize("encoding", DIMS)
+def test_vectors_belong_to_their_words(shipped, encoding):
+    table = shipped.word_tables[encoding]
+    row = dict(zip(table.words, table.vectors, strict=True))
     assert row["bus"] @ row["train"] > row["bus"] @ row["cat"]
     assert row["cat"] @ row["dog"] > row["cat"] @ row["train"]
 
 
 def test_the_demo_is_small():
     sizes = {path.name: path.stat().st_size for path in demo.FOLDER.iterdir()}
-    assert set(sizes) == {"manifest.jsonl", "features.npz", "word2vec.npz"}
+    assert set(sizes) == {"manifest.jsonl", "features.npz", "word2vec.npz", "wordnet.npz"}
     assert sum(sizes.values()) < 8e6
 
 
@@ -111,7 +121,8 @@ def folder(tmp_path):
     scale = np.array([0.5, 1, 2], np.float32)
     write_arrays(tmp_path / "features.npz", {"codes": codes, "scale": scale})
     vectors = np.ones((1, 4), np.float16)
-    write_arrays(tmp_path / "word2vec.npz", {"words": np.array(["a"]), "vectors": vectors})
+    for name in demo.WORD_TABLES.values():
+        write_arrays(tmp_path / name, {"words": np.array(["a"]), "vectors": vectors})
     return tmp_path
 
 
@@ -123,10 +134,10 @@ def test_codes_times_scale_are_the_features(folder):
         "tags": ["a"],
         "labels": ["b"],
     }
-    assert loaded.words == ("a",)
+    assert loaded.word_tables["w2v"].words == ("a",)
 
 
-@pytest.mark.parametrize("name", ["manifest.jsonl", "features.npz", "word2vec.npz"])
+@pytest.mark.parametrize("name", ["manifest.jsonl", "features.npz", "word2vec.npz", "wordnet.npz"])
 def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
     with pytest.raises(InputError, match=f"{name}: cannot be read"):
@@ -241,6 +252,9 @@ def sources(tmp_path):
         "captions": tmp_path / "captions.csv",
         "labels": tmp_path / "labels.tsv",
         "word_vectors": tmp_path / "vectors.bin",
+        "wordnet": write_wordnet(
+            tmp_path / "wordnet", [*SYNSETS, ("n", "00000600", ["Snow"], [("@", "00000400", "n")])]
+        ),
         "credited": tmp_path / "credited",
     }
 
@@ -254,12 +268,16 @@ def test_building_again_gives_the_same_bytes(sources, tmp_path, capsys):
         for files in [[path for path in (tmp_path / out).rglob("*") if path.is_file()]]
     )
     assert first == second
-    assert len(first) == 3 + 20 + 1
+    assert len(first) == 4 + 20 + 1
     built = demo.load(tmp_path / "first" / "data_tools" / "demo_data")
     assert built.manifest.tags.tolist() == [["snow"], ["snow"]]
-    assert built.words == ("snow",)
-    np.testing.assert_array_equal(built.vectors, [[1, 0]])
-    assert "1 tags, 1 of them with a vector" in capsys.readouterr().out
+    assert built.word_tables["w2v"].words == ("snow",)
+    np.testing.assert_array_equal(built.word_tables["w2v"].vectors, [[1, 0]])
+    assert built.word_tables["wnet"].words == ("snow",)
+    assert built.word_tables["wnet"].vectors.any()
+    output = capsys.readouterr().out
+    assert "w2v: 1 of 1 tags have a vector" in output
+    assert "wnet: 1 of 1 tags have a vector" in output
 
 
 def test_wrong_sources_leave_nothing_behind(sources, tmp_path):

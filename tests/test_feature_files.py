@@ -153,8 +153,8 @@ def test_a_table_without_features_or_photographs(tmp_path: Path) -> None:
     path.write_text("image_id,tags,labels\na,sea|sky,x\nb,sea,x\nc,sky,y\nd,sea|sky,y\n")
     given = {"raw": path, "sizes": "2,1,1", "M": 1, "pools": ("open",)}
     with pytest.raises(InputError, match="without --features every image must have a path; 'a'"):
-        prepare(Settings(**given), tmp_path / "out")
-    prepare(Settings(**given, tags_only=True), tmp_path / "out")
+        prepare(Settings.of(**given), tmp_path / "out")
+    prepare(Settings.of(**given, tags_only=True), tmp_path / "out")
     data = PreparedDataset(tmp_path / "out")
     assert data.features.shape == (4, 0)
     with pytest.raises(InputError, match="was prepared with --tags_only"):

@@ -10,14 +10,17 @@ import tensorflow as tf
 from graphs import multi_hot
 
 from tagnet.layers import (
+    MAX_NETWORK,
     PADDING,
     MaxOverNeighbours,
     MultiHotDense,
     RowLookup,
     TagLookup,
     Zip,
+    selection_network,
     subset_max_weights,
 )
+from tagnet.records import empty_table
 from tagnet.tags import TagLists
 
 IDS = np.array([[0, 3, PADDING], [PADDING, PADDING, PADDING], [8, 1, 2]], np.int32)
@@ -71,6 +74,29 @@ def test_max_over_more_than_m_is_the_mean_over_all_subsets(m):
     np.testing.assert_allclose(MaxOverNeighbours(m)(activations), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("width", range(1, 9))
+def test_the_network_brings_the_largest_to_the_front(width):
+    """What orders every list of 0 and 1 orders every list (Knuth's 0-1 principle)."""
+    for used in range(1, width + 1):
+        network = selection_network(width, used)
+        for bits in itertools.product([0, 1], repeat=width):
+            values = list(bits)
+            for high, low in network:
+                values[high], values[low] = (
+                    max(values[high], values[low]),
+                    min(values[high], values[low]),
+                )
+            assert values[:used] == sorted(bits, reverse=True)[:used]
+
+
+@pytest.mark.parametrize(("given", "m"), [(24, 12), (MAX_NETWORK, 7), (MAX_NETWORK + 1, 7)])
+def test_the_network_and_top_k_agree(given, m):
+    activations = np.random.default_rng(3).normal(size=(2, given, 3)).astype(np.float32)
+    ranked = np.sort(activations, axis=1)[:, ::-1]
+    expected = np.einsum("bkh,k->bh", ranked, subset_max_weights(given, m))
+    np.testing.assert_allclose(MaxOverNeighbours(m)(activations), expected, atol=1e-6)
+
+
 def test_max_over_m_by_hand():
     # Of (5, 3, 1) the pairs are (5, 3), (5, 1), (3, 1): maxima 5, 5, 3; mean 13 / 3.
     pooled = MaxOverNeighbours(2)(np.array([[[3.0], [5.0], [1.0]]], np.float32))
@@ -98,7 +124,34 @@ def test_row_lookup_is_no_weight():
     assert layer.variables == []
 
 
+@pytest.mark.parametrize("shift", [0, 1])
+def test_row_lookup_takes_any_array(shift):
+    """TensorFlow ends the process over a tensor that is not aligned."""
+    table = empty_table([9, 3], np.float16)
+    table[:] = np.arange(27).reshape(9, 3)
+    shifted = table[shift:]
+    shifted.flags.writeable = False
+    layer = RowLookup(shifted)
+    np.testing.assert_array_equal(layer(np.arange(9 - shift)), shifted)
+    np.testing.assert_array_equal(layer._table[1:3] + 0, shifted[1:3])
+
+
+def test_row_lookup_shares_an_aligned_table():
+    table = empty_table([4, 3], np.float16)
+    table[:] = 1
+    layer = RowLookup(table)
+    table[2] = 5
+    assert layer(np.array([2])).numpy().tolist() == [[5, 5, 5]]
+
+
 def test_tag_lookup_pads_to_the_longest():
     layer = TagLookup(TagLists.from_lists([[4, 5], [], [7]]))
     assert layer(np.array([[1, 0]], np.int32)).numpy().tolist() == [[[-1, -1], [4, 5]]]
     assert layer(np.array([2], np.int32)).numpy().tolist() == [[7]]
+
+
+def test_xla_leaves_lists_of_tags_alone():
+    """Keras asks each layer before it has XLA compile a step, as it does on a GPU."""
+    assert not MultiHotDense(5, 9).supports_jit
+    assert not TagLookup(TagLists.from_lists([[4]])).supports_jit
+    assert RowLookup(np.zeros((1, 1), np.float16)).supports_jit

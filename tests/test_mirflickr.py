@@ -81,7 +81,7 @@ def lists(tmp_path: Path) -> Path:
 
 def settings(raw: Path, **changed) -> Settings:
     usual = {"sizes": "2,2,1", "M": 1, "tags_only": True, "pools": ("open",)}
-    return Settings(source="mirflickr", raw=raw, **(usual | changed))
+    return Settings.of(source="mirflickr", raw=raw, **(usual | changed))
 
 
 # --- What is read -------------------------------------------------------------------------
@@ -234,19 +234,19 @@ def test_a_missing_label(published: Path) -> None:
     ("changed", "message"),
     [
         ({"raw": None}, "--raw is missing: --source=mirflickr needs the folder of its files"),
-        ({"tag_set": "1k"}, "--tag_set must be of all, raw with --source=mirflickr; received '1k'"),
-        ({"label_set": "x"}, "--label_set must be of potential, relevant, both with --source=mir"),
-        ({"source": "nus_wide", "label_set": "both"}, "--label_set must not be given with --sourc"),
-        ({"source": "table", "tag_set": "all"}, "--tag_set must not be given with --source=table"),
+        ({"tag_set": "1k"}, "--tag_set must be of all, raw; received '1k'"),
+        ({"label_set": "x"}, "--label_set must be of potential, relevant, both; received 'x'"),
+        ({"source": "nus_wide", "label_set": "both"}, "--label_set is for --source=mirflickr; rec"),
+        ({"source": "table", "tag_set": "all"}, "--tag_set is for --source=nus_wide, mirfl"),
         ({"ids": Path("ids.txt")}, "--ids is for --source=nus_wide; received --source=mirflickr"),
-        ({"features": Path("f.npy")}, "--tags_only must not be given where there are features"),
-        ({"source": "demo", "raw": None}, "--tags_only must not be given where there are feature"),
+        ({"features": Path("f.npy")}, "--tags_only and --features must not be given together"),
+        ({"source": "demo", "raw": None}, "--tags_only is for --source=table, photo_folder, nus_w"),
     ],
 )
 def test_settings_that_do_not_fit(changed: dict, message: str) -> None:
     usual = {"source": "mirflickr", "raw": Path("raw"), "tags_only": True}
     with pytest.raises(InputError, match=re.escape(message)):
-        Settings(**(usual | changed))
+        Settings.of(**(usual | changed))
 
 
 def test_prepare_by_tags_alone(lists: Path, tmp_path: Path) -> None:

@@ -112,6 +112,20 @@ def test_cosine_equals_sorting_in_a_large_pool(scale):
         assert_equals_sorting(found, oracle.cosine_distance, vectors, rows, np.arange(2500), M)
 
 
+@pytest.mark.parametrize("block", [3, 7, 1000])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_cosine_equals_sorting_where_most_of_the_pool_are_queries(monkeypatch, block, dtype):
+    # Then a product of two images serves both; the blocks of 3 make strips of columns partial.
+    monkeypatch.setattr(neighbours, "BLOCK", block)
+    vectors = crowded_vectors(120, seed=3).astype(dtype)
+    rng = np.random.default_rng(block)
+    pool = rng.permutation(120)[:100]
+    rows = np.concatenate([rng.permutation(pool)[:70], pool[:5]])  # in no order, some twice
+    for M in (1, 24):
+        found = cosine(vectors, rows, pool, M)
+        assert_equals_sorting(found, oracle.cosine_distance, vectors, rows, pool, M)
+
+
 @pytest.mark.parametrize("block", [7, 64, 1000])
 def test_the_size_of_the_blocks_changes_nothing(monkeypatch, block):
     tags, vectors = TagLists.from_lists(zipf_tags(150, seed=9)), crowded_vectors(150, seed=9)

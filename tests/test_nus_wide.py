@@ -97,7 +97,7 @@ def photo(name: str) -> str:
 
 def settings(raw: Path, **changed) -> Settings:
     usual = {"sizes": "2,2,2", "M": 1, "tags_only": True}
-    return Settings(source="nus_wide", raw=raw, **(usual | changed))
+    return Settings.of(source="nus_wide", raw=raw, **(usual | changed))
 
 
 # --- What is read -------------------------------------------------------------------------
@@ -235,10 +235,22 @@ def test_labels_that_differ_from_all_labels_are_reported(
     path = raw / "Groundtruth" / "TrainTestLabels" / "Labels_sky_Test.txt"
     path.write_bytes(b"1\n1\n1\n")  # AllLabels: 1 0 0
     assert nus_wide.read(raw).manifest["labels"][3] == ["airport"]
-    assert (
+    assert capsys.readouterr().out == (
         f"{path}: 2 images differ from AllLabels, which is used; "
         "the first: aircraft_carrier/0002_44.jpg\n"
-    ) in capsys.readouterr().out
+        "labels: 6 files of TrainTestLabels were compared with AllLabels; 1 differ\n"
+    )
+
+
+def test_of_many_files_that_differ_some_are_shown(
+    raw: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (raw / "Groundtruth" / "TrainTestLabels").iterdir():
+        path.write_bytes(path.read_bytes().translate(bytes.maketrans(b"01", b"10")))
+    nus_wide.read(raw)
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert last.endswith("compared with AllLabels; 6 differ")
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
@@ -364,7 +376,7 @@ def test_damaged_zips(raw: Path) -> None:
 
 
 def test_defaults_are_those_of_the_paper() -> None:
-    chosen = Settings(source="nus_wide", raw=Path("raw"))
+    chosen = Settings.of(source="nus_wide", raw=Path("raw"))
     assert chosen.sizes_or_default == "110000,40000,40253"
     assert chosen.splits_or_default == 5
     assert (chosen.tau, chosen.M, chosen.name_or_default) == (5000, 24, "nus_wide")

@@ -55,16 +55,19 @@ def test_no_labels(tmp_path: Path) -> None:
     ("changed", "line"),
     [
         ({"raw": None}, "--raw is missing: --source=photo_folder needs the folder"),
-        ({"features": Path("a")}, "--features must not be given with --source=photo_folder"),
+        ({"features": Path("a")}, "--features is for --source=table, nus_wide, mirflickr; r"),
         ({"label_table": Path("a"), "label_prefix": "l|"}, "--label_prefix and --label_table must"),
         ({"source": "table", "label_prefix": "l|"}, "--label_prefix is for --source=photo_folder"),
-        ({"source": "demo", "label_table": Path("a")}, "--label_table is for --source=photo_fol"),
+        (
+            {"source": "demo", "raw": None, "label_table": Path("a")},
+            "--label_table is for --source=photo_fol",
+        ),
     ],
 )
 def test_settings_that_do_not_fit(changed: dict[str, Any], line: str) -> None:
     usual = {"source": "photo_folder", "raw": Path("photos")}
     with pytest.raises(InputError) as caught:
-        Settings(**usual | changed)
+        Settings.of(**usual | changed)
     assert str(caught.value).startswith(line)
 
 
@@ -92,7 +95,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def settings(folder: Path, **changed: Any) -> Settings:
     usual: dict[str, Any] = {"source": "photo_folder", "raw": folder, "M": 2, "pools": ("open",)}
-    return Settings(**usual | changed)
+    return Settings.of(**usual | changed)
 
 
 def test_a_folder_is_prepared_and_files_are_left_out(

@@ -16,6 +16,7 @@ from data_tools.checksums import read_checksums
 from data_tools.pipeline import prepare
 from data_tools.settings import Settings
 from data_tools.splits import draw_split, parse_sizes, part_sizes
+from data_tools.stages import Stage, Stages
 from tagnet.dataset import PARTS, PreparedDataset
 from tagnet.embeddings import Embedding
 from tagnet.files import InputError
@@ -71,6 +72,9 @@ def test_summary(prepared: Path) -> None:
         # Six images have no tags; with w2v, one that has but the unknown word is added.
         assert stored["by_features"] >= 6 if name.startswith("w2v") else stored["by_features"] == 6
     assert summary["settings"]["tau"] == 5000
+    assert summary["settings"]["separator"] == "|"
+    # Those of other sources are not settings of this one, and cannot make it run again.
+    assert not summary["settings"].keys() & {"images", "tag_set", "label_set", "label_prefix"}
     assert set(summary["versions"]) == {"tagnet", "numpy", "tensorflow"}
 
 
@@ -162,13 +166,16 @@ def test_wordnet_vectors_give_wnet(table: Table, tmp_path: Path) -> None:
 
 
 def test_demo(tmp_path: Path) -> None:
-    settings = Settings(source="demo", encodings=("w2v",), pools=("train",), M=2)
+    settings = Settings.of(source="demo", pools=("train",), M=2)
     summary = prepare(settings, tmp_path / "out")
     assert summary["name"] == "demo"
     assert summary["images"] == 4200
     assert summary["split_sizes"] == {"train": 2600, "validation": 600, "test": 1000}
     assert summary["backbone"] == "efficientnet_lite0"
-    assert summary["embeddings"]["w2v"]["n"] == 300
+    assert summary["encodings"] == ["id", "w2v", "wnet"]
+    for encoding, dim, known in (("w2v", 300, 1231), ("wnet", 650, 1252)):  # DATA_LICENSES.md
+        found = summary["embeddings"][encoding]
+        assert (found["n"], found["known"], found["rules"]["as it is"]) == (dim, known, known)
 
 
 # --- Splits -------------------------------------------------------------------------------
@@ -302,6 +309,32 @@ def test_a_changed_file_reruns_what_depends_on_it(
     assert contents(out) == contents(tmp_path / "fresh")
 
 
+def test_a_file_more_or_less_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "ids.txt").write_text("1")
+    for inputs in ({}, {"ids": tmp_path / "ids.txt"}, {}):
+        stage = Stage("manifest", lambda: {}, [], inputs=inputs)
+        Stages(tmp_path / "out", last="dataset.json").run(stage)
+    assert ran(capsys.readouterr().out) == {"manifest": "ids no longer given"}
+    Stages(tmp_path / "out", last="dataset.json", dry_run=True).run(
+        Stage("manifest", lambda: {}, [], inputs={"ids": tmp_path / "ids.txt"})
+    )
+    expected = f"manifest: would run again, ids added ({tmp_path / 'ids.txt'})\n"
+    assert capsys.readouterr().out == expected
+
+
+def test_a_dry_run_says_what_would_be_removed(
+    out: Path, table: Table, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(out)
+    prepare(table.settings(**QUICK, encodings=("id",)), out, dry_run=True)
+    output = capsys.readouterr().out
+    assert re.findall("^(.*): would be removed, no longer asked for$", output, re.M) == [
+        "embeddings-w2v",
+        "w2v-train",
+    ]
+    assert contents(out) == before
+
+
 def test_a_file_that_was_only_touched_has_not_changed(
     out: Path, table: Table, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -412,7 +445,7 @@ def photo_table(folder: Path) -> Settings:
         lines.append(f"img{row},{row}.jpg,sea|sky,{'ab'[row % 2]}")
     (folder / "2.jpg").write_bytes(b"not a photograph")
     (folder / "table.csv").write_text("\n".join(lines))
-    return Settings(raw=folder / "table.csv", sizes="2,2,2", M=1, pools=("open",))
+    return Settings.of(raw=folder / "table.csv", sizes="2,2,2", M=1, pools=("open",))
 
 
 def test_photographs(
@@ -440,7 +473,7 @@ def test_photographs(
     assert prepare(settings, tmp_path / "out")["images"] == 7
     output = capsys.readouterr().out
     assert re.findall("features: photographs .*", output) == ["features: photographs 4 to 6"]
-    assert "manifest: running again, photographs changed from" in output
+    assert "manifest: running again, photographs changed\n" in output
     again = PreparedDataset(tmp_path / "out")
     np.testing.assert_array_equal(again.features[[0, 1, 5, 6]], data.features[[0, 1, 4, 5]])
     # A processor may sum a batch of three in another order than a batch of two.
@@ -468,10 +501,24 @@ def test_photographs_without_a_path(tmp_path: Path, table: Table) -> None:
     [
         (
             {"source": "nope"},
-            "--source must be of demo, table, nus_wide, mirflickr, twin, photo_folder; received",
+            "--source must be of demo, table, photo_folder, nus_wide, mirflickr, twin; received",
         ),
         ({"raw": None}, "--raw is missing: --source=table needs the table's file"),
-        ({"source": "demo"}, "--raw must not be given with --source=demo, which has its own"),
+        (
+            {"source": "demo"},
+            "--raw is for --source=table, photo_folder, nus_wide, mirflickr; received "
+            "--source=demo",
+        ),
+        ({"tag_set": "all"}, "--tag_set is for --source=nus_wide, mirflickr; received --source=ta"),
+        (
+            {"weights": Path("w.npy")},
+            "--weights is for photographs and must not be given with --features; received w.npy",
+        ),
+        (
+            {"backbone": "caffenet", "features": None, "tags_only": True},
+            "--backbone is for photographs and must not be given with --tags_only; received caffe",
+        ),
+        ({"wordnet_dim": 9}, "--wordnet_dim needs --wordnet; received 9 alone"),
         ({"pools": ("open", "half")}, "--pools must be of open, closed, train; received 'half'"),
         ({"pools": ()}, "--pools must name each once; received ''"),
         ({"pools": ("open", "open")}, "--pools must name each once; received 'open,open'"),
@@ -515,6 +562,14 @@ def test_a_first_stage_that_fails_leaves_no_folder(table: Table, tmp_path: Path)
     with pytest.raises(InputError, match="must hold at least one image"):
         prepare(table.settings(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_separator_that_may_be_wrong_is_noted(
+    table: Table, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare(table.settings(**QUICK, separator=";", word_vectors=None), tmp_path / "out")
+    expected = "tags: no image has two; is ';' between them? see --separator\n"
+    assert expected in capsys.readouterr().out
 
 
 def test_vectors_that_know_no_tag_or_are_not_finite(table: Table, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tagnet import records
+from tagnet import records, shards
 from tagnet.files import InputError
 
 PHI = np.random.default_rng(0).random((10, 3)).astype(np.float32)
@@ -23,14 +23,14 @@ def write(directory: Path) -> int:
 def test_images_round_trip(tmp_path):
     assert write(tmp_path) == records.MIN_SHARDS
     assert sorted(path.name for path in tmp_path.iterdir())[0] == "images-00000-of-00004.tfrecord"
-    batches = [batch for _, batch in records.read_all_images(tmp_path, 10, 3)]
-    joined = {name: [row for batch in batches for row in batch[name]] for name in batches[0]}
-    assert [image_id.numpy().decode() for image_id in joined["image_id"]] == IDS
-    assert [tags.numpy().tolist() for tags in joined["tag_ids"]] == TAGS
-    assert [labels.numpy().tolist() for labels in joined["label_ids"]] == LABELS
-    np.testing.assert_array_equal(
-        records.read_features(tmp_path, 10, 3), PHI.astype(np.float16), strict=True
-    )
+    images = records.read_images(tmp_path, 10, 3)
+    assert list(images.image_ids) == IDS
+    for lists, ids, counts in (
+        (TAGS, images.tag_ids, images.tag_counts),
+        (LABELS, images.label_ids, images.label_counts),
+    ):
+        assert [part.tolist() for part in np.split(ids, np.cumsum(counts)[:-1])] == lists
+    np.testing.assert_array_equal(images.phi, PHI.astype(np.float16), strict=True)
 
 
 def test_an_image_is_one_example_of_the_published_fields(tmp_path):
@@ -65,12 +65,12 @@ def test_a_missing_shard_is_named(tmp_path):
     write(tmp_path)
     (tmp_path / "images-00002-of-00004.tfrecord").unlink()
     with pytest.raises(InputError, match=r"the shard images-00002-of-00004.tfrecord is missing"):
-        records.read_features(tmp_path, 10, 3)
+        records.read_images(tmp_path, 10, 3)
 
 
 def test_no_shards_at_all(tmp_path):
     with pytest.raises(InputError, match=r"no images-\*.tfrecord here; was the data set prepared"):
-        records.read_features(tmp_path, 10, 3)
+        records.read_images(tmp_path, 10, 3)
 
 
 @pytest.mark.parametrize("keep", [1, 20, 100])
@@ -78,35 +78,94 @@ def test_a_truncated_shard_is_named(tmp_path, keep):
     write(tmp_path)
     path = tmp_path / "images-00001-of-00004.tfrecord"
     path.write_bytes(path.read_bytes()[:-keep])
-    with pytest.raises(InputError, match=re.escape(str(path)) + r": damaged at or after record 0"):
-        records.read_features(tmp_path, 10, 3)
+    with pytest.raises(
+        InputError,
+        match=re.escape(str(path)) + r": damaged at record [0-2] \(the file ends within it",
+    ):
+        records.read_images(tmp_path, 10, 3)
+
+
+def test_an_empty_shard_is_named(tmp_path):
+    write(tmp_path)
+    path = tmp_path / "images-00003-of-00004.tfrecord"
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match=rf"{path}: must hold 3 of the images .* received 0"):
+        records.read_images(tmp_path, 10, 3)
 
 
 def test_a_record_without_its_fields_is_named(tmp_path):
     write(tmp_path)
     path = tmp_path / "images-00001-of-00004.tfrecord"
     with tf.io.TFRecordWriter(str(path)) as writer:
-        writer.write(tf.train.Example().SerializeToString())
-    with pytest.raises(InputError, match=r"damaged at or after record 0 .*prepare the data again"):
-        records.read_features(tmp_path, 10, 3)
+        for _ in range(3):
+            writer.write(tf.train.Example().SerializeToString())
+    with pytest.raises(InputError, match=r"damaged at record 0 .*prepare the data again"):
+        records.read_images(tmp_path, 10, 3)
 
 
 def test_features_of_another_width(tmp_path):
     write(tmp_path)
-    with pytest.raises(InputError, match=r"damaged at or after record 0"):
-        records.read_features(tmp_path, 10, 1)
+    with pytest.raises(InputError, match=r"damaged at record 0 \(phi is not as wide"):
+        records.read_images(tmp_path, 10, 1)
 
 
-@pytest.mark.parametrize(("promised", "received"), [(9, 10), (11, 10)])
-def test_another_number_of_images_than_promised(tmp_path, promised, received):
+@pytest.mark.parametrize(("promised", "of_shard"), [(9, (1, 2, 3)), (11, (2, 3, 2))])
+def test_another_number_of_images_than_promised(tmp_path, promised, of_shard):
     write(tmp_path)
-    with pytest.raises(InputError, match=f"promises {promised} images, the shards hold {received}"):
-        records.read_features(tmp_path, promised, 3)
+    shard, expected, received = of_shard
+    line = (
+        rf"images-0000{shard}-of-00004.tfrecord: must hold {expected} of the images that "
+        rf"dataset.json promises; received {received}"
+    )
+    with pytest.raises(InputError, match=line):
+        records.read_images(tmp_path, promised, 3)
 
 
 def test_rows_out_of_order(tmp_path):
     write(tmp_path)
-    first, second = (tmp_path / f"images-0000{shard}-of-00004.tfrecord" for shard in (0, 1))
+    first, second = (tmp_path / f"images-0000{shard}-of-00004.tfrecord" for shard in (0, 2))
     second.write_bytes(first.read_bytes())
-    with pytest.raises(InputError, match="rows must run from 0 in order; after row 1 came 0"):
-        records.read_features(tmp_path, 10, 3)
+    with pytest.raises(InputError, match="rows must run from 5 in order; record 0 received 0"):
+        records.read_images(tmp_path, 10, 3)
+
+
+@pytest.mark.parametrize("place", ["length", "image_id", "phi", "checksum"])
+def test_a_changed_byte_is_found_and_its_record_named(tmp_path, place):
+    write(tmp_path)
+    path = tmp_path / "images-00001-of-00004.tfrecord"
+    data = bytearray(path.read_bytes())
+    second = 16 + int.from_bytes(data[:8], "little")
+    length = int.from_bytes(data[second : second + 8], "little")
+    inside = second + 12
+    at = {
+        "length": second,
+        "image_id": data.index(b"image-3"),
+        "phi": data.index(PHI[3].astype("<f2").tobytes()),
+        "checksum": inside + length,
+    }[place]
+    data[at] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=rf"{path}: damaged at record 1 \(its checksum"):
+        records.read_images(tmp_path, 10, 3)
+
+
+def test_the_checksum_is_crc_32c_by_tables_too():
+    # The check value of CRC-32C (RFC 3720, B.4, gives 32 bytes of zeros: 0x8A9136AA).
+    zeros = np.zeros(32, np.uint8)
+    rotated = (0x8A9136AA >> 15 | 0x8A9136AA << 17) & 0xFFFFFFFF
+    assert shards.masked_crc(zeros, 0, 32) == (rotated + 0xA282EAD8) & 0xFFFFFFFF
+    words = np.random.default_rng(0).integers(2**63, size=20).astype(np.uint64)
+    crc = np.uint64(0xFFFFFFFF)
+    for word in words:
+        by_instruction = shards._eight_more(crc, word)
+        crc = shards._by_tables(crc, word)
+        assert crc == by_instruction
+
+
+def test_lists_of_many_and_of_large_ids(tmp_path):
+    tags = [list(range(0, 2**31, 2**24)), [], [2**31 - 1]]
+    records.write_images(tmp_path, IDS[:3], [PHI[:3]], tags, [[]] * 3, feature_dim=3)
+    images = records.read_images(tmp_path, 3, 3)
+    assert images.tag_ids.tolist() == tags[0] + tags[2]
+    assert images.tag_counts.tolist() == [128, 0, 1]
+    assert images.label_ids.size == 0

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import LABELS
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from experiments import presets
@@ -70,10 +71,11 @@ def test_metrics_are_those_of_the_predictions(finished):
     with np.load(out / "predictions.npz") as predictions:
         again = metrics.evaluate(predictions["labels"], predictions["scores"])
         assert len(predictions["rows"]) == len(predictions["scores"]) == 12
+        assert tuple(predictions["label_names"]) == LABELS
     assert results["test"] == again
     assert set(results) == {
-        *("arch", "epochs", "best_epoch", "seconds_per_epoch", "parameters"),
-        *("validation", "test"),
+        *("arch", "epochs", "best_epoch", "seconds", "seconds_per_epoch", "parameters"),
+        *("dataset", "images", "validation", "test"),
     }
 
 

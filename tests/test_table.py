@@ -60,6 +60,15 @@ def test_separator(tmp_path: Path) -> None:
     assert table["labels"][0] == ["x", "y"]
 
 
+def test_a_table_of_labels_needs_no_tags(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("image_id,labels\na,x|y\n")
+    found = read_table(tmp_path / "t.csv", "|", tags=False)
+    assert (found["tags"][0], found["labels"][0]) == ([], ["x", "y"])
+    (tmp_path / "t.csv").write_text("image_id,tags,labels,tags\na,b,x,c\n")
+    with pytest.raises(InputError, match="must have one column tags; received image_id,tags,lab"):
+        read_table(tmp_path / "t.csv", "|", tags=False)
+
+
 def test_jsonl_takes_lists_and_strings_and_integer_ids(tmp_path: Path) -> None:
     lines = [
         {"image_id": 17, "tags": ["sea", "new|york"], "labels": "x|y"},

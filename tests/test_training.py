@@ -12,14 +12,38 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 from graphs import small
 
+from tagnet.architectures import JOINT
 from tagnet.dataset import Neighbourhood, PreparedDataset, training_batches
 from tagnet.files import InputError
 from tagnet.layers import lookups
-from tagnet.training import TrainingSettings, best_epoch, should_stop, summed_cross_entropy, train
+from tagnet.training import (
+    TrainingSettings,
+    best_epoch,
+    compiled,
+    should_stop,
+    summed_cross_entropy,
+    train,
+)
 
 SETTINGS = TrainingSettings(learning_rate=1e-3, min_epochs=1, max_epochs=3, patience=3)
+
+
+def stream(dataset, inputs, batch_size, epochs):
+    """Training batches of (m, M) = (2, 4), neighbours by tags."""
+    return training_batches(
+        dataset,
+        split=0,
+        encoding="id",
+        pool="open",
+        neighbourhood=Neighbourhood(2, 4),
+        inputs=inputs,
+        batch_size=batch_size,
+        seed=0,
+        epochs=epochs,
+    )
 
 
 def trained(prepared, directory, settings=SETTINGS, arch="ltwin_rnn", scores=None, **changes):
@@ -40,17 +64,7 @@ def trained(prepared, directory, settings=SETTINGS, arch="ltwin_rnn", scores=Non
     history = train(
         core,
         lookups=lookups(tables),
-        batches=lambda inputs, epochs: training_batches(
-            dataset,
-            split=0,
-            encoding="id",
-            pool="open",
-            neighbourhood=Neighbourhood(2, 4),
-            inputs=inputs,
-            batch_size=settings.batch_size,
-            seed=0,
-            epochs=epochs,
-        ),
+        batches=lambda inputs, epochs: stream(dataset, inputs, settings.batch_size, epochs),
         num_images=len(dataset.split(0)["train"]),
         validate=lambda: {"map_label": float(next(figures))},
         settings=settings,
@@ -205,3 +219,51 @@ def test_a_run_killed_in_the_middle_of_an_epoch_ends_with_the_same_weights(prepa
         np.testing.assert_array_equal(states[0][name], states[1][name], err_msg=name)
     for state in states:
         state.close()
+
+
+@pytest.mark.parametrize("arch", ["ltwin", "lzip"])
+def test_a_step_stays_on_the_device(prepared, arch):
+    """No operation of a step calls the host; what it is given is row numbers and labels."""
+    dataset = PreparedDataset(prepared)
+    tables = dataset.tables("id")
+    core = small(
+        arch,
+        "id",
+        feature_dim=tables.feature_dim,
+        num_labels=len(dataset.label_names),
+        m=2,
+        tag_dim=tables.tag_dim,
+    )
+    model = compiled(core, lookups(tables), SETTINGS)
+    batches = stream(dataset, [tensor.name for tensor in model.inputs], 8, range(1))
+    rows, labels = batches.element_spec
+    assert rows == {
+        "row": tf.TensorSpec([None], tf.int32),
+        "neighbours": tf.TensorSpec([None, 2], tf.int32),
+    }
+    assert labels.shape[1:] == [len(dataset.label_names)]
+    step = tf.function(model.train_step).get_concrete_function(batches.element_spec)
+    graph = step.graph.as_graph_def()
+    operations = {node.op for node in graph.node}
+    operations |= {node.op for function in graph.library.function for node in function.node_def}
+    assert "MatMul" in operations
+    called = {name for name in operations if "PyFunc" in name or "Host" in name}
+    assert not called | (operations & {"Print", "PrintV2", "NumpyFunction", "IteratorGetNext"})
+
+
+@pytest.mark.parametrize("arch", ["ltn", "ltwin_2rnn"])
+def test_xla_compiles_a_step_of_dense_feeds(prepared, arch):
+    """As Keras has it do on a GPU; the loss is that of the step which is not compiled."""
+    dataset = PreparedDataset(prepared)
+    tables = dataset.tables("w2v" if arch in JOINT else None)
+    sizes = {"feature_dim": tables.feature_dim, "tag_dim": tables.tag_dim, "m": 2}
+    rows = {"row": np.array([0, 1, 2]), "neighbours": np.array([[3, 4], [5, 6], [7, 8]])}
+    labels = np.eye(3, dtype=np.float32)
+    losses = []
+    for jit_compile in (True, False):
+        core = small(arch, "w2v" if arch in JOINT else None, dropout=0.0, **sizes)
+        model = compiled(core, lookups(tables), SETTINGS)
+        model.jit_compile = jit_compile
+        losses.append([model.train_on_batch(rows, labels) for _ in range(3)])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert losses[0][2] < losses[0][0]

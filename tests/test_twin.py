@@ -32,7 +32,7 @@ def test_the_first_images_of_a_large_twin_are_those_of_a_small_one(rows: list[di
 def test_it_has_the_papers_shape(rows: list[dict]) -> None:
     # 190,253 images in 110,000 / 40,000 / 40,253, 81 labels, 4096 features: section 4.1.
     assert twin.IMAGES == 190_253
-    sizes = part_sizes(twin.IMAGES, parse_sizes(Settings(source="twin").sizes_or_default))
+    sizes = part_sizes(twin.IMAGES, parse_sizes(Settings.of(source="twin").sizes_or_default))
     assert sizes == [110_000, 40_000, 40_253]
     assert len({name for fields in rows for name in fields["labels"]}) == 81
     assert all(fields["labels"] and fields["tags"] for fields in rows)
@@ -83,7 +83,7 @@ def test_features_are_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_is_prepared_and_says_what_it_is_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = Settings(source="twin", images=120, M=3, pools=("train",))
+    settings = Settings.of(source="twin", images=120, M=3, pools=("train",))
     summary = prepare(settings, tmp_path)
     output = capsys.readouterr().out
     assert "for speed and memory only, no accuracy may be quoted from it" in output
@@ -101,11 +101,12 @@ def test_it_is_prepared_and_says_what_it_is_for(
         ({"images": 0}, "--images must be at least 1; received 0"),
         (
             {"raw": Path("x.csv")},
-            "--raw must not be given with --source=twin, which has its own",
+            "--raw is for --source=table, photo_folder, nus_wide, mirflickr; received "
+            "--source=twin",
         ),
     ],
 )
 def test_mistakes(flags: dict, line: str) -> None:
     with pytest.raises(InputError) as error:
-        Settings(source="twin", **flags)
+        Settings.of(source="twin", **flags)
     assert str(error.value) == line

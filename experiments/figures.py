@@ -1,0 +1,200 @@
+"""The figures of a report, drawn by matplotlib: as the paper draws them, and some of our own."""
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+
+from experiments.paper import MAPS, SIZES, TITLES, Figure, Row, Series, published
+from experiments.results import TITLES as METRIC_TITLES
+from experiments.results import Group
+from tagnet.files import write_text, written_whole
+
+INK = "#1a1b1c"  # of text, axes and black curves; on a page it becomes the text's colour
+STYLE: dict[Any, Any] = {
+    "svg.hashsalt": "tagnet",  # the same figure is the same file
+    "text.parse_math": False,  # a label may have a $ in its name
+    "font.size": 9,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor"), INK),
+    **dict.fromkeys(("xtick.color", "ytick.color"), INK),
+}
+# Told apart by colour-blind readers too (Okabe and Ito 2008); LTN and RTN as in Figure 4.
+COLOURS = {
+    "v_only": "#888888",
+    "ltn": INK,
+    "rtn": "#d62728",
+    "ltn_vecs": "#e69f00",
+    "ltn_allvecs": "#56b4e9",
+    "ltwin": "#0077bb",
+    "ltwin_rnn": "#009e73",
+    "ltwin_2rnn": "#cc79a7",
+    "lzip": "#b8860b",
+}
+MARKERS = {"id": "o", "w2v": "s", "wnet": "^"}  # by n
+STYLES = {None: "-", "id": "-", "w2v": "--", "wnet": ":"}  # by f
+FAMILIES = {"id": "-", "w2v": "--", "wnet": ":"}  # of visual models, by n
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draws and saves in the report's style."""
+    with matplotlib.rc_context(STYLE):
+        yield
+
+
+def paper_figure(figure: Figure, groups: Sequence[Group]) -> Drawing:
+    """A figure of the paper: above our curves with deviations, below the points it prints.
+
+    They have axes of their own, since figures of two data sets do not share a scale.
+    """
+    by_row = {group.row: group for group in groups}
+    panels = list(figure.panels.items())
+    drawing = Drawing(figsize=(10, 6.4 * len(panels)), layout="constrained")
+    axes = drawing.subplots(2 * len(panels), 2, squeeze=False)
+    for place, (name, curves) in enumerate(panels):
+        for column, metric in enumerate(MAPS):
+            ours, theirs = axes[2 * place][column], axes[2 * place + 1][column]
+            for series in curves:
+                results = [
+                    (group.mean(metric), group.sd(metric)) if (group := by_row.get(row)) else None
+                    for row in series.rows
+                ]
+                _curve(ours, series, results)
+                printed = [published(row).get(metric) for row in series.rows]
+                _curve(theirs, series, printed)
+            ours.set_title(f"{name}: ours", loc="left")
+            theirs.set_title(f"{name}: printed in the paper (NUS-WIDE)", loc="left")
+            for one in (ours, theirs):
+                one.set(xlabel="(m, M)", ylabel=f"{METRIC_TITLES[metric]}, %")
+                one.set_xticks(range(len(SIZES)), [str(size) for size in SIZES])
+                one.set_xlim(-0.3, len(SIZES) - 0.7)
+        handles, titles = axes[2 * place + 1][0].get_legend_handles_labels()
+        axes[2 * place][1].legend(handles, titles, loc="upper left", bbox_to_anchor=(1, 1))
+    return drawing
+
+
+def _curve(
+    axes: Axes, series: Series, results: Sequence[tuple[float, float | None] | None]
+) -> None:
+    row = series.rows[0]
+    colour = COLOURS[row.arch]
+    if row.arch == "v_only":  # it reads no neighbours: a line across
+        for mean, _ in filter(None, results):
+            axes.axhline(mean, color=colour, linewidth=1, label=series.title)
+        return
+    places = [place for place, result in enumerate(results) if result]
+    points = [result for result in results if result]
+    axes.errorbar(
+        places,
+        [mean for mean, _ in points],
+        yerr=[sd or 0.0 for _, sd in points],
+        color=colour,
+        linestyle=_line_style(row),
+        marker=MARKERS[row.neighbours],
+        markersize=4,
+        linewidth=1.2,
+        capsize=2,
+        label=series.title,
+    )
+
+
+def _line_style(row: Row) -> str:
+    return FAMILIES[row.neighbours] if row.feed is None else STYLES[row.feed]
+
+
+def gains(bars: Sequence[tuple[str, np.ndarray]], labels: np.ndarray) -> Drawing:
+    """How much every label gains from something, in points of AP.
+
+    Args:
+        bars: for each panel its title and the gains [runs, L]; nan where a label is left out.
+        labels: the names of the labels [L].
+    """
+    drawing = Drawing(figsize=(5 * len(bars), 1.2 + 0.19 * len(labels)), layout="constrained")
+    panels = drawing.subplots(1, len(bars), squeeze=False)[0]
+    for axes, (title, values) in zip(panels, bars, strict=True):
+        mean = values.mean(axis=0)
+        order = np.argsort(np.nan_to_num(mean, nan=-np.inf), kind="stable")
+        spread = values.std(axis=0, ddof=1)[order] if len(values) > 1 else None
+        colours = np.where(mean[order] < 0, "#d62728", "#0077bb")
+        places = np.arange(len(labels))
+        axes.barh(places, mean[order], xerr=spread, color=colours, ecolor="#888888")
+        axes.set_yticks(places, labels[order])
+        axes.set_ylim(-0.6, len(labels) - 0.4)
+        axes.axvline(0, color=INK, linewidth=0.8)
+        axes.set_title(title, loc="left")
+        axes.set_xlabel("points of AP")
+    return drawing
+
+
+def training_curves(groups: Sequence[Group]) -> Drawing | None:
+    """Validation mAP per label after every epoch, a panel for each graph, a line for each run."""
+    archs: dict[str, list[Group]] = {}
+    for group in groups:
+        if any(run.history is not None for run in group.runs):
+            archs.setdefault(group.row.arch, []).append(group)
+    if not archs:
+        return None
+    columns = min(3, len(archs))
+    lines = -(-len(archs) // columns)
+    drawing = Drawing(figsize=(3.6 * columns, 2.9 * lines), layout="constrained")
+    panels = drawing.subplots(lines, columns, squeeze=False, sharey=True).flat
+    for axes, (arch, members) in zip(panels, archs.items(), strict=False):
+        for number, group in enumerate(members):
+            for order, run in enumerate(group.runs):
+                if (history := run.history) is not None:
+                    axes.plot(
+                        history["epoch"],
+                        100 * history["validation_map_label"],
+                        color=f"C{number % 10}",
+                        linewidth=0.8,
+                        label=None if order else group.name.removeprefix(f"{arch}-"),
+                    )
+        axes.set_title(TITLES.get(arch, arch), loc="left")
+        axes.set(xlabel="epoch", ylabel="validation mAP per label, %")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend(loc="lower right")
+    for axes in list(drawing.axes)[len(archs) :]:
+        axes.remove()
+    return drawing
+
+
+def save(drawing: Drawing, folder: Path, name: str) -> str:
+    """Writes `name.svg`, `.pdf` and `.png`, the same bytes for the same figure; returns the SVG."""
+    drawing.draw_without_rendering()
+    drawing.set_layout_engine("none")  # it is laid out; saving would do it again
+    file = io.StringIO()
+    drawing.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    svg = file.getvalue()
+    paper = '<rect width="100%" height="100%" fill="white"/>'
+    write_text(
+        folder / f"{name}.svg", svg.replace('<g id="figure_1">', f'{paper}<g id="figure_1">')
+    )
+    for ending, metadata in (("pdf", {"CreationDate": None}), ("png", {})):
+        with written_whole(folder / f"{name}.{ending}") as temporary:
+            drawing.savefig(temporary, dpi=120, metadata=metadata)
+    return svg
+
+
+def inline(svg: str, name: str, description: str) -> str:
+    """A figure as an `<svg>` element of a page, its ink in the colour of the page's text.
+
+    Args:
+        svg: the figure, without a background.
+        name: makes its ids differ from those of other figures on the page.
+        description: what it shows, for readers who do not see it; escaped already.
+    """
+    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.S)
+    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
+    svg = svg.replace(INK, "currentColor")
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{description}" ', 1)

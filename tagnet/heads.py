@@ -1,0 +1,140 @@
+"""The part of a graph behind its fully-connected layers, for many neighbourhoods at once.
+
+The vectors of all neighbours stand in tables [R, ·] and a neighbourhood is K rows of
+them, so what depends on one neighbour alone is computed once: an LSTM's product of its
+input with its kernel moves into the table, and only the recurrent product is left.
+"""
+
+import itertools
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from tagnet.layers import MaxOverNeighbours, mean_subset_max
+
+POOLING = (MaxOverNeighbours, keras.layers.LSTM)
+
+
+class PooledHead:
+    """Pools every table over the neighbours, then runs the rest of the graph.
+
+    Args:
+        core: a graph of `architectures.build`.
+        images: the outputs of its layers over the image.
+        readers: the layers that pool its neighbours' vectors.
+    """
+
+    def __init__(
+        self,
+        core: keras.Model,
+        images: list[keras.KerasTensor],
+        readers: list[keras.Layer],
+    ) -> None:
+        self._readers = readers
+        pooled = [reader.output for reader in readers]
+        self._rest = keras.Model([*images, *pooled], core.output)
+        # A projected table is four times as wide as what it is made of.
+        self.widens = any(isinstance(reader, keras.layers.LSTM) for reader in readers)
+
+    def tables(self, encoded: list[tf.Tensor]) -> list[tf.Tensor]:
+        """What `__call__` gathers from, for encoded neighbours [R, h] of each layer."""
+        return [
+            project(reader, table) if isinstance(reader, keras.layers.LSTM) else table
+            for reader, table in zip(self._readers, encoded, strict=True)
+        ]
+
+    def __call__(
+        self, images: list[tf.Tensor], tables: list[tf.Tensor], columns: Sequence[tf.Tensor]
+    ) -> tf.Tensor:
+        """The logits of neighbourhoods.
+
+        Args:
+            images: their encoded vectors [B, h].
+            tables: see `tables`.
+            columns: K × [B S], the rows of the neighbours of each rank, nearest first,
+                in S neighbourhoods for each image, one after another.
+
+        Returns:
+            [B S, L].
+        """
+        pooled = [
+            last_state(reader, [tf.gather(table, column) for column in columns])
+            if isinstance(reader, keras.layers.LSTM)
+            else _gather_and_pool(table, list(columns), reader.m)
+            for reader, table in zip(self._readers, tables, strict=True)
+        ]
+        return self._rest([*(_for_each(vectors, pooled[0]) for vectors in images), *pooled])
+
+
+class ZippedHead:
+    """The LSTM of `lzip`, which reads the image's vectors and then each neighbour's."""
+
+    widens = False
+
+    def __init__(self, core: keras.Model) -> None:
+        self._lstm = core.get_layer("W_RNN")
+
+    def tables(self, encoded: list[tf.Tensor]) -> list[tf.Tensor]:
+        """As in `PooledHead`."""
+        return [project(self._lstm, table) for table in encoded]
+
+    def __call__(
+        self, images: list[tf.Tensor], tables: list[tf.Tensor], columns: Sequence[tf.Tensor]
+    ) -> tf.Tensor:
+        """As in `PooledHead`."""
+        pairs = itertools.product(columns, tables)
+        rest = [tf.gather(table, column) for column, table in pairs]
+        first = [_for_each(project(self._lstm, vectors), rest[0]) for vectors in images]
+        return last_state(self._lstm, [*first, *rest])
+
+
+def head_of(
+    core: keras.Model, images: list[keras.KerasTensor], neighbours: list[keras.KerasTensor]
+) -> PooledHead | ZippedHead:
+    """The head of a graph behind the outputs of its layers over image and neighbours."""
+    readers = [
+        next(layer for layer in core.layers if _reads(layer, output)) for output in neighbours
+    ]
+    if all(isinstance(reader, POOLING) for reader in readers):
+        return PooledHead(core, images, readers)
+    return ZippedHead(core)
+
+
+def _reads(layer: keras.Layer, output: keras.KerasTensor) -> bool:
+    return any(tensor is output for tensor in keras.tree.flatten(layer.input))
+
+
+def _for_each(vectors: tf.Tensor, neighbourhoods: tf.Tensor) -> tf.Tensor:
+    """Repeats the vectors [B, h] of images for each of their neighbourhoods [B S, ·]."""
+    return tf.repeat(vectors, tf.shape(neighbourhoods)[0] // tf.shape(vectors)[0], axis=0)
+
+
+@tf.function(jit_compile=True, reduce_retracing=True)
+def _gather_and_pool(table: tf.Tensor, columns: list[tf.Tensor], m: int) -> tf.Tensor:
+    """In one pass: the gathered activations are never written down."""
+    return mean_subset_max([tf.gather(table, column) for column in columns], m)
+
+
+def project(lstm: keras.layers.LSTM, vectors: tf.Tensor) -> tf.Tensor:
+    """What an LSTM's gates get from its inputs, x W + b: [R, h] → [R, 4 units]."""
+    kernel, bias = (tf.cast(w, lstm.compute_dtype) for w in (lstm.cell.kernel, lstm.cell.bias))
+    return tf.cast(vectors, lstm.compute_dtype) @ kernel + bias
+
+
+def last_state(lstm: keras.layers.LSTM, steps: Sequence[tf.Tensor]) -> tf.Tensor:
+    """The last output [B, units] of a linear LSTM over projected inputs, each [B, 4 units]."""
+    recurrent = tf.cast(lstm.cell.recurrent_kernel, lstm.compute_dtype)
+    state, cell = _step(steps[0], None)
+    for projected in steps[1:]:
+        state, cell = _step(projected + state @ recurrent, cell)
+    return state
+
+
+@tf.function(jit_compile=True, reduce_retracing=True)
+def _step(gates: tf.Tensor, cell: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+    """Gates [B, 4 units] and the cell before → output and cell; activations are the identity."""
+    let_in, keep, candidate, let_out = tf.split(gates, 4, axis=1)
+    fresh = tf.sigmoid(let_in) * candidate
+    cell = fresh if cell is None else tf.sigmoid(keep) * cell + fresh
+    return tf.sigmoid(let_out) * cell, cell
