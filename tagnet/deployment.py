@@ -130,7 +130,7 @@ class Deployment(tf.Module):
             With `explain`, `picture` and `tags` [B, L], `neighbour_shares` [B, M, L] and
             `constant` [L], whose sum the scores are.
         """
-        rows, distances, by_features = self._nearest(phi, ids)
+        rows, distances, by_features = self.nearest(phi, ids)
         vectors = self._hidden(self._inputs(phi, ids, rows))
         scores = self._scores(vectors)
         answers = {
@@ -177,7 +177,7 @@ class Deployment(tf.Module):
         """Whether `answer` can say how a score came about; an LSTM's cannot be split."""
         return self._subsets is None
 
-    def _nearest(
+    def nearest(
         self, phi: tf.Tensor, ids: tf.RaggedTensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Neighbours by tags; by Φ for those whose tags say nothing, as in `neighbours.nearest`."""
