@@ -6,6 +6,7 @@ The flags of a run are here and nowhere else; `runner.train_and_evaluate` runs i
 """
 
 import dataclasses
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ USAGE = f"""Trains one graph on a prepared data set, scores it on the test split
 
 visual graphs: {", ".join(VISUAL)}
 joint graphs: {", ".join(JOINT)}
-baselines: {", ".join(BASELINES)}"""
+{textwrap.fill("baselines: " + ", ".join(BASELINES), 100, subsequent_indent="  ")}"""
 FOR_GRAPHS = ("preset", "m", "M", "max_epochs", "hidden", "learning_rate", "l2")
 
 
