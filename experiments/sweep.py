@@ -20,7 +20,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from experiments import claims, paper, plan
 from experiments.baselines import BASELINES, ROWS
@@ -32,6 +31,7 @@ from tagnet import console
 from tagnet.console import option, require_at_least
 from tagnet.dataset import PreparedDataset, Tables
 from tagnet.files import InputError, read_json, write_json
+from tagnet.layers import on_device
 
 POLL = 5.0  # seconds between looks at the runs that others are making
 
@@ -135,8 +135,8 @@ class SharedTables(PreparedDataset):
         """See `PreparedDataset.tables`; the arrays are tensors."""
         if feed not in self._on_device:
             tables = super().tables(feed)
-            phi = self.tables(None).phi if feed else tf.constant(tables.phi)
-            pi = tf.constant(tables.pi) if isinstance(tables.pi, np.ndarray) else tables.pi
+            phi = self.tables(None).phi if feed else on_device(tables.phi)
+            pi = on_device(tables.pi) if isinstance(tables.pi, np.ndarray) else tables.pi
             self._on_device[feed] = dataclasses.replace(tables, phi=phi, pi=pi)
         return self._on_device[feed]
 

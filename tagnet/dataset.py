@@ -27,14 +27,14 @@ class Tables:
     """What row numbers are looked up in.
 
     Attributes:
-        phi: Φ, float16 [N, D].
+        phi: Φ, float16 [N, D]; an array, or a tensor that is on the device already.
         pi: encoded tags: float32 [N, n] for a β, the ids themselves for `id`,
             None for a visual model.
         num_tags: τ, the size of the vocabulary.
     """
 
-    phi: np.ndarray
-    pi: np.ndarray | TagLists | None
+    phi: np.ndarray | tf.Tensor
+    pi: np.ndarray | tf.Tensor | TagLists | None
     num_tags: int
 
     @property

@@ -260,12 +260,13 @@ class RowLookup(keras.layers.Layer):
     The table is no weight: it is neither trained, nor counted, nor saved.
 
     Args:
-        table: [N, n], of any float type; rows come out in the layer's compute type.
+        table: [N, n], of any float type; rows come out in the layer's compute type. A
+            tensor is on the device already, an array is put there.
     """
 
-    def __init__(self, table: np.ndarray, **kwargs: Any) -> None:
+    def __init__(self, table: np.ndarray | tf.Tensor, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._table = _on_device(table)
+        self._table = on_device(table) if isinstance(table, np.ndarray) else table
 
     def call(self, rows: tf.Tensor) -> tf.Tensor:
         """Gathers, then casts: the table's float16 halves what has to be read."""
@@ -276,8 +277,8 @@ class RowLookup(keras.layers.Layer):
         return (*input_shape, int(self._table.shape[1]))
 
 
-def _on_device(table: np.ndarray) -> tf.Tensor:
-    """The table as a tensor that shares its memory: `tf.constant` would hold it twice more."""
+def on_device(table: np.ndarray) -> tf.Tensor:
+    """The table [N, n] as a tensor that shares its memory: `tf.constant` would hold it twice more."""
     if table.ctypes.data % ALIGNMENT or not (table.flags.c_contiguous and table.flags.writeable):
         aligned = empty_table(table.shape, table.dtype)
         aligned[:] = table
