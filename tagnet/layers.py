@@ -278,7 +278,7 @@ class RowLookup(keras.layers.Layer):
 
 
 def on_device(table: np.ndarray) -> tf.Tensor:
-    """The table [N, n] as a tensor that shares its memory: `tf.constant` would hold it twice more."""
+    """The table [N, n] as a tensor that shares its memory; `tf.constant` holds it twice more."""
     if table.ctypes.data % ALIGNMENT or not (table.flags.c_contiguous and table.flags.writeable):
         aligned = empty_table(table.shape, table.dtype)
         aligned[:] = table
