@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from experiments import claims, paper, plan
 from experiments.baselines import BASELINES, ROWS
@@ -28,10 +27,10 @@ from experiments.plan import Common, Job
 from experiments.presets import PRESETS
 from experiments.run import make
 from tagnet import console
-from tagnet.console import option, require_at_least
-from tagnet.dataset import PreparedDataset, Tables
+from tagnet.console import option, require_at_least, require_one_of
+from tagnet.dataset import TABLES, PreparedDataset, Tables
 from tagnet.files import InputError, read_json, write_json
-from tagnet.layers import on_device
+from tagnet.layers import placed
 
 POLL = 5.0  # seconds between looks at the runs that others are making
 
@@ -56,6 +55,7 @@ class Options:
     seed: int = option(0, "of weights, order, draws and dropout")
     hidden: int | None = option(None, "units of a hidden layer, h [the preset's]")
     max_epochs: int | None = option(None, "stop after so many epochs [the preset's]")
+    table: str | None = option(None, f"{', '.join(TABLES)}: where features are [by their size]")
     export: bool = option(False, "write every run's SavedModel, with its training images")
     dry_run: bool = option(False, "say what would be run, and stop")
     out: Path | None = option(None, "the folder of the runs [runs/…, named after the settings]")
@@ -65,6 +65,7 @@ class Options:
             raise InputError("--table, --figure or --baselines must be given; received none")
         _check("table", self.table, paper.TABLES)
         _check("figure", self.figure, paper.FIGURES)
+        require_one_of("table", self.table, TABLES)
         _check("only", self.only, [row.name for row in self.rows])
         if wrong := [split for split in self.splits if not split.isdecimal()]:
             raise InputError(f"--splits must be numbers from 0; received {wrong[0]!r}")
@@ -87,7 +88,7 @@ def _check(flag: str, values: tuple[str, ...], known: Collection[str]) -> None:
 
 def main(options: Options) -> None:
     """Runs the command; ends with status 1 where a run failed."""
-    dataset = SharedTables(options.data or embedded())
+    dataset = SharedTables(options.data or embedded(), options.table)
     common = common_of(options, dataset)
     rows = [row for row in options.rows if not options.only or row.name in options.only]
     splits = tuple(map(int, options.splits)) or tuple(range(dataset.num_splits))
@@ -121,24 +122,24 @@ def common_of(options: Options, dataset: PreparedDataset) -> Common:
 
 
 class SharedTables(PreparedDataset):
-    """A data set whose tables are put on the device once, for all runs of a process.
+    """A data set whose tables are put where they are looked up once, for all runs of a process.
 
     TensorFlow does not free the graph of a compiled training step, nor what it refers to
     (measured with 2.21). With tables of its own every run of a sweep would leave one behind.
     """
 
     @functools.cached_property
-    def _on_device(self) -> dict[str | None, Tables]:
+    def _placed(self) -> dict[str | None, Tables]:
         return {}
 
     def tables(self, feed: str | None) -> Tables:
         """See `PreparedDataset.tables`; the arrays are tensors."""
-        if feed not in self._on_device:
+        if feed not in self._placed:
             tables = super().tables(feed)
-            phi = self.tables(None).phi if feed else on_device(tables.phi)
-            pi = on_device(tables.pi) if isinstance(tables.pi, np.ndarray) else tables.pi
-            self._on_device[feed] = dataclasses.replace(tables, phi=phi, pi=pi)
-        return self._on_device[feed]
+            if feed:
+                tables = dataclasses.replace(tables, phi=self.tables(None).phi)
+            self._placed[feed] = placed(tables)
+        return self._placed[feed]
 
 
 class Sweep:
