@@ -27,8 +27,8 @@ from experiments.plan import Common, Job
 from experiments.presets import PRESETS
 from experiments.run import make
 from tagnet import console
-from tagnet.console import option, require_at_least, require_one_of
-from tagnet.dataset import TABLES, PreparedDataset, Tables
+from tagnet.console import option, require_at_least
+from tagnet.dataset import PreparedDataset, Tables
 from tagnet.files import InputError, read_json, write_json
 from tagnet.layers import placed
 
@@ -55,7 +55,6 @@ class Options:
     seed: int = option(0, "of weights, order, draws and dropout")
     hidden: int | None = option(None, "units of a hidden layer, h [the preset's]")
     max_epochs: int | None = option(None, "stop after so many epochs [the preset's]")
-    table: str | None = option(None, f"{', '.join(TABLES)}: where features are [by their size]")
     export: bool = option(False, "write every run's SavedModel, with its training images")
     dry_run: bool = option(False, "say what would be run, and stop")
     out: Path | None = option(None, "the folder of the runs [runs/…, named after the settings]")
@@ -65,7 +64,6 @@ class Options:
             raise InputError("--table, --figure or --baselines must be given; received none")
         _check("table", self.table, paper.TABLES)
         _check("figure", self.figure, paper.FIGURES)
-        require_one_of("table", self.table, TABLES)
         _check("only", self.only, [row.name for row in self.rows])
         if wrong := [split for split in self.splits if not split.isdecimal()]:
             raise InputError(f"--splits must be numbers from 0; received {wrong[0]!r}")
@@ -88,7 +86,7 @@ def _check(flag: str, values: tuple[str, ...], known: Collection[str]) -> None:
 
 def main(options: Options) -> None:
     """Runs the command; ends with status 1 where a run failed."""
-    dataset = SharedTables(options.data or embedded(), options.table)
+    dataset = SharedTables(options.data or embedded(), table=None)
     common = common_of(options, dataset)
     rows = [row for row in options.rows if not options.only or row.name in options.only]
     splits = tuple(map(int, options.splits)) or tuple(range(dataset.num_splits))
