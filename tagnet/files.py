@@ -5,6 +5,7 @@ import json
 import math
 import mmap
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 TEMPORARY = ".tmp-"  # how the name of an unfinished file or folder begins
 NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Python has the name since 3.13; Linux' value
 
@@ -21,8 +23,12 @@ NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Python has the name since
 class InputError(ValueError):
     """A user's mistake: one line that names the place, the rule and what was received.
 
-    Commands print the line and exit with status 2; nothing else may raise it.
+    Commands print the line and exit with status 2; nothing else may raise it. What breaks a
+    line or moves a terminal's cursor, in a name that it quotes, is escaped.
     """
+
+    def __init__(self, line: str) -> None:
+        super().__init__(CONTROL.sub(lambda found: ascii(found[0])[1:-1], line))
 
 
 @contextlib.contextmanager
