@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from experiments import claims, paper, plan
 from experiments.baselines import BASELINES, ROWS
@@ -31,7 +30,7 @@ from tagnet import console
 from tagnet.console import option, require_at_least
 from tagnet.dataset import PreparedDataset, Tables
 from tagnet.files import InputError, read_json, write_json
-from tagnet.layers import on_device
+from tagnet.layers import placed
 
 POLL = 5.0  # seconds between looks at the runs that others are making
 
@@ -87,7 +86,7 @@ def _check(flag: str, values: tuple[str, ...], known: Collection[str]) -> None:
 
 def main(options: Options) -> None:
     """Runs the command; ends with status 1 where a run failed."""
-    dataset = SharedTables(options.data or embedded())
+    dataset = SharedTables(options.data or embedded(), table=None)
     common = common_of(options, dataset)
     rows = [row for row in options.rows if not options.only or row.name in options.only]
     splits = tuple(map(int, options.splits)) or tuple(range(dataset.num_splits))
@@ -121,24 +120,24 @@ def common_of(options: Options, dataset: PreparedDataset) -> Common:
 
 
 class SharedTables(PreparedDataset):
-    """A data set whose tables are put on the device once, for all runs of a process.
+    """A data set whose tables are put where they are looked up once, for all runs of a process.
 
     TensorFlow does not free the graph of a compiled training step, nor what it refers to
     (measured with 2.21). With tables of its own every run of a sweep would leave one behind.
     """
 
     @functools.cached_property
-    def _on_device(self) -> dict[str | None, Tables]:
+    def _placed(self) -> dict[str | None, Tables]:
         return {}
 
     def tables(self, feed: str | None) -> Tables:
         """See `PreparedDataset.tables`; the arrays are tensors."""
-        if feed not in self._on_device:
+        if feed not in self._placed:
             tables = super().tables(feed)
-            phi = self.tables(None).phi if feed else on_device(tables.phi)
-            pi = on_device(tables.pi) if isinstance(tables.pi, np.ndarray) else tables.pi
-            self._on_device[feed] = dataclasses.replace(tables, phi=phi, pi=pi)
-        return self._on_device[feed]
+            if feed:
+                tables = dataclasses.replace(tables, phi=self.tables(None).phi)
+            self._placed[feed] = placed(tables)
+        return self._placed[feed]
 
 
 class Sweep:
