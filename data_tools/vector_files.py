@@ -15,6 +15,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
+from tagnet.console import progress
 from tagnet.files import InputError
 
 READ_BYTES = 2**22
@@ -53,7 +54,7 @@ def read_vectors(path: Path, wanted: Callable[[str], bool] = lambda word: True) 
     try:
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as opened:
             dim, is_text, rows = _open(cast(BinaryIO, opened), path)
-            for name, field in rows:
+            for name, field in progress(rows, path.name):
                 word = name.decode(errors="replace")
                 if word not in vectors and wanted(word):
                     vectors[word] = (

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -11,14 +12,19 @@ from typing import Any
 
 import numpy as np
 
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 TEMPORARY = ".tmp-"  # how the name of an unfinished file or folder begins
 
 
 class InputError(ValueError):
     """A user's mistake: one line that names the place, the rule and what was received.
 
-    Commands print the line and exit with status 2; nothing else may raise it.
+    Commands print the line and exit with status 2; nothing else may raise it. What breaks a
+    line or moves a terminal's cursor, in a name that it quotes, is escaped.
     """
+
+    def __init__(self, line: str) -> None:
+        super().__init__(CONTROL.sub(lambda found: ascii(found[0])[1:-1], line))
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tagnet import shards
+from tagnet.console import progress
 from tagnet.files import InputError, written_whole
 
 MIN_SHARDS = 4  # so that shards can be read in parallel
@@ -101,7 +102,8 @@ def write_images(
     Returns:
         The number of shards.
     """
-    rows = (vector for block in phi for vector in block)
+    vectors = (vector for block in phi for vector in block)
+    rows = progress(vectors, "images", total=len(image_ids))
     examples = (
         encode_image(image_ids[row], row, vector, tags[row], labels[row])
         for row, vector in enumerate(rows)

@@ -45,10 +45,8 @@ def write_annotations(folder: Path) -> None:
         (folder / f"{name}.txt").write_bytes(text.encode())
 
 
-@pytest.fixture
-def published(tmp_path: Path) -> Path:
+def write_published(raw: Path) -> Path:
     """The folder `mirflickr` and the annotations, beside each other."""
-    raw = tmp_path / "raw"
     write_annotations(raw / "mirflickr25k_annotations_v080")
     for folder, lists in {"tags": TAGS, "tags_raw": RAW_TAGS}.items():
         (raw / "mirflickr" / "meta" / folder).mkdir(parents=True)
@@ -59,9 +57,8 @@ def published(tmp_path: Path) -> Path:
     return raw
 
 
-@pytest.fixture
-def lists(tmp_path: Path) -> Path:
-    raw = tmp_path / "raw"
+def write_lists(raw: Path) -> Path:
+    """The three lists and the annotations."""
     write_annotations(raw / "annotations")
     rows = [number - 1 for number in NUMBERS]
     columns = {
@@ -77,6 +74,16 @@ def lists(tmp_path: Path) -> Path:
         text = "".join(f"{line}\r\n" for line in lines)
         (raw / "tags_and_labels" / name).write_bytes(text.encode())
     return raw
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    return write_published(tmp_path / "raw")
+
+
+@pytest.fixture
+def lists(tmp_path: Path) -> Path:
+    return write_lists(tmp_path / "raw")
 
 
 def settings(raw: Path, **changed) -> Settings:
