@@ -82,6 +82,8 @@ class Options:
 
     def _check_baseline(self) -> None:
         unread = [flag for flag in FOR_GRAPHS if getattr(self, flag) is not None]
+        if self.layout != "rows":
+            unread.append("layout")
         if self.feed and BASELINES[self.arch].reads != "feed":
             unread.append("feed")
         if unread:

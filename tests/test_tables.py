@@ -308,6 +308,11 @@ def test_layout_and_table_are_known_words(prepared, tmp_path, capsys):
     for flag in ("--layout=x", "--table=x"):
         assert execute(f"--data={prepared}", flag, f"--out={tmp_path / 'run'}") == 2
         assert "must be of" in capsys.readouterr().err
+    flags = ["--arch=knn_tags", f"--data={prepared}", f"--out={tmp_path / 'run'}"]
+    for flag in ("--layout=packed", "--table=host"):
+        argv = ["run", *flags, flag]
+        assert console.execute(command.Options, command.main, command.USAGE, argv) == 2
+        assert "is not for the baseline knn_tags" in capsys.readouterr().err
 
 
 def test_another_layout_prepares_the_neighbours_again(tmp_path, capsys):
