@@ -124,7 +124,7 @@ class Plotted(NamedTuple):
 def curves(
     panels: Mapping[str, Sequence[Plotted]], axis: str, ticks: Sequence[str], joined: bool
 ) -> Drawing:
-    """Lines over ticks, above the mAP per label, below per image; dotted what they start from.
+    """Lines over ticks, above the mAP per label, below per image; dotted their references.
 
     Args:
         panels: the lines by the title of their panel.
