@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from data_tools import manifest
-from data_tools.checksums import CHECKSUMS, read_checksums, sha256
 from tagnet import console
+from tagnet.checksums import CHECKSUMS, read_checksums, sha256
 from tagnet.console import say
 from tagnet.dataset import PARTS, Part, PreparedDataset
 from tagnet.files import InputError

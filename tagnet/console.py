@@ -67,6 +67,12 @@ def require_one_of(flag: str, value: str | None, known: Collection[str]) -> None
         raise InputError(f"--{flag} must be of {', '.join(known)}; received {value!r}")
 
 
+def require_all_of(flag: str, values: Iterable[str], known: Collection[str]) -> None:
+    """Raises `InputError` where a value of the list option `flag` is not `known`."""
+    for value in values:
+        require_one_of(flag, value, known)
+
+
 def run(options_type: type[Options], main: Callable[[Options], None], usage: str) -> None:
     """Runs a command and ends the process; see `execute`."""
     sys.exit(execute(options_type, main, usage, sys.argv))
