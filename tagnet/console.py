@@ -1,6 +1,7 @@
 """How a command speaks: flags from a dataclass, progress on a terminal, one line for a mistake."""
 
 import dataclasses
+import os
 import sys
 import types
 import typing
@@ -91,7 +92,8 @@ def execute(
 
     Returns:
         The exit status: 0 on success, 2 on a user's mistake, which is printed as one
-        line. Any other exception is a fault of ours and passes, traceback and all.
+        line, 1 where whoever read the output, as `head`, has gone. Any other exception
+        is a fault of ours and passes, traceback and all.
     """
     logging.set_verbosity(logging.WARNING)
     fields = [field for field in dataclasses.fields(options_type) if field.name != "arguments"]
@@ -103,6 +105,9 @@ def execute(
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # else Python fails to flush the old one
+        return 1
     return 0
 
 
