@@ -15,6 +15,7 @@ from matplotlib.figure import Figure as Drawing
 from experiments.paper import MAPS, SIZES, TITLES, Figure, Published, Row, Series, published
 from experiments.results import TITLES as METRIC_TITLES
 from experiments.results import Group
+from tagnet.calibration import Judgement
 from tagnet.files import write_text, written_whole
 
 INK = "#1a1b1c"  # of text, axes and black curves; on a page it becomes the text's colour
@@ -220,6 +221,47 @@ def training_curves(groups: Sequence[Group]) -> Drawing | None:
     for axes in list(drawing.axes)[len(archs) :]:
         axes.remove()
     return drawing
+
+
+def reliability(judgements: Sequence[tuple[str, Judgement]]) -> Drawing:
+    """Reliability diagrams on the test split, before and after calibration, a panel for each model.
+
+    Args:
+        judgements: titles, and what each model's probabilities are worth.
+    """
+    columns = min(3, len(judgements))
+    lines = -(-len(judgements) // columns)
+    drawing = Drawing(figsize=(3.6 * columns, 3.6 * lines), layout="constrained")
+    panels = drawing.subplots(lines, columns, squeeze=False).flat
+    for axes, (title, judgement) in zip(panels, judgements, strict=False):
+        axes.plot([0, 1], [0, 1], color="#888888", linewidth=0.8, linestyle=":")
+        for when, diagram, colour, marker in (
+            ("before", judgement.before, "#e69f00", "s"),
+            ("after", judgement.after, "#0077bb", "o"),
+        ):
+            filled = np.array(diagram.pairs) > 0
+            axes.plot(
+                np.array(diagram.said)[filled],
+                np.array(diagram.true)[filled],
+                color=colour,
+                marker=marker,
+                markersize=4,
+                linewidth=1.2,
+                label=f"{when}: error {diagram.error:.2%}",
+            )
+        axes.set(xlabel="probability", ylabel="share of true labels", aspect="equal")
+        axes.set_title(title, loc="left")
+        axes.legend(loc="upper left")
+    for axes in list(drawing.axes)[len(judgements) :]:
+        axes.remove()
+    return drawing
+
+
+def png(drawing: Drawing) -> bytes:
+    """A figure as a PNG."""
+    file = io.BytesIO()
+    drawing.savefig(file, format="png", dpi=120)
+    return file.getvalue()
 
 
 def save(drawing: Drawing, folder: Path, name: str) -> str:

@@ -22,6 +22,7 @@ from experiments.page import Section
 from experiments.paper import MAPS
 from experiments.results import Comparison, Group
 from tagnet import console
+from tagnet.calibration import Judgement
 from tagnet.console import option
 from tagnet.files import InputError, write_text
 
@@ -145,6 +146,14 @@ class Report:
             yield "gains", title, figures.gains(bars, names)
         if (curves := figures.training_curves(self._groups)) is not None:
             yield "training", "Training", curves
+        judged = [
+            (group.name, Judgement.of(group.runs[0].results["calibration"]))
+            for group in self._groups
+            if "calibration" in group.runs[0].results
+        ]
+        if judged:
+            title = "Are the probabilities of exported models those of the test split?"
+            yield "calibration", title, figures.reliability(judged)
 
     def _gains(self) -> list[tuple[str, np.ndarray]]:
         """For each of `GAINS` that two rows show: title and gains [runs, L], in points."""

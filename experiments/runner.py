@@ -12,11 +12,13 @@ import tensorflow as tf
 from scipy.special import expit
 
 import tagnet
+from experiments import figures
 from experiments.presets import Preset
 from experiments.results import TITLES
 from tagnet import architectures, console, export, layers, metrics, tensorboard, training
 from tagnet.architectures import GraphSettings
 from tagnet.batches import Neighbourhood, training_batches
+from tagnet.calibration import Judgement
 from tagnet.dataset import PARTS, PreparedDataset, Tables, available_memory
 from tagnet.deployment import Deployment, DeploymentSettings, deploy
 from tagnet.files import InputError, read_json, remove_leftovers, write_arrays, write_json
@@ -93,8 +95,7 @@ def train_and_evaluate(
         history = experiment.fit(out)
         test = experiment.evaluate("test")
         _write_dashboards(experiment, test, out / "tensorboard")
-    if exports:
-        export.export(experiment.deploy(), out / "saved_model")
+        judgement = _export(experiment, out) if exports else None
     results = {
         "arch": run.arch,
         "epochs": len(history),
@@ -104,7 +105,20 @@ def train_and_evaluate(
         "parameters": experiment.core.count_params(),
         "validation": experiment.evaluate("validation").figures,
     }
+    if judgement is not None:
+        results["calibration"] = dataclasses.asdict(judgement)
     return write_results(out, results, test, dataset, experiment.split)
+
+
+def _export(experiment: "_Experiment", out: Path) -> Judgement | None:
+    """Writes the SavedModel, and shows in TensorBoard what its probabilities are worth."""
+    deployment = experiment.deploy()
+    export.export(deployment, out / "saved_model")
+    if (judgement := deployment.judgement) is not None:
+        with figures.style():
+            drawing = figures.png(figures.reliability([(experiment.run.arch, judgement)]))
+        tensorboard.write_calibration(judgement, drawing)
+    return judgement
 
 
 def write_results(
