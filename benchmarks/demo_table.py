@@ -8,16 +8,13 @@ split is only scored. Finished runs are not run again.
 """
 
 import argparse
-import datetime
 import json
-import os
-import platform
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import machine
 import numpy as np
 
 from experiments.baselines import BASELINES
@@ -30,9 +27,16 @@ HEADER = (
 )
 
 
-def figures(arch: str, seed: int, data: Path, out: Path) -> dict[str, Any]:
-    """The test figures of one run of the main command."""
-    flags = [f"--arch={arch}", f"--seed={seed}", f"--data={data}"]
+def prepared(data: Path) -> Path:
+    """Prepares the embedded data set in `data`, which is returned."""
+    command = [sys.executable, "-m", "data_tools.prepare", "--source=demo", f"--out={data}"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return data
+
+
+def figures(arch: str, seed: int, data: Path, out: Path, *further: str) -> dict[str, Any]:
+    """The test figures of one run of the main command, with `further` flags."""
+    flags = [f"--arch={arch}", f"--seed={seed}", f"--data={data}", *further]
     if arch in ARCHITECTURES:
         flags.append("--preset=demo")
     elif BASELINES[arch].reads == "feed":
@@ -62,11 +66,9 @@ def row(name: str, runs: list[dict[str, Any]]) -> str:
 
 def versions() -> str:
     """When and on what the runs were made."""
-    packages = ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "keras", "numpy"))
     return (
-        f"\n{datetime.date.today()}, {os.cpu_count()} cores ({platform.machine()}), "
-        f"Python {platform.python_version()}, {packages}; test split of 1,000 images, "
-        f"mean ± standard deviation of seeds {', '.join(map(str, SEEDS))}."
+        f"\n{machine.described('tensorflow', 'keras', 'numpy')}; test split of 1,000 images, "
+        f"mean ± standard deviation of seeds {', '.join(map(str, SEEDS))}"
     )
 
 
@@ -75,9 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="where the runs are kept")
     out = parser.parse_args().out
-    data = out / "data"
-    prepare = [sys.executable, "-m", "data_tools.prepare", "--source=demo", f"--out={data}"]
-    subprocess.run(prepare, check=True, stdout=subprocess.DEVNULL)
+    data = prepared(out / "data")
     print(HEADER)
     for arch in BASELINES:  # nothing in them is random
         found = figures(arch, 0, data, out)

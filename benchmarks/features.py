@@ -11,16 +11,13 @@ cameras are larger, and reading them counts for more.
 
 import argparse
 import dataclasses
-import datetime
 import itertools
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
+import machine
 import numpy as np
 
 from tagnet.features import BACKBONES, extract, read_image
@@ -76,13 +73,8 @@ def main() -> None:
         )
     ratios = [a / b for a, b in zip(seconds["plain loop"], seconds["extract"], strict=True)]
     print(f"ratio      {statistics.median(ratios):7.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
-    packages = ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "keras", "pillow"))
-    print(
-        f"{backbone.name}, {len(photos)} images of {len(files)} files; "
-        f"{datetime.date.today()}, {os.cpu_count()} cores ({platform.machine()}), "
-        f"Python {platform.python_version()}, {packages}; load average at the end "
-        f"{os.getloadavg()[0]:.1f}"
-    )
+    print(f"{backbone.name}, {len(photos)} images of {len(files)} files")
+    print(machine.described("tensorflow", "keras", "pillow"))
 
 
 if __name__ == "__main__":

@@ -9,15 +9,12 @@ one block of the twin's repeated, as no time depends on their values.
 """
 
 import argparse
-import datetime
-import os
-import platform
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import keras
+import machine
 import matplotlib
 import numpy as np
 
@@ -121,11 +118,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--plot", type=Path, help="where to draw them, a .png")
     options = parser.parse_args()
-    packages = ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "keras", "numba"))
-    print(
-        f"{datetime.date.today()}, {os.cpu_count()} cores ({platform.machine()}), "
-        f"Python {platform.python_version()}, {packages}; load {os.getloadavg()[0]:.1f}"
-    )
+    print(machine.described("tensorflow", "keras", "numba"))
     tags = draw_tags(max(options.images))
     times: dict[str, list[float]] = {name: [] for name in WORK}
     for size in options.images:

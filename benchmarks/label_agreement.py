@@ -9,12 +9,10 @@ for pairs drawn at random. An image without labels counts with none.
 """
 
 import argparse
-import datetime
-import os
-import platform
 import tempfile
 from pathlib import Path
 
+import machine
 import numpy as np
 
 from data_tools.pipeline import prepare
@@ -59,11 +57,8 @@ def main() -> None:
             for pool in data.pools:
                 value = agreement(data, encoding, pool, flags.k)
                 print(f"| {encoding}, {pool} | {value:.3f} | {value / random:.2f} |")
-    print(
-        f"\n{datetime.date.today()}, {os.cpu_count()} cores ({platform.machine()}), "
-        f"Python {platform.python_version()}, "
-        f"numpy {np.__version__}; {data.num_images:,} images, {len(data.label_names)} labels."
-    )
+    print(f"\n{data.num_images:,} images, {len(data.label_names)} labels")
+    print(machine.described("numpy"))
 
 
 if __name__ == "__main__":

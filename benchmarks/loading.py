@@ -24,7 +24,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tagnet.dataset import Neighbourhood, PreparedDataset, training_batches
+from tagnet.batches import Neighbourhood, training_batches
+from tagnet.dataset import PreparedDataset
 from tagnet.layers import RowLookup
 from tagnet.records import shard_paths
 

@@ -94,23 +94,29 @@ def measure_jaccard(tags: TagLists, queries: int) -> None:
     print(f"; {ratios(theirs, ours)}; identical on those queries: {'yes' if same else 'NO'}")
 
 
-def measure_cosine(vectors: np.ndarray, rows: np.ndarray) -> Neighbourhoods:
-    """Prints our time and that of faiss's exact index on the same queries, and their ratio."""
+def measure_cosine(vectors: np.ndarray, rows: np.ndarray, share: int = 1) -> Neighbourhoods:
+    """Prints our time and that of faiss' exact index for the queries `rows`, and their ratio.
+
+    With a `share` faiss is asked for one query in so many, and its time scaled up.
+    """
     everyone = np.arange(len(vectors))
     units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
     def by_faiss() -> np.ndarray:
         index = faiss.IndexFlatIP(units.shape[1])
         index.add(units)
-        return index.search(units[rows], M + 1)[1]  # the image itself is among them
+        return index.search(units[rows[::share]], M + 1)[1]  # the image itself is among them
 
     faiss.omp_set_num_threads(os.cpu_count() or 1)
     theirs, near = timed(by_faiss)
+    theirs *= len(rows) / len(near)
     ours, found = timed(lambda: cosine(vectors, rows, everyone, M))
-    common = [len(set(a) & set(b)) / M for a, b in zip(found.neighbours, near, strict=True)]
+    compared = zip(found.neighbours[::share], near, strict=True)
+    common = [len(set(a) & set(b)) / M for a, b in compared]
     shape = f"{len(rows):,} queries x {len(vectors):,}, n {vectors.shape[1]}, M {M}"
     print(f"cosine, {shape}: {shown(ours)}")
-    print(f"  faiss IndexFlatIP, {os.cpu_count()} threads: {shown(theirs)}", end="")
+    asked = f", {len(near):,} queries scaled to all" if share > 1 else ""
+    print(f"  faiss IndexFlatIP, {os.cpu_count()} threads{asked}: {shown(theirs)}", end="")
     print(f"; {ratios(theirs, ours)}; neighbours in common: {np.mean(common):.4f}")
     return found
 
@@ -127,10 +133,13 @@ def main() -> None:
     """Makes the twin and runs the measurements."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=twin.IMAGES, help="size of the twin")
-    parser.add_argument("--jaccard_queries", type=int, default=1000, help="for scipy")
+    parser.add_argument("--jaccard_queries", type=int, default=1000, help="for scipy; 0: none")
     parser.add_argument("--sizes", default="300,650", help="of word vectors, for the cosine")
     parser.add_argument("--share", type=int, default=5, help="part of the queries: one in so many")
     parser.add_argument("--indexes", default="hnsw,ivf", help="approximate ones to measure too")
+    parser.add_argument(
+        "--all_pairs_only", action="store_true", help="and faiss on that part, scaled up"
+    )
     options = parser.parse_args()
     packages = ", ".join(f"{name} {version(name)}" for name in ("numba", "scipy", "faiss-cpu"))
     print(
@@ -141,13 +150,17 @@ def main() -> None:
     vocabulary = Vocabulary.most_frequent(tag_lists, TAU)
     tags = vocabulary.encode_all(tag_lists)
     print(f"{twin.NOTE}; {tags.lengths.mean():.1f} known tags an image")
-    measure_jaccard(tags, options.jaccard_queries)
+    if options.jaccard_queries:
+        measure_jaccard(tags, options.jaccard_queries)
     everyone = np.arange(len(tags))
     for size in map(int, options.sizes.split(",")):
         words, vectors = twin.word_vectors(size)
         embedding, _ = look_up(vocabulary, WordTable(tuple(words), vectors))
         sums = rho(tags, embedding)
         cosine(sums, everyone[:1000], everyone[:1000], M)  # compiles
+        if options.all_pairs_only:
+            measure_cosine(sums, everyone, options.share)
+            continue
         measure_cosine(sums, everyone)
         part = measure_cosine(sums, everyone[:: options.share])
         for kind in options.indexes.split(",") if options.indexes else ():

@@ -8,18 +8,15 @@ features and writes them, and nothing else, to one file: what any preparation mu
 """
 
 import argparse
-import datetime
-import os
-import platform
 import re
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 
+import machine
 import numpy as np
 
 from data_tools import twin
@@ -48,11 +45,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=twin.IMAGES, help="size of the twin")
     parser.add_argument("--dir", type=Path, help="where to write; a temporary folder by default")
     options = parser.parse_args()
-    packages = ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "numpy", "numba"))
-    print(
-        f"{datetime.date.today()}, {os.cpu_count()} cores ({platform.machine()}), "
-        f"Python {platform.python_version()}, {packages}; load {os.getloadavg()[0]:.1f}"
-    )
+    print(machine.described("tensorflow", "numpy", "numba"))
     with tempfile.TemporaryDirectory(dir=options.dir) as folder:
         flags = ["--source=twin", f"--images={options.images}", "--pools=open"]
         seconds, output = run(

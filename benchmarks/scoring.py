@@ -12,16 +12,13 @@ The scores of both on the same neighbourhoods are compared first.
 
 import argparse
 import dataclasses
-import datetime
-import os
-import platform
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import machine
 import naive
 import numpy as np
 
@@ -132,11 +129,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=8192, help="of LSTM graphs, ours")
     parser.add_argument("--naive_images", type=int, default=256)
     options = parser.parse_args()
-    packages = ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "keras", "numpy"))
-    print(
-        f"{datetime.date.today()}, {os.cpu_count()} cores ({platform.machine()}), "
-        f"Python {platform.python_version()}, {packages}; load {os.getloadavg()[0]:.1f}"
-    )
+    print(machine.described("tensorflow", "keras", "numpy"))
     dataset = PreparedDataset(options.data)
     part = dataset.part(0, "id", "open", "test", MAX_RANK)
     print(f"{len(part.rows):,} test images, their neighbours {len(np.unique(part.neighbours)):,}")

@@ -11,15 +11,13 @@ the largest differences of their weights and scores are printed. On a busy machi
 """
 
 import argparse
-import datetime
 import os
-import platform
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 
 import floor
 import keras
+import machine
 import naive
 import numpy as np
 import tensorflow as tf
@@ -198,12 +196,10 @@ def main() -> None:
             times = measure(contest, products, options.repeats, options.steps, clock)
             print(row(arch, feed, times, differences), flush=True)
             keras.backend.clear_session()
-    packages = ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "keras", "numpy"))
     print(
-        f"\n{datetime.date.today()}, {os.cpu_count()} cores ({platform.machine()}), "
-        f"Python {platform.python_version()}, {packages}; load average at the end "
-        f"{os.getloadavg()[0]:.1f}; median (least–most) of {options.repeats} repeats, "
-        f"{options.clock} clock"
+        f"\n{machine.described('tensorflow', 'keras', 'numpy')}; oneDNN "
+        f"{'on' if os.environ['TF_ENABLE_ONEDNN_OPTS'] == '1' else 'off'}; "
+        f"median (least–most) of {options.repeats} repeats, {options.clock} clock"
     )
 
 

@@ -7,17 +7,14 @@ runs in a process of its own; memory is the process's peak less what it had befo
 """
 
 import argparse
-import datetime
-import os
-import platform
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 
+import machine
 import numpy as np
 from gensim.models import KeyedVectors
 
@@ -65,9 +62,7 @@ def main() -> None:
         checksum = float(read(flags.reader, flags.file, names).sum(dtype=np.float64))
         print(time.perf_counter() - start, peak() - before, checksum)
         return
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
-    versions = [f"{name} {version(name)}" for name in ("numpy", "gensim")]
-    print(f"Python {platform.python_version()}, {', '.join(versions)}; {datetime.date.today()}")
+    print(machine.described("numpy", "gensim"))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "vectors.bin"
         write_file(path, flags.words)

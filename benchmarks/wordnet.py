@@ -9,16 +9,13 @@ compared there.
 """
 
 import argparse
-import datetime
-import os
-import platform
 import re
 import resource
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
+import machine
 import numpy as np
 from scipy.stats import spearmanr
 
@@ -82,9 +79,7 @@ def main() -> None:
     if not flags.database.is_dir():
         print(f"skipped: {flags.database} is not there (Debian: apt-get install wordnet-base)")
         return
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
-    versions = [f"{name} {version(name)}" for name in ("numpy", "scipy", "numba")]
-    print(f"Python {platform.python_version()}, {', '.join(versions)}; {datetime.date.today()}")
+    print(machine.described("numpy", "scipy", "numba"))
 
     files = sorted(flags.similarity.glob("*.tsv")) if flags.similarity else []
     sets = {path.stem: read_pairs(path) for path in files}

@@ -11,6 +11,7 @@ from tagnet.dataset import PARTS
 from tagnet.embeddings import Embedding, rho
 from tagnet.files import InputError
 from tagnet.neighbours import Neighbourhoods, nearest, recall, says_something
+from tagnet.packed import packed_sizes, write_packed
 from tagnet.records import write_neighbourhoods
 from tagnet.tags import TagLists
 
@@ -42,6 +43,7 @@ def write_neighbours(
     splits: Sequence[dict[str, np.ndarray]],
     rank: int,
     index: str = "exact",
+    packed_labels: TagLists | None = None,
 ) -> dict[str, Any]:
     """Writes `neighbours/split-i/NAME/{train,validation,test}-….tfrecord` for every split.
 
@@ -54,6 +56,8 @@ def write_neighbours(
         splits: row numbers of each part.
         rank: M, how many neighbours are wanted.
         index: how they are searched for, see `tagnet.neighbours.cosine`.
+        packed_labels: ids of the labels of all images, to write `packed/split-i/NAME/` too;
+            None to leave that.
 
     Returns:
         `M` that is stored, less than `rank` where the smallest pool has fewer,
@@ -72,12 +76,15 @@ def write_neighbours(
         say(f"{name}: M {stored} in place of {rank}; the smallest pool has {stored + 1} images")
     pi = tags if embedding is None else rho(tags, embedding)
     if not features.shape[1]:
+        if packed_labels is not None:
+            raise InputError(f"{name}: --layout=packed packs features; received images without")
         _check_tags(name, pi, splits)
     found: Neighbourhoods | None = None
     if pool == "open":  # does not depend on the split: one search for all
         queries = np.unique(np.concatenate([rows for split in splits for rows in split.values()]))
         found = nearest(pi, features, queries, np.arange(len(tags)), stored, index)
     by_features = np.zeros(len(tags), bool)
+    packed: dict[str, Any] = {"bytes": []}
     for number, split in enumerate(splits):
         for part in PARTS:
             rows = split[part]
@@ -89,14 +96,31 @@ def write_neighbours(
             else:
                 part_found = nearest(pi, features, rows, candidates, stored, index)
             by_features[rows[part_found.by_features]] = True
+            shards = None
+            if part == "train" and packed_labels is not None:
+                shards, packed["block"] = packed_sizes(len(rows), stored, features.shape[1])
+                size = write_packed(
+                    directory / "packed" / f"split-{number}" / name,
+                    part,
+                    part_found.rows,
+                    part_found.neighbours,
+                    features,
+                    tags,
+                    packed_labels,
+                    shards,
+                )
+                packed["bytes"].append(size)
             write_neighbourhoods(
                 directory / "neighbours" / f"split-{number}" / name,
                 part,
                 part_found.rows,
                 part_found.neighbours,
                 part_found.distances,
+                shards,
             )
     report: dict[str, Any] = {"M": stored, "by_features": int(by_features.sum())}
+    if packed_labels is not None:
+        report["packed"] = packed
     if index != "exact":
         sample = np.unique(np.linspace(0, len(rows) - 1, RECALL_SAMPLE).astype(int))
         exact = nearest(pi, features, rows[sample], candidates, stored)

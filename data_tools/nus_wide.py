@@ -130,7 +130,7 @@ def read_image_list(original: Original) -> list[Image]:
         name = decode(line).replace("\\", "/")
         folder, _, file = name.rpartition("/")
         photo = file.rpartition(".")[0].rpartition("_")[2]
-        if not folder or not photo.isdecimal():
+        if not folder or ".." in folder.split("/") or not photo.isdecimal():
             raise InputError(
                 rf"{original}: line {number} must be folder\number_photo.jpg; received {name!r}"
             )

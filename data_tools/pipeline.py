@@ -16,7 +16,6 @@ import tensorflow as tf
 
 import tagnet
 from data_tools import manifest, neighbourhoods, splits, word_vectors
-from data_tools.checksums import CHECKSUMS, write_checksums
 from data_tools.raw_data import Raw
 from data_tools.settings import Settings
 from data_tools.stages import MARKS, Stage, Stages
@@ -24,6 +23,7 @@ from data_tools.tfds_files import TFDS_FILES, write_tfds_files
 from data_tools.vector_origins import Origin
 from data_tools.vocabulary import write_vocabulary
 from tagnet import records
+from tagnet.checksums import CHECKSUMS, write_checksums
 from tagnet.console import say
 from tagnet.dataset import FORMAT
 from tagnet.embeddings import Embedding
@@ -125,6 +125,10 @@ class _Preparation:
             inputs=source.feature_inputs(),
             after=["manifest", "vocabulary"],
         )
+        packs = settings.layout == "packed"
+        # A directory that was prepared before there was a choice is still up to date.
+        packing = {"layout": "packed"} if packs else {}
+        folders = ["neighbours", "packed"] if packs else ["neighbours"]
         names = []
         for encoding in settings.encodings_or_default:
             read = ["vocabulary", "splits", "images"]
@@ -133,8 +137,8 @@ class _Preparation:
                 yield Stage(
                     names[-1],
                     functools.partial(self._write_neighbours, encoding, pool),
-                    [f"neighbours/split-*/{names[-1]}/*.tfrecord"],
-                    {"M": settings.M, "neighbour_index": self._index(encoding)},
+                    [f"{folder}/split-*/{names[-1]}/*.tfrecord" for folder in folders],
+                    {"M": settings.M, "neighbour_index": self._index(encoding), **packing},
                     after=read if encoding == "id" else [*read, f"embeddings-{encoding}"],
                 )
         yield Stage(
@@ -195,6 +199,14 @@ class _Preparation:
         return self.vocabulary.encode_all(self.manifest["tags"])
 
     @functools.cached_property
+    def labels(self) -> TagLists:
+        """The label ids of every image."""
+        label_ids = {name: i for i, name in enumerate(_lines(self.out / "labels.txt"))}
+        return TagLists.from_lists(
+            [[label_ids[name] for name in names] for names in self.manifest["labels"]]
+        )
+
+    @functools.cached_property
     def features(self) -> np.ndarray:
         """Φ, float16 [N, D], as it is stored."""
         dim = self.reports["images"]["feature_dim"]
@@ -234,16 +246,12 @@ class _Preparation:
 
     def _write_images(self) -> dict[str, Any]:
         raw = self._raw
-        label_ids = {name: i for i, name in enumerate(_lines(self.out / "labels.txt"))}
-        labels = TagLists.from_lists(
-            [[label_ids[name] for name in names] for names in self.manifest["labels"]]
-        )
         records.write_images(
             self.out,
             list(self.manifest["image_id"]),
             raw.features.blocks(),
             self.tags,
-            labels,
+            self.labels,
             raw.features.dim,
         )
         return {"feature_dim": raw.features.dim, "backbone": raw.backbone}
@@ -266,6 +274,7 @@ class _Preparation:
             ],
             self.settings.M,
             self._index(encoding),
+            self.labels if self.settings.layout == "packed" else None,
         )
 
     def _index(self, encoding: str) -> str:
@@ -281,9 +290,10 @@ def _say_summary(summary: dict[str, Any], out: Path, seconds: dict[str, float]) 
     """Prints what the directory holds, what was left out, its size, and where time went."""
     say()
     say(f"{summary['name']}: {out}")
+    dim = summary["feature_dim"]
     say(
         f"  {summary['images']:,} images, {summary['tags']:,} tags, {summary['labels']:,} labels, "
-        f"{summary['feature_dim']:,} features an image"
+        f"{f'{dim:,} features an image' if dim else 'no features: not for training'}"
     )
     if summary["images_without_tags"]:
         say(f"  {summary['images_without_tags']:,} images without a tag of the vocabulary")

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_tools.checksums import sha256
+from tagnet.checksums import sha256
 from tagnet.console import say
 from tagnet.files import InputError, read_json, remove_leftovers, write_json
 

@@ -11,7 +11,6 @@ import collections
 import dataclasses
 import html
 import itertools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from experiments.results import Comparison, Group
 from tagnet import console
 from tagnet.calibration import Judgement
 from tagnet.console import option
-from tagnet.files import InputError, read_text, write_text
+from tagnet.files import InputError, write_text
 
 PICTURES = 12
 TOP = 3  # labels shown below a photograph
@@ -196,12 +195,15 @@ class Report:
         best = max(self._groups, key=lambda group: group.mean("map_label"))
         run = best.runs[0]
         known = run.predictions
-        places = _image_paths(run.config["data"], self._images)
+        paths = page.photograph_paths(run.config["data"])
         shown = []
         for row, scores, labels in zip(
             known["rows"], known["scores"], known["labels"], strict=True
         ):
-            if (place := places.get(int(row))) is None:
+            place = paths[int(row)][1] if int(row) in paths else None
+            if place is not None and self._images is not None:
+                place = self._images / place.name
+            if place is None or not place.is_file():
                 continue
             names = known["label_names"]
             given = names[np.argsort(-scores, kind="stable")[:TOP]]
@@ -302,21 +304,6 @@ def _pair(line) -> list[str]:
     corrected = tables.UNKNOWN if pd.isna(line.p_corrected) else f"{line.p_corrected:.4f}"
     told = [line.metric, line.one, line.other, str(line.pairs), f"{line.difference:+.2f}"]
     return [*told, f"{line.p:.4f}", corrected]
-
-
-def _image_paths(data: str, images: Path | None) -> dict[int, Path]:
-    """Row → photograph, for those that are there: below `images`, or where the manifest says."""
-    manifest = Path(data) / "manifest.jsonl"
-    if not manifest.exists():
-        return {}
-    found = {}
-    for row, line in enumerate(read_text(manifest).splitlines()):
-        path = json.loads(line).get("path")
-        if path:
-            place = images / Path(path).name if images else Path(path)
-            if place.is_file():
-                found[row] = place
-    return found
 
 
 def _say_comparison(groups: Sequence[Group], one: str, other: str) -> None:

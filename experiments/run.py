@@ -17,9 +17,11 @@ from experiments.results import TITLES
 from experiments.runner import RunSettings, train_and_evaluate
 from tagnet import console, export
 from tagnet.architectures import ARCHITECTURES, JOINT, VISUAL
-from tagnet.console import option, require_at_least
-from tagnet.dataset import Neighbourhood, PreparedDataset
+from tagnet.batches import Neighbourhood
+from tagnet.console import option, require_at_least, require_one_of
+from tagnet.dataset import TABLES, PreparedDataset
 from tagnet.files import InputError
+from tagnet.packed import LAYOUTS
 
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 USAGE = f"""Trains one graph on a prepared data set, scores it on the test split and exports it.
@@ -29,7 +31,7 @@ USAGE = f"""Trains one graph on a prepared data set, scores it on the test split
 visual graphs: {", ".join(VISUAL)}
 joint graphs: {", ".join(JOINT)}
 {textwrap.fill("baselines: " + ", ".join(BASELINES), 100, subsequent_indent="  ")}"""
-FOR_GRAPHS = ("preset", "m", "M", "max_epochs", "hidden", "learning_rate", "l2")
+FOR_GRAPHS = ("preset", "m", "M", "max_epochs", "hidden", "learning_rate", "l2", "table")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Options:
     hidden: int | None = option(None, "units of a hidden layer, h [the preset's]")
     learning_rate: float | None = option(None, "of RMSProp [the preset's]")
     l2: float | None = option(None, "weight of the squared kernels in the loss [the preset's]")
+    table: str | None = option(None, f"{', '.join(TABLES)}: where features are [by their size]")
+    layout: str = option("rows", f"{', '.join(LAYOUTS)}: what training records hold")
     precision: str = option("float32", f"arithmetic: {', '.join(POLICIES)}")
     out: Path | None = option(None, "the run directory [runs/…, named after the settings]")
 
@@ -61,6 +65,8 @@ class Options:
         ):
             if value not in known:
                 raise InputError(f"--{flag} must be one of {', '.join(known)}; received {value!r}")
+        require_one_of("table", self.table, TABLES)
+        require_one_of("layout", self.layout, LAYOUTS)
         if self.feed and self.arch in VISUAL:
             raise InputError(
                 f"--feed is for joint models ({', '.join(JOINT)}); "
@@ -76,6 +82,8 @@ class Options:
 
     def _check_baseline(self) -> None:
         unread = [flag for flag in FOR_GRAPHS if getattr(self, flag) is not None]
+        if self.layout != "rows":
+            unread.append("layout")
         if self.feed and BASELINES[self.arch].reads != "feed":
             unread.append("feed")
         if unread:
@@ -87,10 +95,10 @@ class Options:
 
 def main(options: Options) -> None:
     """Runs the command."""
-    dataset = PreparedDataset(options.data or embedded())
+    dataset = PreparedDataset(options.data or embedded(), options.table)
     run = resolve(options, dataset)
     out = options.out or Path("runs") / _default_name(dataset, run)
-    _show(make(run, dataset, out), out)
+    _show(make(run, dataset, out, layout=options.layout), out)
 
 
 def make(
@@ -99,6 +107,7 @@ def make(
     out: Path,
     *,
     exports: bool = True,
+    layout: str = "rows",
 ) -> dict[str, Any]:
     """Makes a run of a graph or a baseline in `out`, or reads it back; what `metrics.json` holds.
 
@@ -107,7 +116,7 @@ def make(
     """
     if isinstance(run, BaselineSettings):
         return fit_and_evaluate(run, dataset, out)
-    return train_and_evaluate(run, dataset, out, exports=exports)
+    return train_and_evaluate(run, dataset, out, exports=exports, layout=layout)
 
 
 def resolve(options: Options, dataset: PreparedDataset) -> RunSettings | BaselineSettings:

@@ -17,8 +17,9 @@ from experiments.presets import Preset
 from experiments.results import TITLES
 from tagnet import architectures, console, export, layers, metrics, tensorboard, training
 from tagnet.architectures import GraphSettings
+from tagnet.batches import Neighbourhood, training_batches
 from tagnet.calibration import Judgement
-from tagnet.dataset import PARTS, Neighbourhood, PreparedDataset, training_batches
+from tagnet.dataset import PARTS, PreparedDataset, Tables, available_memory
 from tagnet.deployment import Deployment, DeploymentSettings, deploy
 from tagnet.files import InputError, read_json, remove_leftovers, write_arrays, write_json
 from tagnet.scoring import Scorer, ScoringSettings
@@ -62,11 +63,17 @@ class RunSettings:
 
 
 def train_and_evaluate(
-    run: RunSettings, dataset: PreparedDataset, out: Path, *, exports: bool = True
+    run: RunSettings,
+    dataset: PreparedDataset,
+    out: Path,
+    *,
+    exports: bool = True,
+    layout: str = "rows",
 ) -> dict[str, Any]:
     """Trains, scores and, unless told otherwise, exports into the run directory `out`.
 
-    A finished run is read back, an unfinished one goes on.
+    A finished run is read back, an unfinished one goes on. Where the data set's table is and
+    in which layout training records are read changes no result.
 
     Returns:
         What `metrics.json` holds.
@@ -81,7 +88,7 @@ def train_and_evaluate(
     remove_leftovers(out)
     keras.utils.set_random_seed(run.seed)
     keras.config.set_dtype_policy(run.precision)
-    experiment = _Experiment(run, dataset)
+    experiment = _Experiment(run, dataset, layout)
     _announce(experiment, out)
     with tf.summary.create_file_writer(str(out / "tensorboard")).as_default():
         tensorboard.write_graph(experiment.core)
@@ -142,6 +149,37 @@ def write_results(
     return results
 
 
+def restored(run: RunSettings, dataset: PreparedDataset, out: Path) -> keras.Model:
+    """The graph of a finished run, with the weights that it was scored with.
+
+    Args:
+        run: its settings.
+        dataset: what it was trained on.
+        out: the run directory.
+    """
+    core = architectures.build(run.arch, _graph(run, dataset, dataset.tables(run.feed)))
+    core.load_weights(training.best_weights(out))
+    return core
+
+
+def scoring_of(preset: Preset) -> ScoringSettings:
+    """How a run with this preset averages over neighbourhoods."""
+    return ScoringSettings(preset.m, preset.exact, preset.samples, preset.average)
+
+
+def _graph(run: RunSettings, dataset: PreparedDataset, tables: Tables) -> GraphSettings:
+    return GraphSettings(
+        feature_dim=tables.feature_dim,
+        num_labels=len(dataset.label_names),
+        m=run.settings.m,
+        feed=run.feed,
+        tag_dim=tables.tag_dim,
+        hidden=run.settings.hidden,
+        dropout=run.settings.dropout,
+        l2=run.settings.l2,
+    )
+
+
 class Evaluation(NamedTuple):
     """Scores [n, L] and labels [n, L] of a part, and `metrics.evaluate` of them."""
 
@@ -151,22 +189,12 @@ class Evaluation(NamedTuple):
 
 
 class _Experiment:
-    """A graph, its tables on the device, and the parts that it is scored on."""
+    """A graph, its tables, and the parts that it is scored on."""
 
-    def __init__(self, run: RunSettings, dataset: PreparedDataset) -> None:
+    def __init__(self, run: RunSettings, dataset: PreparedDataset, layout: str) -> None:
         preset = run.settings
         tables = dataset.tables(run.feed)
-        graph = GraphSettings(
-            feature_dim=tables.feature_dim,
-            num_labels=len(dataset.label_names),
-            m=preset.m,
-            feed=run.feed,
-            tag_dim=tables.tag_dim,
-            hidden=preset.hidden,
-            dropout=preset.dropout,
-            l2=preset.l2,
-        )
-        scoring = ScoringSettings(preset.m, preset.exact, preset.samples, preset.average)
+        graph = _graph(run, dataset, tables)
         self.run = run
         self.dataset = dataset
         self.split = dataset.split(run.split)
@@ -178,13 +206,16 @@ class _Experiment:
         self.core = architectures.build(run.arch, graph)
         self._graph = graph
         self._lookups = layers.lookups(tables)
-        self._scorer = Scorer(self.core, self._lookups, scoring)
+        self.layout = layout
+        # What a training step is given: row numbers, or what stands in those rows.
+        self._given_rows = tables.on_device and layout == "rows"
+        self._scorer = Scorer(self.core, self._lookups, scoring_of(preset))
 
     def fit(self, out: Path) -> list[training.Epoch]:
         """Trains the graph; see `training.train`."""
         return training.train(
             self.core,
-            lookups=self._lookups,
+            lookups=self._lookups if self._given_rows else None,
             batches=self._batches,
             num_images=len(self.split["train"]),
             validate=self._validate,
@@ -225,6 +256,9 @@ class _Experiment:
             batch_size=settings.training.batch_size,
             seed=self.run.seed,
             epochs=epochs,
+            lookups=None if self._given_rows else self._lookups,
+            layout=self.layout,
+            feed=self.run.feed,
         )
 
     def _validate(self) -> dict[str, float]:
@@ -280,6 +314,11 @@ def _announce(experiment: _Experiment, out: Path) -> None:
     console.say(
         f"neighbours by {run.neighbours}, pool {run.pool}, "
         f"(m, M) = ({preset.m}, {preset.max_rank}); {fed}; preset {run.preset}, seed {run.seed}"
+    )
+    console.say(
+        f"layout {experiment.layout}, table {dataset.table}: "
+        f"{dataset.table_bytes / 1e9:.2f} GB of features, "
+        f"{available_memory() / 1e9:.2f} GB of memory available"
     )
     console.say(
         f"{experiment.core.count_params():,} parameters, {preset.training.min_epochs} to "

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import keras
 from keras import KerasTensor, layers
 
-from tagnet.layers import MaxOverNeighbours, MultiHotDense, Zip
+from tagnet.layers import ROWS, Lookups, MaxOverNeighbours, MultiHotDense, Zip, looked_up
 from tagnet.linear_lstm import LinearLSTM
 
 
@@ -275,7 +275,7 @@ def reads_order(model: keras.Model) -> bool:
     return any(isinstance(layer, LinearLSTM) for layer in model.layers)
 
 
-def by_rows(core: keras.Model, lookups: dict[str, keras.Layer]) -> keras.Model:
+def by_rows(core: keras.Model, lookups: Lookups) -> keras.Model:
     """The same graph fed with row numbers, which it looks up on the device.
 
     Args:
@@ -286,10 +286,8 @@ def by_rows(core: keras.Model, lookups: dict[str, keras.Layer]) -> keras.Model:
         A model from `row` [B] and, unless the graph ignores neighbours, `neighbours`
         [B, K] to the logits [B, L].
     """
-    rows = {"x": keras.Input((), dtype="int32", name="row")}
-    if any(tensor.name == "phi_z" for tensor in core.inputs):
-        rows["z"] = keras.Input((None,), dtype="int32", name="neighbours")
-    looked_up = {
-        tensor.name: lookups[tensor.name[:-2]](rows[tensor.name[-1]]) for tensor in core.inputs
-    }
-    return keras.Model({tensor.name: tensor for tensor in rows.values()}, core(looked_up))
+    names = [tensor.name for tensor in core.inputs]
+    rows = {ROWS["x"]: keras.Input((), dtype="int32", name=ROWS["x"])}
+    if "phi_z" in names:
+        rows[ROWS["z"]] = keras.Input((None,), dtype="int32", name=ROWS["z"])
+    return keras.Model(rows, core(looked_up(names, rows, lookups)))

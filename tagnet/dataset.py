@@ -1,25 +1,26 @@
-"""Opens a prepared directory: its tables, and its neighbourhoods as `tf.data` batches.
+"""Opens a prepared directory: its tables, its splits, and the neighbourhoods of a part."""
 
-The features are read once into a table; what streams are the neighbourhood
-records, and a batch carries nothing but row numbers and the labels.
-"""
-
+import contextlib
 import dataclasses
 import functools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import tensorflow as tf
 
 from tagnet import records
+from tagnet.cache import cached_encoding, cached_images
 from tagnet.embeddings import Embedding, rho
 from tagnet.files import InputError, read_arrays, read_json, read_text
 from tagnet.tags import TagLists, Vocabulary
 
 FORMAT = 1
 PARTS = ("train", "validation", "test")
-SHUFFLE_BLOCK = 2**18  # records shuffled together; the paper's training split fits, in 40 MB
+TABLES = ("device", "host", "mmap")
+LARGEST_SHARE = 0.5  # of the memory that is available, for a table that is chosen to be in it
+CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,11 +32,14 @@ class Tables:
         pi: encoded tags: float32 [N, n] for a β, the ids themselves for `id`,
             None for a visual model.
         num_tags: τ, the size of the vocabulary.
+        on_device: whether the step that reads the rows also looks them up; else they are
+            looked up in host memory, on their way to the device.
     """
 
     phi: np.ndarray | tf.Tensor
     pi: np.ndarray | tf.Tensor | TagLists | None
     num_tags: int
+    on_device: bool = True
 
     @property
     def feature_dim(self) -> int:
@@ -70,12 +74,16 @@ class PreparedDataset:
 
     Args:
         directory: the folder that holds `dataset.json`.
+        table: where Φ and π are: in the memory of the `device`, in that of the `host`, or
+            mapped from disk (`mmap`; see `cache.py`). None takes the first that has room,
+            which on a processor leaves out the second.
 
     Raises:
-        InputError: the folder is not a prepared directory of this format.
+        InputError: the folder is not a prepared directory of this format, or there is no
+            such table.
     """
 
-    def __init__(self, directory: str | Path) -> None:
+    def __init__(self, directory: str | Path, table: str | None = "device") -> None:
         self.directory = Path(directory)
         summary = self.directory / "dataset.json"
         if not summary.is_file():
@@ -100,6 +108,15 @@ class PreparedDataset:
             raise InputError(
                 f"{summary}: lacks the field {error}; prepare the data again"
             ) from error
+        if table is None:
+            table = "device" if self.table_bytes <= LARGEST_SHARE * available_memory() else "mmap"
+        self._check("table", table, list(TABLES))
+        self.table = table
+
+    @property
+    def table_bytes(self) -> int:
+        """What Φ takes: N D float16."""
+        return 2 * self.num_images * self.feature_dim
 
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:
@@ -113,7 +130,8 @@ class PreparedDataset:
 
     @functools.cached_property
     def _images(self) -> tuple[np.ndarray, TagLists, TagLists, tuple[str, ...]]:
-        read = records.read_images(self.directory, self.num_images, self.feature_dim)
+        read_images = cached_images if self.table == "mmap" else records.read_images
+        read = read_images(self.directory, self.num_images, self.feature_dim)
         return (
             read.phi,
             self._lists(read.tag_ids, read.tag_counts, "vocabulary.txt", len(self.vocabulary)),
@@ -159,7 +177,12 @@ class PreparedDataset:
 
     def encoded(self, encoding: str) -> np.ndarray | TagLists:
         """π of all images: their tags' ids for `id`, otherwise ρ(o_x; β), float32 [N, n]."""
-        return self.tags if encoding == "id" else rho(self.tags, self.embedding(encoding))
+        if encoding == "id":
+            return self.tags
+        if self.table == "mmap":
+            embedding = self.embedding(encoding)
+            return cached_encoding(self.directory, encoding, self.tags, embedding)
+        return rho(self.tags, self.embedding(encoding))
 
     def tables(self, feed: str | None) -> Tables:
         """Φ and π of all images.
@@ -179,7 +202,7 @@ class PreparedDataset:
         if feed is not None:
             self._check("feed", feed, self.encodings)
             pi = self.encoded(feed)
-        return Tables(self.features, pi, len(self.vocabulary))
+        return Tables(self.features, pi, len(self.vocabulary), self.table == "device")
 
     def split(self, index: int) -> dict[str, np.ndarray]:
         """The row numbers of `train`, `validation` and `test` of random split `index`."""
@@ -198,6 +221,10 @@ class PreparedDataset:
     def neighbourhood_directory(self, split: int, encoding: str, pool: str) -> Path:
         """Where the neighbourhood shards of a split, encoding and pool are."""
         return self.directory / "neighbours" / f"split-{split}" / f"{encoding}-{pool}"
+
+    def packed_directory(self, split: int, encoding: str, pool: str) -> Path:
+        """Where those shards are that hold the neighbours' features too, if there are any."""
+        return self.directory / "packed" / f"split-{split}" / f"{encoding}-{pool}"
 
     def part(self, split: int, encoding: str, pool: str, part: str, max_rank: int) -> Part:
         """Reads the neighbourhoods of a part whole, cut to the `max_rank` nearest."""
@@ -228,95 +255,9 @@ class PreparedDataset:
             )
 
 
-@dataclasses.dataclass(frozen=True)
-class Neighbourhood:
-    """Which neighbours a run draws: (m, M) of the paper.
-
-    Attributes:
-        m: how many neighbours the network sees at once.
-        max_rank: M, the number of nearest images that they are drawn from.
-    """
-
-    m: int
-    max_rank: int
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.m <= self.max_rank:
-            raise InputError(f"m must be 1 to M; received m {self.m}, M {self.max_rank}")
-
-
-def training_batches(
-    dataset: PreparedDataset,
-    *,
-    split: int,
-    encoding: str,
-    pool: str,
-    neighbourhood: Neighbourhood,
-    inputs: list[str],
-    batch_size: int,
-    seed: int,
-    epochs: range,
-) -> tf.data.Dataset:
-    """Streams the training neighbourhoods of `epochs`, each in an order of its own.
-
-    For every image and epoch one m-subset of its M nearest is drawn, uniformly
-    and kept in distance order (eq. 1). Order and draws depend on nothing but
-    `seed` and the epoch's number, so a run that starts at a later epoch sees the
-    same batches as one that came to it from the first.
-
-    Args:
-        dataset: what to stream.
-        split: index of the random split.
-        encoding: whose distance picked the neighbours.
-        pool: where they come from.
-        neighbourhood: (m, M).
-        inputs: the keys to yield, `row` and, unless the model ignores them, `neighbours`.
-        batch_size: images in a batch; the last of an epoch may be smaller.
-        seed: of order and draws.
-        epochs: which epochs, counted from 0.
-
-    Returns:
-        A data set of ({"row": [B], "neighbours": [B, m]}, labels [B, L]).
-    """
-    stored = dataset.max_rank(encoding, pool)
-    directory = dataset.neighbourhood_directory(split, encoding, pool)
-    paths = records.shard_paths(directory, "train")
-    labels = tf.constant(dataset.labels)
-
-    def batch_of(index: tf.Tensor, serialised: tf.Tensor, epoch: tf.Tensor) -> tuple:
-        parsed = records.parse_neighbourhoods(serialised, stored)
-        nearest = parsed["neighbours"][:, : neighbourhood.max_rank]
-        parsed["neighbours"] = _draw(nearest, neighbourhood.m, seed, epoch, index)
-        targets = tf.cast(tf.gather(labels, parsed["row"]), tf.float32)
-        return {key: tf.cast(parsed[key], tf.int32) for key in inputs}, targets
-
-    def epoch_of(epoch: tf.Tensor) -> tf.data.Dataset:
-        # Dataset.shuffle would mix in the global seed, and with it whatever the process did.
-        shuffled = (
-            tf.data.TFRecordDataset(paths, buffer_size=records.READ_BYTES)
-            .batch(SHUFFLE_BLOCK)
-            .map(lambda block: tf.random.experimental.stateless_shuffle(block, [seed, epoch]))
-        )
-        return (
-            shuffled.rebatch(batch_size)
-            .enumerate()
-            .map(
-                lambda index, serialised: batch_of(index, serialised, epoch),
-                num_parallel_calls=tf.data.AUTOTUNE,
-            )
-        )
-
-    return (
-        tf.data.Dataset.range(epochs.start, epochs.stop)
-        .flat_map(epoch_of)
-        .prefetch(tf.data.AUTOTUNE)
-    )
-
-
-def _draw(nearest: tf.Tensor, m: int, seed: int, epoch: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
-    """Draws a uniform m-subset of each row of `nearest` [B, M], its order kept: [B, m]."""
-    if m == nearest.shape[1]:
-        return nearest
-    keys = tf.random.stateless_uniform(tf.shape(nearest), tf.stack([seed, epoch * 2**32 + index]))
-    positions = tf.sort(tf.math.top_k(keys, m).indices, axis=1)
-    return tf.gather(nearest, positions, batch_dims=1)
+def available_memory() -> int:
+    """The bytes that a process may still take: of the machine's, and of its container's."""
+    available = psutil.virtual_memory().available
+    with contextlib.suppress(OSError, ValueError):  # no container, or "max": it has no limit
+        available = min(available, int(CONTAINER_LIMIT.read_text()))
+    return available

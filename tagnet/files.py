@@ -2,31 +2,42 @@
 
 import contextlib
 import json
+import math
+import mmap
 import os
+import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 TEMPORARY = ".tmp-"  # how the name of an unfinished file or folder begins
+NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Python has the name since 3.13; Linux' value
 
 
 class InputError(ValueError):
     """A user's mistake: one line that names the place, the rule and what was received.
 
-    Commands print the line and exit with status 2; nothing else may raise it.
+    Commands print the line and exit with status 2; nothing else may raise it. What breaks a
+    line or moves a terminal's cursor, in a name that it quotes, is escaped.
     """
+
+    def __init__(self, line: str) -> None:
+        super().__init__(CONTROL.sub(lambda found: ascii(found[0])[1:-1], line))
 
 
 @contextlib.contextmanager
 def written_whole(path: str | Path) -> Iterator[Path]:
     """Gives a temporary path beside `path`, which becomes `path` when the block ends well.
 
-    Works for a file or a folder (the block creates it). Where the block raises,
-    what it wrote is removed and whatever stood at `path` stays.
+    Works for a file or a folder (the block creates it). Where the block raises, or a
+    file would take the place of a folder, what it wrote is removed and whatever stood
+    at `path` stays.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +45,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{path.name}")
     try:
         yield temporary
-        if path.is_dir():  # a folder cannot be replaced in one step
+        if path.is_dir() and temporary.is_dir():  # a folder cannot be replaced in one step
             shutil.rmtree(path)
         os.replace(temporary, path)
     finally:
@@ -42,6 +53,15 @@ def written_whole(path: str | Path) -> Iterator[Path]:
             shutil.rmtree(temporary)
         else:
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Turns what the system says about writing `path` into an `InputError`."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def remove_leftovers(directory: str | Path) -> None:
@@ -116,3 +136,59 @@ def read_arrays(path: str | Path, *names: str) -> dict[str, np.ndarray]:
     except Exception as error:  # a damaged archive fails in whatever way its bytes suggest
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: is not a whole .npz file ({reason})") from error
+
+
+def write_blocks(
+    path: str | Path, shape: Sequence[int], dtype: npt.DTypeLike, blocks: Iterable[np.ndarray]
+) -> None:
+    """Writes an array that need not fit in memory as a `.npy`, whole or not at all.
+
+    Args:
+        path: the file.
+        shape: [N, …] of the whole.
+        dtype: of the whole.
+        blocks: its rows, [n_i, …] that add up to N.
+    """
+    header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": tuple(shape)}
+    written = 0
+    with written_whole(path) as temporary, open(temporary, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in blocks:
+            # Not into mapped memory: on a full disk that ends the process.
+            file.write(np.ascontiguousarray(block, dtype).data)
+            written += len(block)
+        if written != shape[0]:
+            raise ValueError(f"{path}: of {shape[0]} rows {written} came")
+
+
+def mapped_array(path: str | Path, shape: Sequence[int], dtype: npt.DTypeLike) -> np.ndarray:
+    """The array in a file of `write_blocks`, in no more memory than is looked at and can be spared.
+
+    Raises:
+        InputError: the file is missing, cut off, or holds another array.
+    """
+    try:
+        with open(path, "rb") as file:
+            np.lib.format.read_magic(file)
+            stored = np.lib.format.read_array_header_1_0(file)
+            start = file.tell()
+            # TensorFlow shares writable memory alone, so it is a private copy, of pages that are
+            # written to: of none. Unreserved, the file may be larger than the memory.
+            pages = mmap.mmap(
+                file.fileno(),
+                0,
+                flags=mmap.MAP_PRIVATE | NO_RESERVE,
+                prot=mmap.PROT_READ | mmap.PROT_WRITE,
+            )
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: is not a whole .npy file ({reason})") from error
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if stored != (tuple(shape), False, np.dtype(dtype)) or len(pages) != start + size:
+        raise InputError(
+            f"{path}: must hold {np.dtype(dtype)} of shape {tuple(shape)} in {start + size} bytes; "
+            f"received {stored[2]} of shape {stored[0]} in {len(pages)}"
+        )
+    return np.frombuffer(pages, dtype, offset=start).reshape(shape)

@@ -4,7 +4,10 @@ Shapes: B images in a batch, K neighbours of each, D features, T tag ids (padded
 with −1), h hidden units.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -17,6 +20,10 @@ from tagnet.records import ALIGNMENT, empty_table
 from tagnet.tags import TagLists
 
 PADDING = -1  # stands where a list of tag ids has ended
+HOST = "CPU:0"
+ROWS = {"x": "row", "z": "neighbours"}  # whose row numbers: an image's, and its neighbours'
+
+Lookups = Mapping[str, Callable[[tf.Tensor], tf.Tensor]]
 MAX_NETWORK = 48  # neighbours sorted by a network; XLA takes 3 s to compile this one
 
 
@@ -250,12 +257,13 @@ class Zip(keras.layers.Layer):
 
 # Inlined, the graph optimizer casts once for the rows and once more for their shape alone.
 @tf.function(experimental_attributes={"_noinline": True})
-def _gather_and_cast(table: tf.Tensor, rows: tf.Tensor, dtype: str) -> tf.Tensor:
+def gather_rows(table: tf.Tensor, rows: tf.Tensor, dtype: str | tf.DType) -> tf.Tensor:
+    """The `rows` [...] of a table [N, n], cast: [..., n]."""
     return tf.cast(tf.gather(table, rows), dtype)
 
 
 class RowLookup(keras.layers.Layer):
-    """Row numbers → rows of a table that stays on the device: [...] → [..., n].
+    """Row numbers → rows of a table that stays where it is: [...] → [..., n].
 
     The table is no weight: it is neither trained, nor counted, nor saved.
 
@@ -270,7 +278,7 @@ class RowLookup(keras.layers.Layer):
 
     def call(self, rows: tf.Tensor) -> tf.Tensor:
         """Gathers, then casts: the table's float16 halves what has to be read."""
-        return _gather_and_cast(self._table, rows, self.compute_dtype)
+        return gather_rows(self._table, rows, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         """[..., n]."""
@@ -301,19 +309,59 @@ class TagLookup(keras.layers.Layer):
 
     def call(self, rows: tf.Tensor) -> tf.Tensor:
         """Gathers ragged lists and pads them."""
-        flat = tf.gather(self._tags, tf.reshape(rows, [-1])).to_tensor(PADDING)
-        return tf.reshape(flat, tf.concat([tf.shape(rows), [tf.shape(flat)[1]]], axis=0))
+        return padded_lists(self._tags, rows)
 
     def compute_output_spec(self, rows: keras.KerasTensor) -> keras.KerasTensor:
         """int32 [..., T], T unknown."""
         return keras.KerasTensor((*rows.shape, None), "int32")
 
 
-def lookups(tables: Tables) -> dict[str, keras.Layer]:
-    """Puts the tables on the device, once: `phi` and, where there are tags, `pi`."""
-    layers: dict[str, keras.Layer] = {"phi": RowLookup(tables.phi)}
-    if isinstance(tables.pi, TagLists):
-        layers["pi"] = TagLookup(tables.pi)
-    elif tables.pi is not None:
-        layers["pi"] = RowLookup(tables.pi)
-    return layers
+def padded_lists(lists: tf.RaggedTensor, rows: tf.Tensor) -> tf.Tensor:
+    """The lists [N, None] of `rows` [...], padded with −1 to the longest of them: [..., T]."""
+    flat = tf.gather(lists, tf.reshape(rows, [-1])).to_tensor(PADDING)
+    return tf.reshape(flat, tf.concat([tf.shape(rows), [tf.shape(flat)[1]]], axis=0))
+
+
+def looked_up(
+    names: Sequence[str], rows: Mapping[str, tf.Tensor], lookups: Lookups
+) -> dict[str, tf.Tensor]:
+    """What a graph reads, out of the tables.
+
+    Args:
+        names: its inputs: of `phi_x`, `phi_z`, `pi_x`, `pi_z`.
+        rows: `row` [B] and, where a name ends with z, `neighbours` [B, K].
+        lookups: `phi` and `pi`, from row numbers to what stands there; see `lookups`.
+    """
+    return {name: lookups[name[:-2]](rows[ROWS[name[-1]]]) for name in names}
+
+
+def lookups(tables: Tables) -> Lookups:
+    """Puts the tables where they are looked up, once: `phi` and, where there are tags, `pi`."""
+    with _place(tables):
+        layers: dict[str, keras.Layer] = {"phi": RowLookup(tables.phi)}
+        if isinstance(tables.pi, TagLists):
+            layers["pi"] = TagLookup(tables.pi)
+        elif tables.pi is not None:
+            layers["pi"] = RowLookup(tables.pi)
+    if tables.on_device:
+        return layers
+    return {name: functools.partial(_on_host, layer) for name, layer in layers.items()}
+
+
+def placed(tables: Tables) -> Tables:
+    """The same tables, their arrays as tensors where they are looked up."""
+    with _place(tables):
+        phi, pi = (
+            on_device(table) if isinstance(table, np.ndarray) else table
+            for table in (tables.phi, tables.pi)
+        )
+    return dataclasses.replace(tables, phi=phi, pi=pi)
+
+
+def _place(tables: Tables) -> contextlib.AbstractContextManager:
+    return contextlib.nullcontext() if tables.on_device else tf.device(HOST)
+
+
+def _on_host(layer: keras.Layer, rows: tf.Tensor) -> tf.Tensor:
+    with tf.device(HOST):  # or a step on a GPU would copy the table there
+        return layer(rows)

@@ -10,7 +10,7 @@ import math
 import mmap
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, Protocol
@@ -20,6 +20,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tagnet import shards
+from tagnet.console import progress
 from tagnet.files import InputError, written_whole
 
 MIN_SHARDS = 4  # so that shards can be read in parallel
@@ -44,12 +45,21 @@ def neighbourhood_schema(max_rank: int) -> dict[str, tf.io.FixedLenFeature]:
     }
 
 
-def _int64(values: Iterable[int]) -> tf.train.Feature:
+def int64_feature(values: Iterable[int]) -> tf.train.Feature:
+    """Numbers as a field of a record."""
     return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
 
 
-def _bytes(value: bytes) -> tf.train.Feature:
+def bytes_feature(value: bytes) -> tf.train.Feature:
+    """Bytes as a field of a record."""
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+
+def example(fields: Mapping[str, tf.train.Feature]) -> bytes:
+    """A serialised record; equal fields give equal bytes."""
+    return tf.train.Example(features=tf.train.Features(feature=fields)).SerializeToString(
+        deterministic=True
+    )
 
 
 def encode_image(
@@ -57,27 +67,23 @@ def encode_image(
 ) -> bytes:
     """Serialises one image; `phi` [D] is stored as D little-endian float16."""
     fields = {
-        "image_id": _bytes(image_id.encode()),
-        "row": _int64([row]),
-        "phi": _bytes(np.asarray(phi, dtype="<f2").tobytes()),
-        "tag_ids": _int64(tag_ids),
-        "label_ids": _int64(label_ids),
+        "image_id": bytes_feature(image_id.encode()),
+        "row": int64_feature([row]),
+        "phi": bytes_feature(np.asarray(phi, dtype="<f2").tobytes()),
+        "tag_ids": int64_feature(tag_ids),
+        "label_ids": int64_feature(label_ids),
     }
-    return tf.train.Example(features=tf.train.Features(feature=fields)).SerializeToString(
-        deterministic=True
-    )
+    return example(fields)
 
 
 def encode_neighbourhood(row: int, neighbours: np.ndarray, distances: np.ndarray) -> bytes:
     """Serialises one neighbourhood: the M nearest of image `row`, nearest first."""
     fields = {
-        "row": _int64([row]),
-        "neighbours": _int64(neighbours),
+        "row": int64_feature([row]),
+        "neighbours": int64_feature(neighbours),
         "distances": tf.train.Feature(float_list=tf.train.FloatList(value=distances)),
     }
-    return tf.train.Example(features=tf.train.Features(feature=fields)).SerializeToString(
-        deterministic=True
-    )
+    return example(fields)
 
 
 def write_images(
@@ -101,13 +107,14 @@ def write_images(
     Returns:
         The number of shards.
     """
-    rows = (vector for block in phi for vector in block)
+    vectors = (vector for block in phi for vector in block)
+    rows = progress(vectors, "images", total=len(image_ids))
     examples = (
         encode_image(image_ids[row], row, vector, tags[row], labels[row])
         for row, vector in enumerate(rows)
     )
     count = max(MIN_SHARDS, math.ceil(len(image_ids) * 2 * feature_dim / MAX_SHARD_BYTES))
-    return _write_shards(Path(directory), "images", examples, len(image_ids), count)
+    return write_shards(Path(directory), "images", examples, len(image_ids), count)
 
 
 def write_neighbourhoods(
@@ -116,16 +123,21 @@ def write_neighbourhoods(
     rows: np.ndarray,
     neighbours: np.ndarray,
     distances: np.ndarray,
+    num_shards: int | None = None,
 ) -> int:
-    """Writes `PART-…tfrecord`: for each of `rows` [n] its neighbours and distances [n, M]."""
+    """Writes `PART-…tfrecord`: for each of `rows` [n] its neighbours and distances [n, M].
+
+    There are `num_shards` of them, by default as few as keep to `MAX_SHARD_BYTES`.
+    """
     examples = map(encode_neighbourhood, rows, neighbours, distances)
-    count = max(1, math.ceil(neighbours.size * 8 / MAX_SHARD_BYTES))
-    return _write_shards(Path(directory), part, examples, len(rows), count)
+    count = num_shards or max(1, math.ceil(neighbours.size * 8 / MAX_SHARD_BYTES))
+    return write_shards(Path(directory), part, examples, len(rows), count)
 
 
-def _write_shards(
+def write_shards(
     directory: Path, prefix: str, examples: Iterable[bytes], num_records: int, num_shards: int
 ) -> int:
+    """Writes `PREFIX-…tfrecord` in place of those that are there; returns `num_shards`."""
     for stale in directory.glob(f"{prefix}-*-of-*.tfrecord"):
         stale.unlink()
     source = iter(examples)
@@ -218,6 +230,20 @@ class Images(NamedTuple):
     tag_counts: np.ndarray
     label_ids: np.ndarray
     label_counts: np.ndarray
+
+
+def image_blocks(directory: str | Path, num_images: int, feature_dim: int) -> Iterator[Images]:
+    """Yields the images of one shard after another; no more than one is in memory.
+
+    Raises:
+        InputError: as `read_images`.
+    """
+    paths = shard_paths(directory, "images")
+    bounds = shard_bounds(num_images, len(paths))
+    for path, first, last in zip(paths, bounds, bounds[1:], strict=False):
+        phi = np.empty([last - first, feature_dim], np.float16)
+        image_ids, *lists = _read_images(path, phi, first)
+        yield Images(phi, tuple(image_ids), *lists)
 
 
 def read_images(directory: str | Path, num_images: int, feature_dim: int) -> Images:

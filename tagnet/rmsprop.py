@@ -50,6 +50,8 @@ class PenalisedRMSprop(keras.optimizers.RMSprop):
         super().__init__(
             learning_rate, rho=rho, epsilon=epsilon, global_clipnorm=global_clipnorm, name=name
         )
+        # A traced function may not outlive the variables that it was traced with.
+        self._step = tf.function(_step, jit_compile=True)
 
     def apply(self, grads: Sequence[tf.Tensor], trainable_variables: Any = None) -> None:
         """Adds the penalties' gradients first where a norm is taken of them."""
@@ -69,7 +71,7 @@ class PenalisedRMSprop(keras.optimizers.RMSprop):
         """Updates one weight and its mean square."""
         index = self._get_variable_index(variable)
         clipped = self.global_clipnorm is not None
-        _step(
+        self._step(
             variable,
             self._velocities[index].value,
             gradient,
@@ -80,7 +82,6 @@ class PenalisedRMSprop(keras.optimizers.RMSprop):
         )
 
 
-@tf.function(jit_compile=True)
 def _step(
     weights: tf.Variable,
     mean_square: tf.Variable,

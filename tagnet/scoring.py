@@ -13,10 +13,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tagnet.architectures import by_rows, reads_order
+from tagnet.architectures import reads_order
 from tagnet.console import progress
 from tagnet.dataset import Part
 from tagnet.heads import head_of
+from tagnet.layers import ROWS, Lookups, looked_up
 
 IMAGE_LAYERS = ("W_x", "W_xu")
 NEIGHBOUR_LAYERS = ("W_z", "W_zu")
@@ -48,21 +49,20 @@ class Scorer:
 
     Args:
         core: a graph of `architectures.build`.
-        lookups: the tables on the device, see `layers.lookups`.
+        lookups: the tables, wherever they are, see `layers.lookups`.
         settings: how to average.
     """
 
-    def __init__(
-        self, core: keras.Model, lookups: dict[str, keras.Layer], settings: ScoringSettings
-    ) -> None:
+    def __init__(self, core: keras.Model, lookups: Lookups, settings: ScoringSettings) -> None:
         self._settings = settings
-        self._whole = by_rows(core, lookups)
         self._sampled = reads_order(core) or not settings.exact
         names = {layer.name for layer in core.layers}
         image = [core.get_layer(name).output for name in IMAGE_LAYERS if name in names]
         neighbour = [core.get_layer(name).output for name in NEIGHBOUR_LAYERS if name in names]
         self._reads_neighbours = bool(neighbour)
-        if self._reads_neighbours:
+        if not self._reads_neighbours:
+            self._encode_image = _encoder(core, lookups, "x", [core.output])
+        else:
             self._encode_image = _encoder(core, lookups, "x", image)
             self._encode_neighbour = _encoder(core, lookups, "z", neighbour)
             self._head = head_of(core, image, neighbour)
@@ -80,12 +80,11 @@ class Scorer:
             Logits, float32 [n, L].
         """
         if not self._reads_neighbours:
-            batches = _batches(part.rows, ENCODE_BATCH)
-            return np.concatenate([self._whole({"row": rows}).numpy() for rows in batches])
+            return _encoded(self._encode_image, part.rows)[0].numpy()
         # One image's neighbours are many images': each is encoded once.
         needed, places = np.unique(part.neighbours, return_inverse=True)
         places = places.reshape(part.neighbours.shape)
-        encoded = self._encode(needed)
+        encoded = _encoded(self._encode_neighbour, needed)
         subsets = self._subsets(part, seed)
         scores = []
         block = WIDE_BLOCK if self._head.widens else len(part.rows)
@@ -95,12 +94,6 @@ class Scorer:
                 chosen = np.take_along_axis(within[:, None], subsets[images], axis=2)
                 scores.append(self._score_block(part.rows[images], tables, chosen, bar.update))
         return np.concatenate(scores)
-
-    def _encode(self, rows: np.ndarray) -> list[tf.Tensor]:
-        """The neighbours `rows` [R] behind each of their layers: [R, h]."""
-        batches = _batches(rows, ENCODE_BATCH)
-        parts = [self._encode_neighbour(tf.constant(batch, tf.int32)) for batch in batches]
-        return [tf.concat(vectors, axis=0) for vectors in zip(*parts, strict=True)]
 
     def _subsets(self, part: Part, seed: int) -> np.ndarray:
         """Positions among the M nearest [n, S, K]: all M at once, or S drawn m-subsets."""
@@ -150,21 +143,26 @@ class Scorer:
 
 
 def _encoder(
-    core: keras.Model, lookups: dict[str, keras.Layer], side: str, outputs: list[keras.KerasTensor]
+    core: keras.Model, lookups: Lookups, side: str, outputs: list[keras.KerasTensor]
 ) -> tf.types.experimental.PolymorphicFunction:
     """Row numbers [R] → the hidden vectors [R, h] of the layers on one side, x or z."""
     inputs = [tensor for tensor in core.inputs if tensor.name.endswith(f"_{side}")]
-    layers = keras.Model(inputs, dict(enumerate(outputs)))
+    names = [tensor.name for tensor in inputs]
+    layers = keras.Model(dict(zip(names, inputs, strict=True)), dict(enumerate(outputs)))
 
     def encode(rows: tf.Tensor) -> list[tf.Tensor]:
         # On the neighbours' side the R images are the neighbours of one.
-        looked_up = [
-            lookups[tensor.name[:-2]](rows if side == "x" else rows[None]) for tensor in inputs
-        ]
-        vectors = layers(looked_up)
+        given = {ROWS[side]: rows if side == "x" else rows[None]}
+        vectors = layers(looked_up(names, given, lookups))
         return [vectors[i] if side == "x" else vectors[i][0] for i in range(len(outputs))]
 
     return tf.function(encode, input_signature=[tf.TensorSpec([None], tf.int32)])
+
+
+def _encoded(encode: Callable[[tf.Tensor], list[tf.Tensor]], rows: np.ndarray) -> list[tf.Tensor]:
+    """The images `rows` [R] behind each of the encoder's layers: [R, h]; a block at a time."""
+    parts = [encode(tf.constant(batch, tf.int32)) for batch in _batches(rows, ENCODE_BATCH)]
+    return [tf.concat(vectors, axis=0) for vectors in zip(*parts, strict=True)]
 
 
 def _batches(rows: np.ndarray, size: int) -> list[np.ndarray]:

@@ -16,6 +16,7 @@ import tensorflow as tf
 from tagnet.architectures import by_rows
 from tagnet.console import progress
 from tagnet.files import InputError, read_arrays, write_arrays, write_text, written_whole
+from tagnet.layers import Lookups
 from tagnet.rmsprop import PenalisedModel, PenalisedRMSprop
 
 MONITOR = "map_label"  # the paper's primary metric, on the validation split
@@ -75,10 +76,15 @@ def best_epoch(history: Sequence[Epoch]) -> int:
     return int(np.argmax([epoch[f"validation_{MONITOR}"] for epoch in history]))
 
 
+def best_weights(directory: Path) -> Path:
+    """Where a run in `directory` keeps the weights of its best epoch."""
+    return directory / "checkpoints" / "best.weights.h5"
+
+
 def train(
     core: keras.Model,
     *,
-    lookups: dict[str, keras.Layer],
+    lookups: Lookups | None,
     batches: Callable[[list[str], range], tf.data.Dataset],
     num_images: int,
     validate: Callable[[], dict[str, float]],
@@ -95,8 +101,9 @@ def train(
 
     Args:
         core: a graph of `architectures.build`.
-        lookups: the tables on the device, see `layers.lookups`.
-        batches: (inputs, epochs) → the training batches, see `dataset.training_batches`.
+        lookups: the tables on the device, see `layers.lookups`; None where the batches bring
+            what stands in them.
+        batches: (inputs, epochs) → the training batches, see `batches.training_batches`.
         num_images: in the training part.
         validate: scores the validation part with the present weights: name → value.
         settings: how to train.
@@ -105,38 +112,46 @@ def train(
 
     Returns:
         The figures of each epoch: `epoch` (from 1), `loss`, `validation_…`, `seconds`.
+
+    Raises:
+        InputError: a record is damaged, the loss is no number any more, or the state that was
+            stored is not one of this graph.
     """
     directory = Path(directory)
     model = compiled(core, lookups, settings)
-    state = _State(core, model.optimizer, directory / "checkpoints")
+    state = _State(core, model.optimizer, directory)
     history = state.restore()
     if not should_stop(history, settings):
         epochs = range(len(history), settings.max_epochs)
-        model.fit(
-            batches([tensor.name for tensor in model.inputs], epochs),
-            steps_per_epoch=math.ceil(num_images / settings.batch_size),
-            initial_epoch=epochs.start,
-            epochs=epochs.stop,
-            callbacks=[_EpochEnd(history, validate, settings, state, on_epoch)],
-            shuffle=False,  # the batches come shuffled
-            verbose=0,
-        )
+        try:
+            model.fit(
+                batches([tensor.name for tensor in model.inputs], epochs),
+                steps_per_epoch=math.ceil(num_images / settings.batch_size),
+                initial_epoch=epochs.start,
+                epochs=epochs.stop,
+                callbacks=[_EpochEnd(history, validate, settings, state, on_epoch)],
+                shuffle=False,  # the batches come shuffled
+                verbose=0,
+            )
+        except tf.errors.DataLossError as error:
+            raise InputError(
+                "training: a training record is damaged; python -m data_tools.audit tells in which "
+                "file; prepare the data again"
+            ) from error
     write_text(directory / "history.csv", pd.DataFrame(history).to_csv(index=False))
     core.load_weights(state.best)
     return history
 
 
-def compiled(
-    core: keras.Model, lookups: dict[str, keras.Layer], settings: TrainingSettings
-) -> keras.Model:
-    """The graph fed with row numbers, ready for `fit`.
+def compiled(core: keras.Model, lookups: Lookups | None, settings: TrainingSettings) -> keras.Model:
+    """The graph ready for `fit`, fed with row numbers where it is to look them up.
 
     Args:
         core: a graph of `architectures.build`.
-        lookups: the tables on the device, see `layers.lookups`.
+        lookups: the tables on the device, or None; as in `train`.
         settings: how to train.
     """
-    fed = by_rows(core, lookups)
+    fed = core if lookups is None else by_rows(core, lookups)
     model = PenalisedModel(fed.input, fed.output)
     optimizer = PenalisedRMSprop(
         settings.learning_rate, settings.rho, global_clipnorm=settings.clip_norm
@@ -206,8 +221,8 @@ class _State:
             for owner, variables in (("model", core.variables), ("optimizer", optimizer.variables))
             for index, variable in enumerate(variables)
         }
-        self._last = directory / "last.npz"
-        self.best = directory / "best.weights.h5"
+        self._last = directory / "checkpoints" / "last.npz"
+        self.best = best_weights(directory)
 
     def store(self, history: Sequence[Epoch]) -> None:
         """Writes the best weights first: a kill in between repeats the epoch, equally."""

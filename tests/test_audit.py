@@ -10,9 +10,9 @@ import pytest
 from conftest import make_table
 
 from data_tools import audit, audit_plots
-from data_tools.checksums import CHECKSUMS
 from data_tools.pipeline import prepare
 from tagnet import console
+from tagnet.checksums import CHECKSUMS
 from tagnet.dataset import PARTS, PreparedDataset
 from tagnet.files import write_arrays, write_json
 from tagnet.records import write_images, write_neighbourhoods

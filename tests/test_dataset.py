@@ -6,7 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
-from tagnet.dataset import Neighbourhood, PreparedDataset, training_batches
+from tagnet.batches import Neighbourhood, training_batches
+from tagnet.dataset import PreparedDataset
 from tagnet.files import InputError
 from tagnet.tags import TagLists
 

@@ -46,6 +46,11 @@ def test_leftovers_are_removed_and_nothing_else(tmp_path):
     assert sorted(tmp_path.rglob("*")) == [tmp_path / "deep", kept]
 
 
+def test_a_name_cannot_break_the_line_of_an_error():
+    line = str(InputError("a\nb\x1b[2Jc\u2028d\x85e\tf: é, \u202f and \\ stay"))
+    assert line == r"a\nb\x1b[2Jc\u2028d\x85e\tf: " + "é, \u202f and \\ stay"
+
+
 @pytest.mark.parametrize(
     ("content", "line"),
     [

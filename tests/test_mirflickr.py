@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from data_tools import mirflickr
+from data_tools.audit import audit
 from data_tools.pipeline import prepare
 from data_tools.settings import Settings
 from tagnet.dataset import PreparedDataset
@@ -45,10 +46,8 @@ def write_annotations(folder: Path) -> None:
         (folder / f"{name}.txt").write_bytes(text.encode())
 
 
-@pytest.fixture
-def published(tmp_path: Path) -> Path:
+def write_published(raw: Path) -> Path:
     """The folder `mirflickr` and the annotations, beside each other."""
-    raw = tmp_path / "raw"
     write_annotations(raw / "mirflickr25k_annotations_v080")
     for folder, lists in {"tags": TAGS, "tags_raw": RAW_TAGS}.items():
         (raw / "mirflickr" / "meta" / folder).mkdir(parents=True)
@@ -59,9 +58,8 @@ def published(tmp_path: Path) -> Path:
     return raw
 
 
-@pytest.fixture
-def lists(tmp_path: Path) -> Path:
-    raw = tmp_path / "raw"
+def write_lists(raw: Path) -> Path:
+    """The three lists and the annotations."""
     write_annotations(raw / "annotations")
     rows = [number - 1 for number in NUMBERS]
     columns = {
@@ -77,6 +75,16 @@ def lists(tmp_path: Path) -> Path:
         text = "".join(f"{line}\r\n" for line in lines)
         (raw / "tags_and_labels" / name).write_bytes(text.encode())
     return raw
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    return write_published(tmp_path / "raw")
+
+
+@pytest.fixture
+def lists(tmp_path: Path) -> Path:
+    return write_lists(tmp_path / "raw")
 
 
 def settings(raw: Path, **changed) -> Settings:
@@ -249,7 +257,9 @@ def test_settings_that_do_not_fit(changed: dict, message: str) -> None:
         Settings.of(**(usual | changed))
 
 
-def test_prepare_by_tags_alone(lists: Path, tmp_path: Path) -> None:
+def test_prepare_by_tags_alone(
+    lists: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
     summary = prepare(settings(lists), out)
     assert (summary["images"], summary["feature_dim"], summary["name"]) == (5, 0, "mirflickr")
@@ -263,6 +273,12 @@ def test_prepare_by_tags_alone(lists: Path, tmp_path: Path) -> None:
     assert nearest == {"im1": "im4", "im2": "im6", "im4": "im5", "im5": "im4", "im6": "im2"}
     with pytest.raises(InputError, match="was prepared with --tags_only, without the features"):
         data.tables("id")
+    assert "no features: not for training" in capsys.readouterr().out
+    _, report = audit(out)
+    assert report.broken == []
+    printed = capsys.readouterr().out
+    assert "no features: prepared by tags alone" in printed
+    assert "with the features of" not in printed  # all of them have the same none
 
 
 def test_tags_alone_must_say_something(lists: Path, tmp_path: Path) -> None:

@@ -60,8 +60,8 @@ def column(name: str, rows: list[int] | tuple[int, ...]) -> bytes:
     return lines(*(LABELS[name][row] for row in rows))
 
 
-@pytest.fixture
-def raw(tmp_path: Path) -> Path:
+def write_raw(raw: Path) -> Path:
+    """Writes the published files of these images below `raw`."""
     rows = list(range(len(IMAGES)))
     train = [row for row in rows if row not in TEST]
     files = {
@@ -85,10 +85,15 @@ def raw(tmp_path: Path) -> Path:
         files[f"Groundtruth/TrainTestLabels/Labels_{name}_Train.txt"] = column(name, train)
         files[f"Groundtruth/TrainTestLabels/Labels_{name}_Test.txt"] = column(name, TEST)
     for name, content in files.items():
-        path = tmp_path / "raw" / name
+        path = raw / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    return tmp_path / "raw"
+    return raw
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    return write_raw(tmp_path / "raw")
 
 
 def photo(name: str) -> str:
@@ -278,6 +283,7 @@ def test_without_train_and_test_labels(raw: Path, capsys: pytest.CaptureFixture[
         ("ImageList/Imagelist.txt", b"", "must name at least one image; received none"),
         ("ImageList/Imagelist.txt", b"11.jpg\n", r"line 1 must be folder\number_photo.jpg; rec"),
         ("ImageList/Imagelist.txt", b"a\\1_x.jpg\n", r"must be folder\number_photo.jpg; received"),
+        ("ImageList/Imagelist.txt", b"a\\..\\..\\1_2.jpg\n", r"must be folder\number_photo.jpg"),
         (
             "ImageList/Imagelist.txt",
             b"a\\1_2.jpg\r\na\\1_2.jpg\r\n",

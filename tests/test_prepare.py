@@ -12,11 +12,11 @@ from conftest import LABELS, WORDS, Table, data_tools_command, make_table
 from PIL import Image
 
 from data_tools import images, neighbourhoods, pipeline
-from data_tools.checksums import read_checksums
 from data_tools.pipeline import prepare
 from data_tools.settings import Settings
 from data_tools.splits import draw_split, parse_sizes, part_sizes
 from data_tools.stages import Stage, Stages
+from tagnet.checksums import read_checksums
 from tagnet.dataset import PARTS, PreparedDataset
 from tagnet.embeddings import Embedding
 from tagnet.files import InputError

@@ -236,7 +236,8 @@ def test_photographs_are_shown_where_there_are_any(tmp_path):
     data.mkdir()
     Image.new("RGB", (300, 200), "red").save(data / "one.png")
     rows = [{"path": str(data / "one.png")}, {"path": str(data / "missing.png")}, {}]
-    (data / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    lines = [json.dumps({"image_id": str(number)} | row) for number, row in enumerate(rows)]
+    (data / "manifest.jsonl").write_text("\n".join(lines))
     make_runs(tmp_path / "runs", rows=ROWS[:1], splits=(0,), data=data)
     assert command(str(tmp_path / "runs")) == 0
     page = (tmp_path / "runs" / "report" / "index.html").read_text()

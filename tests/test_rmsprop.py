@@ -1,5 +1,7 @@
 """RMSProp with penalties: the weights that Keras' RMSProp gives when the loss has the penalties."""
 
+import gc
+
 import keras
 import numpy as np
 import pytest
@@ -33,6 +35,19 @@ def test_same_weights_and_losses_as_keras(clip_norm):
     assert losses == pytest.approx(expected_losses, rel=1e-5)
     for ours, theirs in zip(weights, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_models_of_one_shape_are_trained_one_after_another():
+    """As in a sweep: the first one's variables are gone when the second is trained."""
+    weights = []
+    for _ in range(2):
+        core = small("ltwin_rnn", "w2v")
+        weights.append(trained(PenalisedModel(core.input, core.output), PenalisedRMSprop())[0])
+        del core
+        keras.backend.clear_session()
+        gc.collect()
+    for first, second in zip(*weights, strict=True):
+        np.testing.assert_allclose(first, second, atol=1e-6)
 
 
 def test_the_penalties_are_in_the_loss_but_not_in_its_gradient():

@@ -16,7 +16,8 @@ import tensorflow as tf
 from graphs import small
 
 from tagnet.architectures import JOINT
-from tagnet.dataset import Neighbourhood, PreparedDataset, training_batches
+from tagnet.batches import Neighbourhood, training_batches
+from tagnet.dataset import PreparedDataset
 from tagnet.files import InputError
 from tagnet.layers import lookups
 from tagnet.training import (

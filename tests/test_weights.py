@@ -40,8 +40,7 @@ class Pickler(pickle.Pickler):
         return None
 
 
-@pytest.fixture
-def torch(monkeypatch):
+def torch_modules(monkeypatch):
     """Modules of the names that the pickles must mention; PyTorch itself is not needed."""
     torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
     for kind in ("FloatStorage", "LongStorage", "DoubleStorage"):
@@ -57,6 +56,11 @@ def torch(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", torch)
     monkeypatch.setitem(sys.modules, "torch._utils", utils)
     return torch
+
+
+@pytest.fixture
+def torch(monkeypatch):
+    return torch_modules(monkeypatch)
 
 
 def write_pth(path, tensors, storages=(), magic=0x1950A86A20F9469CFC6C):

@@ -1,0 +1,16 @@
+"""What a figure was measured on."""
+
+import datetime
+import os
+import platform
+from importlib.metadata import version
+
+
+def described(*packages: str) -> str:
+    """Date, processors, Python, the versions of `packages` and the load, in one line."""
+    versions = [f"{name} {version(name)}" for name in packages]
+    return (
+        f"{datetime.date.today()}, {os.cpu_count()} cores ({platform.machine()}), "
+        f"{', '.join([f'Python {platform.python_version()}', *versions])}; "
+        f"load {os.getloadavg()[0]:.1f}"
+    )

@@ -1,0 +1,135 @@
+"""A prepared directory's images as files to be mapped instead of read, for sets larger than memory.
+
+    cache/features-DIGEST.npy     Φ, float16 [N, D]
+    cache/lists-DIGEST.npz        names, tag ids and label ids
+    cache/w2v-DIGEST.npy          π by w2v, float32 [N, n]
+
+They are written when they are first asked for. DIGEST is of the checksums of the files that they
+are made from, so that a file made from others is never taken for one of these; before one is
+written, the files it is made from are compared with their checksums.
+"""
+
+import contextlib
+import fnmatch
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from tagnet import records
+from tagnet.checksums import CHECKSUMS, read_checksums, sha256
+from tagnet.console import say
+from tagnet.embeddings import BLOCK, Embedding, rho
+from tagnet.files import InputError, mapped_array, read_arrays, write_arrays, write_blocks
+from tagnet.records import Images
+from tagnet.tags import TagLists
+
+CACHE = "cache"
+LISTS = Images._fields[1:]
+
+
+def cached_images(directory: Path, num_images: int, feature_dim: int) -> Images:
+    """All images of a prepared directory, their features mapped from disk.
+
+    Raises:
+        InputError: a shard is missing or damaged, or the cache cannot be written or read.
+    """
+    features, lists = (
+        _Cached(directory, name, ["images-*.tfrecord"]) for name in ("features.npy", "lists.npz")
+    )
+    if not (features.path.exists() and lists.path.exists()):
+        blocks: list[Images] = []
+
+        def phi() -> Iterator[np.ndarray]:
+            for block in records.image_blocks(directory, num_images, feature_dim):
+                blocks.append(block._replace(phi=block.phi[:0]))
+                yield block.phi
+
+        with features.being_written():
+            write_blocks(features.path, [num_images, feature_dim], np.float16, phi())
+        with lists.being_written():
+            write_arrays(lists.path, _joined(blocks))
+    read = read_arrays(lists.path, *LISTS)
+    table = mapped_array(features.path, [num_images, feature_dim], np.float16)
+    return Images(table, tuple(read.pop("image_ids").tolist()), **read)
+
+
+def cached_encoding(
+    directory: Path, encoding: str, tags: TagLists, embedding: Embedding
+) -> np.ndarray:
+    """ρ(o_x; β) of all images, float32 [N, n], mapped from disk.
+
+    Args:
+        directory: the prepared directory.
+        encoding: the name of β in it.
+        tags: the tag ids of all images.
+        embedding: β.
+
+    Raises:
+        InputError: as `cached_images`.
+    """
+    made_from = ["images-*.tfrecord", f"embeddings/{encoding}.npz"]
+    cached = _Cached(directory, f"{encoding}.npy", made_from)
+    shape = [len(tags), embedding.vectors.shape[1]]
+    if not cached.path.exists():
+        rows = np.arange(len(tags))
+        blocks = (
+            rho(tags.select(rows[first : first + BLOCK]), embedding)
+            for first in range(0, len(rows), BLOCK)
+        )
+        with cached.being_written():
+            write_blocks(cached.path, shape, np.float32, blocks)
+    return mapped_array(cached.path, shape, np.float32)
+
+
+def _joined(blocks: list[Images]) -> dict[str, np.ndarray]:
+    """The lists of all blocks by name."""
+    joined = {
+        name: np.concatenate([getattr(block, name) for block in blocks]) for name in LISTS[1:]
+    }
+    names = [name for block in blocks for name in block.image_ids]
+    return {"image_ids": np.array(names, np.str_), **joined}
+
+
+class _Cached:
+    """One file of the cache.
+
+    Attributes:
+        path: where it is, or will be.
+    """
+
+    def __init__(self, directory: Path, name: str, patterns: list[str]) -> None:
+        sums = read_checksums(directory)
+        self._directory = directory
+        self._made_from = {
+            file: sums[file] for file in sums for glob in patterns if fnmatch.fnmatch(file, glob)
+        }
+        if not self._made_from:
+            raise InputError(
+                f"{directory / CHECKSUMS}: must name the shards of images; received "
+                f"{len(sums)} other files; prepare the data again"
+            )
+        digest = hashlib.sha256(repr(sorted(self._made_from.items())).encode()).hexdigest()[:16]
+        self._stem, self._ending = name.split(".")
+        self.path = directory / CACHE / f"{self._stem}-{digest}.{self._ending}"
+
+    @contextlib.contextmanager
+    def being_written(self) -> Iterator[None]:
+        """Checks beforehand what the file is made from, and removes afterwards its predecessors."""
+        for file, expected in self._made_from.items():
+            path = self._directory / file
+            if not path.is_file() or sha256(path) != expected:
+                raise InputError(
+                    f"{path}: has not the checksum that {CHECKSUMS} says; prepare the data again"
+                )
+        say(f"writing {self.path}")
+        try:
+            yield
+            for other in self.path.parent.glob(f"{self._stem}-*.{self._ending}"):
+                if other != self.path:
+                    other.unlink()
+        except OSError as error:
+            raise InputError(
+                f"{self.path}: cannot be written ({error.strerror}); --table=host needs no cache"
+            ) from error

@@ -1,0 +1,329 @@
+"""Tables on the device, the host or disk, and packed records: the same batches and weights."""
+
+import dataclasses
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+from conftest import make_table
+from graphs import small
+
+from data_tools.pipeline import prepare
+from experiments import run as command
+from tagnet import console, dataset, packed
+from tagnet.batches import Neighbourhood, training_batches
+from tagnet.dataset import PreparedDataset
+from tagnet.files import InputError, mapped_array, write_blocks
+from tagnet.layers import looked_up, lookups
+from tagnet.scoring import Scorer, ScoringSettings
+from tagnet.training import TrainingSettings, train
+
+WAYS = [("host", "rows"), ("mmap", "rows"), ("host", "packed")]  # besides ("device", "rows")
+SETTINGS = TrainingSettings(learning_rate=1e-2, min_epochs=1, max_epochs=2, batch_size=8)
+FAMILIES = [("v_only", None), ("ltwin", "id"), ("ltn_allvecs", "w2v"), ("ltwin_rnn", "w2v")]
+
+
+@pytest.fixture(scope="module")
+def many_shards(tmp_path_factory):
+    """Packed; 5 shards of 36 training records, shuffled in blocks of 10."""
+    folder = tmp_path_factory.mktemp("packed")
+    record = 2 * 7 * 8  # M 6, D 8, float16
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packed, "SHARD_BYTES", 8 * record)
+        patch.setattr(packed, "BLOCK_BYTES", 10 * record)
+        settings = make_table(folder / "raw").settings(layout="packed", pools=("open", "train"))
+        prepare(settings, folder / "data")
+    return folder / "data"
+
+
+@pytest.fixture
+def copy(prepared, tmp_path):
+    return shutil.copytree(prepared, tmp_path / "copy")
+
+
+def stream(data, layout, feed, inputs, epochs, tables=None):
+    return training_batches(
+        data,
+        split=1,
+        encoding="id",
+        pool="train",
+        neighbourhood=Neighbourhood(2, 4),
+        inputs=inputs,
+        batch_size=SETTINGS.batch_size,
+        seed=3,
+        epochs=epochs,
+        lookups=tables,
+        layout=layout,
+        feed=feed,
+    )
+
+
+@pytest.mark.parametrize("feed", [None, "id", "w2v"])
+@pytest.mark.parametrize(("table", "layout"), WAYS)
+def test_the_same_batches(many_shards, table, layout, feed):
+    """What is looked up by row numbers on the device comes with the batches here."""
+    names = ["phi_x", "phi_z"] + (["pi_x", "pi_z"] if feed else [])
+    data = PreparedDataset(many_shards)
+    on_device = lookups(data.tables(feed))
+    other = PreparedDataset(many_shards, table)
+    theirs = stream(other, layout, feed, names, range(2), lookups(other.tables(feed)))
+    count = 0
+    for (rows, labels), (given, labels_given) in zip(
+        stream(data, "rows", feed, ["row", "neighbours"], range(2)), theirs, strict=True
+    ):
+        expected = looked_up(names, rows, on_device)
+        assert set(given) == set(names)
+        for name in names:
+            assert given[name].dtype == expected[name].dtype
+            np.testing.assert_array_equal(given[name], expected[name], err_msg=name)
+        np.testing.assert_array_equal(labels_given, labels)
+        count += len(labels)
+    assert count == 2 * 36
+
+
+def test_shards_and_blocks_are_in_another_order_in_every_epoch(many_shards):
+    """Guards the test above: there is something to be mixed, and every image comes once."""
+    data = PreparedDataset(many_shards)
+    sizes = data.info["neighbours"]["id-train"]["packed"]
+    assert sizes["block"] == 10
+    for folder in (data.neighbourhood_directory, data.packed_directory):
+        assert len(list(folder(1, "id", "train").glob("train-*"))) == 5
+    orders = [
+        np.concatenate([x["row"] for x, _ in stream(data, "rows", None, ["row"], range(e, e + 1))])
+        for e in range(2)
+    ]
+    rows = data.split(1)["train"].tolist()
+    assert sorted(orders[0]) == sorted(orders[1]) == rows
+    assert orders[0].tolist() not in (orders[1].tolist(), rows)
+    assert set(orders[0][:10]) != set(orders[1][:10])
+
+
+def trained(directory, table, layout, arch, feed, out):
+    """The weights after two epochs, and the scores of the test part by two ways to average."""
+    data = PreparedDataset(directory, table)
+    tables = data.tables(feed)
+    core = small(
+        arch,
+        feed,
+        feature_dim=tables.feature_dim,
+        num_labels=len(data.label_names),
+        m=2,
+        tag_dim=tables.tag_dim,
+    )
+    keras.utils.set_random_seed(0)
+    looks = lookups(tables)
+    in_step = table == "device" and layout == "rows"
+    train(
+        core,
+        lookups=looks if in_step else None,
+        batches=lambda inputs, epochs: stream(
+            data, layout, feed, inputs, epochs, None if in_step else looks
+        ),
+        num_images=36,
+        validate=lambda: {"map_label": 0.5},
+        settings=SETTINGS,
+        directory=out,
+        on_epoch=lambda epoch: None,
+    )
+    with np.load(out / "checkpoints" / "last.npz") as state:
+        weights = {name: state[name] for name in state.files if name != "history"}
+    part = data.part(1, "id", "train", "test", 4)
+    scores = [Scorer(core, looks, ScoringSettings(2, exact))(part) for exact in (True, False)]
+    return weights, np.stack(scores)
+
+
+@pytest.mark.parametrize(("arch", "feed"), FAMILIES)
+def test_the_same_weights_and_scores(many_shards, tmp_path, arch, feed):
+    weights, scores = trained(many_shards, "device", "rows", arch, feed, tmp_path / "device")
+    assert scores.std() > 0.01
+    for number, (table, layout) in enumerate(WAYS):
+        out = tmp_path / str(number)
+        same, same_scores = trained(many_shards, table, layout, arch, feed, out)
+        assert same.keys() == weights.keys()
+        for name, weight in weights.items():
+            np.testing.assert_allclose(same[name], weight, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(same_scores, scores, atol=1e-4)
+
+
+def test_the_table_is_chosen_by_its_size(prepared, monkeypatch):
+    needed = PreparedDataset(prepared).table_bytes
+    assert needed == 60 * 8 * 2
+    for available, table in ((2 * needed, "device"), (2 * needed - 1, "mmap")):
+        monkeypatch.setattr(dataset, "available_memory", lambda room=available: room)
+        assert PreparedDataset(prepared, None).table == table
+    assert PreparedDataset(prepared, "host").table == "host"
+    with pytest.raises(InputError, match="table must be one of device, host, mmap; received 'x'"):
+        PreparedDataset(prepared, "x")
+
+
+def test_a_container_s_limit_is_heeded(monkeypatch, tmp_path):
+    monkeypatch.setattr(dataset, "CONTAINER_LIMIT", tmp_path / "memory.max")
+    whole = dataset.available_memory()
+    assert whole > 2**20
+    for text, seen in (("1048576\n", 2**20), ("max\n", None)):
+        (tmp_path / "memory.max").write_text(text)
+        assert seen is None or dataset.available_memory() == seen
+    assert dataset.available_memory() > 2**20
+
+
+def test_a_mapped_data_set_equals_the_one_that_is_read(copy):
+    read, mapped = PreparedDataset(copy), PreparedDataset(copy, "mmap")
+    np.testing.assert_array_equal(mapped.features, read.features)
+    np.testing.assert_array_equal(mapped.encoded("w2v"), read.encoded("w2v"))
+    np.testing.assert_array_equal(mapped.labels, read.labels)
+    assert mapped.image_ids == read.image_ids
+    assert [list(ids) for ids in mapped.tags] == [list(ids) for ids in read.tags]
+
+
+def test_the_cache_is_written_once(copy):
+    PreparedDataset(copy, "mmap").tables("w2v")
+    before = {path.name: path.stat().st_mtime_ns for path in (copy / "cache").iterdir()}
+    assert len(before) == 3
+    PreparedDataset(copy, "mmap").tables("w2v")
+    assert {path.name: path.stat().st_mtime_ns for path in (copy / "cache").iterdir()} == before
+
+
+def test_a_cache_of_other_images_is_not_used(tmp_path):
+    """Prepared again from other features; what was cached before is gone."""
+    prepare(make_table(tmp_path / "one").settings(), tmp_path / "data")
+    old = PreparedDataset(tmp_path / "data", "mmap")
+    kept = old.features.copy()
+    settings = make_table(tmp_path / "two", seed=1).settings()
+    prepare(settings, tmp_path / "data")
+    new = PreparedDataset(tmp_path / "data", "mmap")
+    np.testing.assert_array_equal(new.features, PreparedDataset(tmp_path / "data").features)
+    assert not np.array_equal(new.features, kept)
+    assert len(list((tmp_path / "data" / "cache").glob("features-*"))) == 1
+    np.testing.assert_array_equal(old.features, kept)  # whoever has it mapped keeps it
+
+
+def test_a_cache_is_not_made_from_another_shard(copy):
+    """With checksums of its own and rows of the right numbers, as from another data set."""
+    shards = sorted(copy.glob("images-*"))
+    shards[1].write_bytes(shards[1].read_bytes()[:-1])
+    line = f"{shards[1].name}: has not the checksum that checksums.sha256 says; prepare the data"
+    with pytest.raises(InputError, match=line):
+        _ = PreparedDataset(copy, "mmap").features
+    assert list((copy / "cache").glob("*")) == []
+
+
+def test_a_cache_without_checksums(copy):
+    (copy / "checksums.sha256").write_text("")
+    with pytest.raises(InputError, match="checksums.sha256: must name the shards of images"):
+        _ = PreparedDataset(copy, "mmap").features
+
+
+def test_a_cache_that_cannot_be_written(copy):
+    (copy / "cache").write_text("in the way")
+    with pytest.raises(InputError, match=r"cannot be written \(.*\); --table=host needs no cache"):
+        _ = PreparedDataset(copy, "mmap").features
+
+
+@pytest.mark.parametrize("keep", [0, 5, 100, -1])
+def test_a_damaged_cache_is_one_line(copy, keep):
+    _ = PreparedDataset(copy, "mmap").features
+    (features,) = (copy / "cache").glob("features-*")
+    features.write_bytes(features.read_bytes()[:keep])
+    with pytest.raises(InputError, match=r"features-\w+.npy: (is not a whole .npy|must hold)"):
+        _ = PreparedDataset(copy, "mmap").features
+
+
+def test_an_array_is_written_whole_or_not_at_all(tmp_path):
+    rows = np.arange(12, dtype=np.float16).reshape(4, 3)
+    with pytest.raises(ValueError, match="of 5 rows 4 came"):
+        write_blocks(tmp_path / "a.npy", [5, 3], np.float16, [rows])
+    assert list(tmp_path.iterdir()) == []
+    write_blocks(tmp_path / "a.npy", [4, 3], np.float16, [rows[:1], rows[1:]])
+    mapped = mapped_array(tmp_path / "a.npy", [4, 3], np.float16)
+    np.testing.assert_array_equal(mapped, rows)
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), rows)
+    assert mapped.ctypes.data % 64 == 0  # so that TensorFlow shares it
+    mapped[0] = 9
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), rows)
+    with pytest.raises(InputError, match=r"must hold float32 of shape \(4, 3\)"):
+        mapped_array(tmp_path / "a.npy", [4, 3], np.float32)
+    with pytest.raises(InputError, match="b.npy: cannot be read"):
+        mapped_array(tmp_path / "b.npy", [4, 3], np.float32)
+
+
+def test_a_mapped_file_may_be_larger_than_memory(tmp_path):
+    """A file with a hole of 1 TiB in it."""
+    shape = (2**36, 8)
+    with open(tmp_path / "a.npy", "wb") as file:
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "<f2", "fortran_order": False, "shape": shape}
+        )
+        file.truncate(file.tell() + 2**40)
+    assert not mapped_array(tmp_path / "a.npy", shape, np.float16)[-1].any()
+
+
+def execute(*flags):
+    argv = ["run", "--arch=ltn", "--m=2", "--M=4", "--hidden=4", *flags]
+    return console.execute(command.Options, command.main, command.USAGE, argv)
+
+
+def test_table_and_layout_change_no_result(many_shards, tmp_path, capsys):
+    flags = [f"--data={many_shards}", "--split=1", "--pool=train", "--preset=demo"]
+    for table in ("device", "mmap"):
+        given = [f"--table={table}", f"--out={tmp_path / table}"]
+        assert execute(*flags, "--max_epochs=1", *given) == 0
+        assert f"layout rows, table {table}: 0.00 GB of features" in capsys.readouterr().out
+    packed_flags = ["--max_epochs=1", "--layout=packed", f"--out={tmp_path / 'packed'}"]
+    assert execute(*flags, *packed_flags) == 0
+    scores = []
+    for name in ("device", "mmap", "packed"):
+        with np.load(tmp_path / name / "predictions.npz") as predictions:
+            scores.append(predictions["scores"])
+        config = json.loads((tmp_path / name / "config.json").read_text())
+        assert "table" not in config
+    for other in scores[1:]:
+        np.testing.assert_allclose(other, scores[0], atol=1e-4)
+
+
+def test_packed_records_must_have_been_prepared(prepared, many_shards, tmp_path, capsys):
+    assert execute(f"--data={prepared}", "--layout=packed", f"--out={tmp_path / 'run'}") == 2
+    assert "has no packed records; prepare the data with --layout=packed" in capsys.readouterr().err
+    copy = shutil.copytree(many_shards, tmp_path / "copy")
+    shard = copy / "packed" / "split-0" / "id-open" / "train-00002-of-00005.tfrecord"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[: len(whole) // 2])
+    flags = [f"--data={copy}", "--layout=packed"]
+    assert execute(*flags, f"--out={tmp_path / 'cut'}") == 2
+    assert "the training records must be" in capsys.readouterr().err
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    shard.write_bytes(flipped)
+    assert execute(*flags, f"--out={tmp_path / 'flipped'}") == 2
+    errors = capsys.readouterr().err
+    assert "a training record is damaged" in errors
+    assert len(errors.splitlines()) == 1
+    shard.unlink()
+    assert execute(*flags, f"--out={tmp_path / 'gone'}") == 2
+    assert "the shard train-00002-of-00005.tfrecord is missing" in capsys.readouterr().err
+
+
+def test_layout_and_table_are_known_words(prepared, tmp_path, capsys):
+    for flag in ("--layout=x", "--table=x"):
+        assert execute(f"--data={prepared}", flag, f"--out={tmp_path / 'run'}") == 2
+        assert "must be of" in capsys.readouterr().err
+    flags = ["--arch=knn_tags", f"--data={prepared}", f"--out={tmp_path / 'run'}"]
+    for flag in ("--layout=packed", "--table=host"):
+        argv = ["run", *flags, flag]
+        assert console.execute(command.Options, command.main, command.USAGE, argv) == 2
+        assert "is not for the baseline knn_tags" in capsys.readouterr().err
+
+
+def test_another_layout_prepares_the_neighbours_again(tmp_path, capsys):
+    table = make_table(tmp_path / "raw")
+    settings = table.settings(pools=("train",), splits=1)
+    prepare(settings, tmp_path / "data")
+    capsys.readouterr()
+    prepare(dataclasses.replace(settings, layout="packed"), tmp_path / "data")
+    said = capsys.readouterr().out
+    assert "images: up to date" in said
+    assert "id-train: running again, layout changed from none to packed" in said
+    assert (tmp_path / "data" / "packed").is_dir()
+    prepare(settings, tmp_path / "data")
+    assert not (tmp_path / "data" / "packed").exists()
