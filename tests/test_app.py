@@ -1,9 +1,7 @@
 """The app: what it shows of an annotation, served on this machine, and used in a browser."""
 
-import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,8 +20,6 @@ from tagnet.export import export
 
 ROOT = Path(__file__).parent.parent
 PHI = np.linspace(0, 1, D, dtype=np.float32)
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
 
 # A process of its own, since gradio changes the one that it is in. The network of no weights
 # stands for the CNN.
@@ -163,63 +159,35 @@ def address(folder: Path) -> Iterator[str]:
 
 
 @pytest.mark.large
-def test_it_is_used_in_a_browser_and_asks_nobody_else(address, folder, tmp_path):
+def test_it_is_used_in_a_browser_and_asks_nobody_else(browser, address, folder):
     """Drop a photograph, read its keyword, type a tag, choose a label."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
-    if not (CHROMIUM and DRIVER):
-        pytest.skip("needs chromium and chromedriver")
-    from selenium.webdriver.common.by import By
-    from selenium.webdriver.support.ui import WebDriverWait
+    tab = browser.new_page(viewport={"width": 1200, "height": 1400})
+    tab.set_default_timeout(60_000)
+    asked: list[str] = []
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.on("websocket", lambda socket: asked.append(socket.url))
+    tab.goto(address)
+    remarks, neighbours, tags = (
+        tab.locator(f"#{name}") for name in ("remarks", "neighbours", "tags")
+    )
+    tab.set_input_files("#photo input[type=file]", folder / "photo.jpg")
+    neighbours.locator("article").first.wait_for()
+    assert "known: tag_1" in remarks.inner_text()
+    assert tags.locator("input, textarea").input_value() == "tag 1"
+    assert neighbours.locator("article").count() == neighbours.locator("img").count() == M + 2
+    labels = tab.locator("#labels button")
+    assert {name.split("\n")[0] for name in labels.all_inner_texts()} >= {"label 0", "label 2"}
+    before = neighbours.inner_text()  # the most probable label's probability stands above them
 
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (
-        *("headless=new", "no-sandbox", "disable-gpu", "no-first-run", "disable-sync"),
-        *("disable-background-networking", "disable-component-update"),
-        f"user-data-dir={tmp_path / 'profile'}",
-        "window-size=1200,1400",
-    ):
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    service = webdriver.ChromeService(DRIVER)
-    with webdriver.Chrome(options=options, service=service) as browser:
-        wait = WebDriverWait(browser, 60)
-        browser.get(address)
+    tags.locator("input, textarea").press_sequentially(", tag 5, unheard of")
+    remarks.get_by_text("not known to the model: unheard_of", exact=True).wait_for()
+    assert "known: tag_1, tag_5" in remarks.inner_text()
+    assert neighbours.inner_text() != before
 
-        def text(place: str) -> str:
-            return browser.find_element(By.CSS_SELECTOR, f"#{place}").text
-
-        wait.until(lambda _: browser.find_elements(By.CSS_SELECTOR, "#photo input[type=file]"))
-        upload = browser.find_element(By.CSS_SELECTOR, "#photo input[type=file]")
-        upload.send_keys(str(folder / "photo.jpg"))
-        wait.until(lambda _: "known: tag_1" in text("remarks"))
-        wait.until(lambda _: browser.find_elements(By.CSS_SELECTOR, "#neighbours article"))
-        box = browser.find_element(By.CSS_SELECTOR, "#tags textarea, #tags input")
-        assert box.get_attribute("value") == "tag 1"
-        cards = browser.find_elements(By.CSS_SELECTOR, "#neighbours article")
-        assert len(cards) == M + 2
-        assert len(browser.find_elements(By.CSS_SELECTOR, "#neighbours article img")) == M + 2
-        before = text("neighbours")  # the most probable label's probability stands above them
-        assert all(f"label {number}" in text("labels") for number in range(L))
-
-        box.send_keys(", tag 5, unheard of")
-        wait.until(lambda _: "not known to the model: unheard_of" in text("remarks"))
-        assert "known: tag_1, tag_5" in text("remarks")
-        wait.until(lambda _: text("neighbours") != before)
-
-        *_, last = browser.find_elements(By.CSS_SELECTOR, "#labels button")
-        name = last.text.split("\n")[0]
-        last.click()
-        wait.until(lambda _: text("neighbours").startswith(f"{name}: "))
-
-        loaded = [
-            json.loads(entry["message"])["message"] for entry in browser.get_log("performance")
-        ]
-        asked = {
-            message["params"]["request"]["url"]
-            for message in loaded
-            if message["method"] == "Network.requestWillBeSent"
-        }
-        over_a_network = [url for url in asked if re.match("(http|ws)s?:", url)]
-        assert over_a_network
-        assert [url for url in over_a_network if not url.startswith(address)] == []
+    name = labels.last.inner_text().split("\n")[0]
+    labels.last.click()
+    neighbours.get_by_role("heading", name=f"{name}: ").wait_for()
+    over_a_network = [url for url in asked if re.match("(http|ws)s?:", url)]
+    assert over_a_network
+    assert [url for url in over_a_network if not url.startswith(address)] == []
+    tab.close()
