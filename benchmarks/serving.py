@@ -1,35 +1,40 @@
-"""What a served model costs, and what its probabilities are worth.
+"""What a served model costs: size and latency, and where the time goes.
 
     python benchmarks/serving.py --model=RUN --data=DIR --photos=FOLDER
 
-Latency of one image and of batches through the SavedModel, split over decoding and
-resampling, CNN, neighbours and fusion; its size; and the calibration error on the test
-split before and after temperature scaling.
+Answers of the SavedModel's `annotate_image` for one image and for batches, with corpora of
+several sizes, made of the model's own one and noise. Beside them the parts: decoding and
+resampling, CNN, neighbours by tags or, where no tag is known, by features, and fusion; and
+NumPy's exact search by features (one product with a float32 table, `argpartition`).
 """
 
 import dataclasses
 import datetime
+import functools
 import os
 import platform
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from scipy.special import expit
 
 from tagnet import console, export, pixels
-from tagnet.calibration import calibration_error
-from tagnet.console import option, say
+from tagnet.console import option, require_at_least, say
 from tagnet.corpus import Corpus, TaggedImages
 from tagnet.dataset import PreparedDataset
 from tagnet.deployment import Deployment
 from tagnet.features import BACKBONES
+from tagnet.files import InputError
 from tagnet.tags import TagLists
 
-REPEATS = 7
+COLUMNS = (
+    *("corpus", "MB", "images", "all, ms", "decoding", "CNN", "neighbours by tags"),
+    *("by features", "NumPy's", "fusion"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,41 +44,76 @@ class Options:
     model: Path = option(Path("demo/ltwin_2rnn"), "a run")
     data: Path = option(Path("demo/data"), "the prepared directory that it was trained on")
     photos: Path = option(Path("examples/photos"), "JPEGs of the usual size")
-    corpus: int = option(110_000, "images of a second, made-up corpus")
+    corpora: tuple[str, ...] = option(("4000", "110000"), "numbers of images in the corpus")
+    batches: tuple[str, ...] = option(("1", "64"), "numbers of images in a request")
+    repeats: int = option(7, "of which the median counts")
+
+    def __post_init__(self) -> None:
+        require_at_least(self, repeats=1)
+        for number in (*self.corpora, *self.batches):
+            if not number.isdecimal():
+                raise InputError(f"--corpora and --batches must be numbers; received {number!r}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """Some test images as they are asked about: JPEGs [B], tags [B, T], Φ [B, D], tag ids."""
+
+    images: tf.Tensor
+    tags: tf.Tensor
+    phi: tf.Tensor
+    ids: tf.RaggedTensor
 
 
 def main(options: Options) -> None:
     """Measures and prints."""
-    say(
-        f"{datetime.date.today()}, {os.cpu_count()} cores ({platform.machine()}), "
-        f"Python {platform.python_version()}, tensorflow {tf.__version__}; "
-        f"load {os.getloadavg()[0]:.1f}; medians of {REPEATS}"
-    )
+    load = os.getloadavg()[0]
     deployment = export.load(options.model)
+    requests = [_request(options, deployment, int(count)) for count in options.batches]
+    say(f"| {' | '.join(COLUMNS)} |")
+    say(f"|{'---|' * len(COLUMNS)}")
+    seconds = [_seconds_of_images(deployment, request, options.repeats) for request in requests]
+    for size in map(int, options.corpora):
+        enlarged = _enlarged(deployment, size)
+        table = enlarged.corpus.phi.table.numpy().astype(np.float32)
+        with tempfile.TemporaryDirectory() as folder:
+            written = export.export(enlarged, folder)
+            megabytes = sum(f.stat().st_size for f in written.rglob("*") if f.is_file()) / 1e6
+            served = tf.saved_model.load(str(written)).signatures["annotate_image"]
+        for request, (decoding, network) in zip(requests, seconds, strict=True):
+            whole = functools.partial(served, image=request.images, tags=request.tags)
+
+            parts = [_median(whole, options.repeats), decoding, network]
+            parts += _seconds_of_parts(enlarged, table, request, options.repeats)
+            told = [f"{size:,}", f"{megabytes:.0f}", str(len(request.images))]
+            say(f"| {' | '.join(told + [f'{1000 * part:.1f}' for part in parts])} |")
+    say(
+        f"\n`{deployment.settings.arch}`; {datetime.date.today()}, {os.cpu_count()} cores "
+        f"({platform.machine()}), Python {platform.python_version()}, tensorflow {tf.__version__}, "
+        f"numpy {np.__version__}; load at the beginning {load:.1f}; medians of {options.repeats}"
+    )
+
+
+def _request(options: Options, deployment: Deployment, count: int) -> Request:
     dataset = PreparedDataset(options.data)
-    folder = options.model / "saved_model"
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    say(f"{deployment.settings.arch}, corpus of {len(deployment.corpus):,}: {size / 1e6:.1f} MB")
     images = [path.read_bytes() for path in sorted(options.photos.glob("*.jpg"))]
-    for count in (1, 64):
-        _latency(folder / export.VERSION, deployment, dataset, (images * count)[:count])
-    large = _enlarged(deployment, options.corpus)
-    size = sum(variable.numpy().nbytes for variable in large.corpus.variables)
-    say(f"corpus of {options.corpus:,}, made up: {size / 1e6:.0f} MB of arrays")
-    for count in (1, 64):
-        _parts(large, dataset, count)
-    _calibration(options.model, deployment)
+    rows = dataset.split(0)["test"][:count]
+    tags = dataset.tags.select(rows)
+    words = [deployment.vocabulary.decode(ids) for ids in tags]
+    return Request(
+        tf.constant((images * count)[:count]),
+        tf.ragged.constant(words, dtype=tf.string).to_tensor(""),
+        tf.constant(dataset.features[rows], tf.float32),
+        tf.RaggedTensor.from_row_splits(tags.ids, tags.offsets),
+    )
 
 
-def _latency(folder: Path, deployment: Deployment, dataset: PreparedDataset, images: list) -> None:
-    served = tf.saved_model.load(str(folder)).signatures["annotate_image"]
-    rows = dataset.split(0)["test"][: len(images)]
-    words = [dataset.vocabulary.decode(dataset.tags[row]) for row in rows]
-    tags = tf.ragged.constant(words, dtype=tf.string).to_tensor("")
-    whole = _median(lambda: served(image=tf.constant(images), tags=tags))
+def _seconds_of_images(
+    deployment: Deployment, request: Request, repeats: int
+) -> tuple[float, float]:
+    """Of decoding and resampling, and of the CNN."""
     backbone = BACKBONES[deployment.settings.backbone or ""]
-    network = backbone.build(backbone.weights)
-    size = backbone.image_size
+    network, size = backbone.build(backbone.weights), backbone.image_size
     prepare = tf.function(
         lambda contents: tf.map_fn(
             lambda image: pixels.central_square(pixels.decode(image), size),
@@ -82,32 +122,35 @@ def _latency(folder: Path, deployment: Deployment, dataset: PreparedDataset, ima
         ),
         autograph=False,
     )
-    squares = prepare(tf.constant(images))
+    squares = prepare(request.images)
     cnn = tf.function(lambda x: network(x, training=False), autograph=False)
-    decoding, through = (
-        _median(lambda: prepare(tf.constant(images))),
-        _median(lambda: cnn(squares)),
+    return (
+        _median(lambda: prepare(request.images), repeats),
+        _median(lambda: cnn(squares), repeats),
     )
-    say(
-        f"  {len(images)} images: {1000 * whole:.1f} ms; decoding and resampling "
-        f"{1000 * decoding:.1f}, CNN {1000 * through:.1f}"
-    )
-    _parts(deployment, dataset, len(images))
 
 
-def _parts(deployment: Deployment, dataset: PreparedDataset, count: int) -> None:
-    rows = dataset.split(0)["test"][:count]
-    tags = dataset.tags.select(rows)
-    phi = tf.constant(dataset.features[rows], tf.float32)
-    ids = tf.RaggedTensor.from_row_splits(tags.ids, tags.offsets)
-    none = tf.RaggedTensor.from_row_lengths(tags.ids[:0], [0] * count)
-    search, answer = tf.function(deployment.nearest, autograph=False), deployment.function()
-    say(
-        f"  {count} feature vectors: neighbours by tags "
-        f"{1000 * _median(lambda: search(phi, ids)):.1f} ms, by features "
-        f"{1000 * _median(lambda: search(phi, none)):.1f}; with fusion "
-        f"{1000 * _median(lambda: answer(phi, ids)):.1f}"
-    )
+def _seconds_of_parts(
+    deployment: Deployment, table: np.ndarray, request: Request, repeats: int
+) -> list[float]:
+    """Of neighbours by tags, by features, by features in NumPy, and of fusion."""
+    phi, ids = request.phi, request.ids
+    none = tf.RaggedTensor.from_row_lengths(ids.values[:0], [0] * len(phi))
+    search = tf.function(deployment.nearest, autograph=False)
+    fuse = tf.function(deployment.fuse, autograph=False)
+    rows, _, _ = search(phi, ids)
+    units = table / np.linalg.norm(table, axis=1, keepdims=True)
+
+    def numpy_search() -> object:
+        similarity = phi.numpy() @ units.T
+        return np.argpartition(-similarity, deployment.M, axis=1)[:, : deployment.M]
+
+    return [
+        _median(lambda: search(phi, ids), repeats),
+        _median(lambda: search(phi, none), repeats),
+        _median(numpy_search, repeats),
+        _median(lambda: fuse(phi, ids, rows), repeats),
+    ]
 
 
 def _enlarged(deployment: Deployment, count: int) -> Deployment:
@@ -134,21 +177,10 @@ def _enlarged(deployment: Deployment, count: int) -> Deployment:
     )
 
 
-def _calibration(run: Path, deployment: Deployment) -> None:
-    with np.load(run / "predictions.npz") as predictions:
-        scores, labels = predictions["scores"], predictions["labels"]
-    temperature = float(deployment.temperature)
-    before, after = (calibration_error(expit(scores / t), labels) for t in (1, temperature))
-    say(
-        f"expected calibration error on {len(labels):,} test images: {100 * before:.2f} %, "
-        f"with temperature {temperature:.2f} {100 * after:.2f} %"
-    )
-
-
-def _median(call: Callable[[], object]) -> float:
+def _median(call: Callable[[], object], repeats: int) -> float:
     call()
     seconds = []
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         start = time.perf_counter()
         call()
         seconds.append(time.perf_counter() - start)

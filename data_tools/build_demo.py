@@ -161,7 +161,7 @@ def wordnet_table(database: str | Path, words: Sequence[str]) -> dict[str, np.nd
 
 
 def write_examples(credited: Path, out: Path) -> None:
-    """Writes the photographs of `EXAMPLES`, downscaled, with their credit lines."""
+    """Writes the photographs of `EXAMPLES`, downscaled, with their credit lines and tags."""
     columns = ["file", "labels", "licence", "licence_url", "flickr_url", "coco_url", "captions"]
     rows = {row["file"]: row for row in read_rows(credited / "credits.csv", columns)}
     if missing := [name for name in EXAMPLES if f"{name}.jpg" not in rows]:
@@ -186,6 +186,16 @@ def write_examples(credited: Path, out: Path) -> None:
                 page = f"https://www.flickr.com/photo.gne?id={flickr_id}"
                 changes = f"downscaled to {EXAMPLE_SIDE} pixels, saved as JPEG again"
                 writer.writerow({**row, "photo_page": page, "changes": changes})
+        write_text(folder / "tags.csv", example_tags([rows[f"{name}.jpg"] for name in EXAMPLES]))
+
+
+def example_tags(rows: Sequence[Mapping[str, str]]) -> str:
+    """The table that `experiments.annotate` reads: the words of the first caption, the labels."""
+    lines = ["path,tags,labels"]
+    for row in rows:
+        tags = content_words(row["captions"].split(" | ")[0])
+        lines.append(f"{row['file']},{'|'.join(tags)},{'|'.join(row['labels'].split(';'))}")
+    return "\n".join(lines) + "\n"
 
 
 def write_packed(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

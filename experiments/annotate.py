@@ -8,24 +8,29 @@ The flags are here; `annotating.py` does the work.
 import csv
 import dataclasses
 import io
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from experiments import sidecars
-from experiments.annotating import Answer, Batch, Choice, Job, jobs_of, jobs_of_table
+from experiments import gallery, sidecars
+from experiments.annotating import Answer, Batch, Choice, Job, jobs_of, jobs_of_table, report
 from tagnet import console
 from tagnet.annotator import Annotator
 from tagnet.console import option, require_at_least
-from tagnet.files import InputError, write_text
+from tagnet.files import InputError, write_text, writing
 
 USAGE = """Annotates photographs with the model of a run.
 
   python -m experiments.annotate --model=RUN [--jsonl=FILE] PHOTO_OR_FOLDER ...
 
 Tags are the keywords in the files and their sidecars, unless --tags or --table gives others.
-Without --jsonl, --csv and --xmp the labels are printed. With --jsonl a run that was stopped
+Without --jsonl, --csv, --html and --xmp the labels are printed. With --jsonl a run that was stopped
 goes on where it stopped."""
+
+
+CSV_HEAD = "photo,label,probability\n"
+HTML_HEAD = "<!DOCTYPE html>\n"
+UNCHOSEN = 50  # per cent from which on the gallery counts a label where no flag says it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +41,8 @@ class Options:
     model: Path | None = option(None, "a run directory, or the SavedModel of one")
     weights: Path | None = option(None, "of the backbone [those that it gets by itself]")
     tags: tuple[str, ...] | None = option(None, "of every photograph, parted by commas")
-    table: Path | None = option(None, "a CSV of path and tags in place of photographs")
-    separator: str = option("|", "between the tags in the table")
+    table: Path | None = option(None, "a CSV in place of photographs: path, tags, perhaps labels")
+    separator: str = option("|", "between the tags, or labels, in the table")
     top_k: int = option(5, "how many labels a photograph gets at most")
     threshold: float = option(0.0, "labels of lower probability are left out")
     precision: float | None = option(
@@ -46,6 +51,10 @@ class Options:
     labels: tuple[str, ...] | None = option(None, "use these alone [all that the model knows]")
     jsonl: Path | None = option(None, "write a line of JSON for each photograph")
     csv: Path | None = option(None, "write a row for each label of each photograph")
+    html: Path | None = option(None, "write a page that shows it all, to be opened in a browser")
+    corpus_photos: Path | None = option(
+        None, "folder of the training images, for --html [where the data set says]"
+    )
     xmp: bool = option(False, "write the labels into photo.jpg.xmp beside each photograph")
     remove: bool = option(False, "take the labels that --xmp wrote out of the sidecars again")
     prefix: str = option("auto", "of the hierarchical keywords in sidecars")
@@ -66,6 +75,8 @@ class Options:
             raise InputError("--model is missing: a run directory, or the SavedModel of one")
         if self.tags is not None and self.table is not None:
             raise InputError("--tags and --table must not be given together")
+        if self.corpus_photos is not None and not self.corpus_photos.is_dir():
+            raise InputError(f"--corpus_photos must be a folder; received {self.corpus_photos}")
 
 
 def main(options: Options) -> None:
@@ -75,27 +86,63 @@ def main(options: Options) -> None:
     else:
         jobs = jobs_of(options.arguments, options.tags, options.prefix)
     if options.remove:
-        for job in jobs:
-            sidecars.write_labels(job.path, [], options.prefix)
-        console.say(f"labels taken out of the sidecars of {len(jobs):,} photographs")
+        _remove(jobs, options.prefix)
         return
+    _check_outputs(options, len(jobs))
     assert options.model is not None  # checked above
     annotator = Annotator.load(options.model, options.weights)
     choice = _choice(options, annotator)
-    asked_to_print = not (options.jsonl or options.csv or options.xmp)
+    asked_to_print = not (options.jsonl or options.csv or options.html or options.xmp)
     each: list[Callable[[Job, Answer], None]] = [_show] if asked_to_print else []
     if options.xmp:
         each.append(lambda job, answer: _write_sidecar(job, answer, options.prefix))
     batch = Batch(annotator, choice, options.jsonl, each)
     answers = batch.run(jobs)
     if options.csv is not None:
-        _write_csv(options.csv, answers)
+        _write(options.csv, _csv(answers))
+    if options.html is not None:
+        _write(options.html, _page(options, jobs, answers, choice))
     if asked_to_print:
         console.say()
     console.say(
         f"{batch.annotated:,} photographs annotated, {batch.skipped:,} skipped"
         + (f", {batch.there:,} were there already" if batch.there else "")
     )
+
+
+def _remove(jobs: Sequence[Job], prefix: str) -> None:
+    errors = []
+    for job in jobs:
+        try:
+            sidecars.write_labels(job.path, [], prefix)
+        except InputError as error:
+            report(str(error))
+            errors.append(error)
+    if len(errors) == len(jobs):
+        raise InputError(f"no sidecar can be written; the first: {errors[0]}")
+    taken_out = len(jobs) - len(errors)
+    console.say(f"labels taken out of the sidecars of {taken_out:,} photographs")
+
+
+def _check_outputs(options: Options, count: int) -> None:
+    """Finds out at once what would be found out when all is annotated."""
+    if options.html is not None and count > gallery.MAX_PHOTOGRAPHS:
+        raise InputError(
+            f"--html shows at most {gallery.MAX_PHOTOGRAPHS:,} photographs; received {count:,}"
+        )
+    for path, beginning in ((options.csv, CSV_HEAD), (options.html, HTML_HEAD)):
+        if path is None:
+            continue
+        folder = next(place for place in path.absolute().parents if place.exists())
+        with writing(path):
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+            there = path.read_bytes() if path.exists() else b""
+        if there and not there.startswith(beginning.encode()):
+            raise InputError(
+                f"{path}: must be a new file, or one that this command wrote; "
+                "choose another name or remove it"
+            )
 
 
 def _choice(options: Options, annotator: Annotator) -> Choice:
@@ -112,8 +159,6 @@ def _choice(options: Options, annotator: Annotator) -> Choice:
 
 
 def _show(job: Job, answer: Answer) -> None:
-    if "error" in answer:
-        return
     told = ", ".join(answer["tags"]) or "no known tags: neighbours are those that look alike"
     console.say(f"{job.name}  ({told})")
     for label in answer["labels"]:
@@ -121,21 +166,35 @@ def _show(job: Job, answer: Answer) -> None:
 
 
 def _write_sidecar(job: Job, answer: Answer, prefix: str) -> None:
-    if "error" not in answer:
-        sidecars.write_labels(job.path, [label["label"] for label in answer["labels"]], prefix)
+    sidecars.write_labels(job.path, [label["label"] for label in answer["labels"]], prefix)
 
 
-def _write_csv(path: Path, answers: Sequence[dict[str, Any]]) -> None:
+def _csv(answers: Sequence[Answer]) -> str:
     text = io.StringIO()
+    text.write(CSV_HEAD)
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["photo", "label", "probability"])
     for answer in answers:
         for label in answer.get("labels", ()):
             rows.writerow([answer["photo"], label["label"], label["probability"]])
-    try:
-        write_text(path, text.getvalue())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+    return text.getvalue()
+
+
+def _page(options: Options, jobs: Sequence[Job], answers: Sequence[Answer], choice: Choice) -> str:
+    assert options.model is not None
+    chosen = options.threshold > 0 or options.precision is not None
+    return gallery.gallery(
+        f"{len(jobs):,} photographs annotated by {options.model}",
+        jobs,
+        answers,
+        choice.thresholds,
+        0 if chosen else UNCHOSEN,
+        gallery.corpus_place(options.model, options.corpus_photos),
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    with writing(path):
+        write_text(path, text)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import hashlib
+import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +12,7 @@ from typing import Any, TypeAlias
 
 from tagnet.annotator import MAX_TAGS, Annotation, Annotator
 from tagnet.console import progress
-from tagnet.files import InputError, read_text
+from tagnet.files import InputError, read_text, writing, written_whole
 from tagnet.keywords import Photograph, find_photographs, read_keywords, split_keywords
 
 CHUNK = 128  # photographs whose answers are written together
@@ -30,6 +31,7 @@ class Job:
         tags: what is known about it; None reads the keywords in the file.
         sidecars: XMP files beside it.
         prefix: of keywords that are no tags, since a model wrote them.
+        labels: the true ones, where they are known.
     """
 
     name: str
@@ -37,12 +39,15 @@ class Job:
     tags: tuple[str, ...] | None
     sidecars: tuple[Path, ...] = ()
     prefix: str = "auto"
+    labels: tuple[str, ...] | None = None
 
     def read_tags(self) -> list[str]:
         """The tags; where they were not given, as many keywords of the file as can be used."""
         if self.tags is not None:
             return list(self.tags)
-        keywords, _ = read_keywords(Photograph(self.name, self.path, self.sidecars))
+        keywords, damaged = read_keywords(Photograph(self.name, self.path, self.sidecars))
+        for place in damaged:
+            report(f"the keywords of {place}")
         return split_keywords(keywords, f"{self.prefix}|")[0][:MAX_TAGS]
 
 
@@ -52,9 +57,14 @@ def jobs_of(arguments: Sequence[str], tags: tuple[str, ...] | None, prefix: str)
     Raises:
         InputError: one is neither a file nor a folder, or a folder has no photographs.
     """
+    if tags is not None:
+        _check_tags(tags, "--tags")
     jobs: dict[Path, Job] = {}
     for argument in arguments:
         place = Path(argument)
+        shown = argument.encode("utf-8", "backslashreplace").decode()
+        if shown != argument or len(argument.splitlines()) > 1:
+            raise InputError(f"{ascii(argument)}: its name must be Unicode on one line")
         if place.is_dir():
             found, left_out = find_photographs(place)
             for name, reason in left_out:
@@ -63,8 +73,7 @@ def jobs_of(arguments: Sequence[str], tags: tuple[str, ...] | None, prefix: str)
             beside = place.with_name(f"{place.name}.xmp")
             found = [Photograph(place.name, place, (beside,) if beside.exists() else ())]
         else:
-            shown = argument.encode("utf-8", "backslashreplace").decode()
-            raise InputError(f"{shown}: must be a photograph or a folder; there is none")
+            raise InputError(f"{argument}: must be a photograph or a folder; there is none")
         for photo in found:
             name = str(place / photo.image_id) if place.is_dir() else argument
             jobs.setdefault(
@@ -74,23 +83,49 @@ def jobs_of(arguments: Sequence[str], tags: tuple[str, ...] | None, prefix: str)
 
 
 def jobs_of_table(table: Path, separator: str) -> list[Job]:
-    """The photographs of a CSV with the columns `path` and `tags`; paths from its folder.
+    """The photographs of a CSV: `path` from its folder, `tags`, and `labels` where it has them.
 
     Raises:
         InputError: the table cannot be read, or lacks a column or a path.
     """
-    rows = csv.DictReader(read_text(table).removeprefix("\ufeff").splitlines())
-    if missing := {"path", "tags"} - set(rows.fieldnames or ()):
-        raise InputError(f"{table}: must have the columns path and tags; {min(missing)} is missing")
-    jobs = []
-    for number, row in enumerate(rows, 1):
-        if not row["path"] or row["tags"] is None:
-            raise InputError(f"{table}: row {number} must have a path and tags; received {row}")
-        tags = tuple(filter(None, map(str.strip, row["tags"].split(separator))))
-        jobs.append(Job(row["path"], table.parent / row["path"], tags))
+    text = io.StringIO(read_text(table).removeprefix("\ufeff"), newline="")
+    rows = csv.DictReader(text, strict=True)
+    jobs: dict[str, Job] = {}
+    number = 0
+    try:
+        if missing := {"path", "tags"} - set(rows.fieldnames or ()):
+            raise InputError(
+                f"{table}: must have the columns path and tags; {min(missing)} is missing"
+            )
+        for number, row in enumerate(rows, 1):
+            job = _job_of_row(row, f"{table}: row {number}", table.parent, separator)
+            if job.name in jobs:
+                raise InputError(f"{table}: row {number} repeats the path {job.name!r}")
+            jobs[job.name] = job
+    except csv.Error as error:
+        raise InputError(f"{table}: row {number + 1} is not CSV ({error})") from error
     if not jobs:
         raise InputError(f"{table}: must have at least one row; received none")
-    return jobs
+    return list(jobs.values())
+
+
+def _job_of_row(row: dict[str, str], where: str, folder: Path, separator: str) -> Job:
+    if not row["path"] or None in row or None in row.values():
+        raise InputError(f"{where} must have a path and a field for each column; received {row}")
+    if "\0" in row["path"]:
+        raise InputError(f"{where}: a path must not hold NUL; received {row['path']!r}")
+    tags, labels = (
+        None if text is None else tuple(filter(None, map(str.strip, text.split(separator))))
+        for text in (row["tags"], row.get("labels"))
+    )
+    assert tags is not None  # the column is there
+    _check_tags(tags, where)
+    return Job(row["path"], folder / row["path"], tags, labels=labels)
+
+
+def _check_tags(tags: Sequence[str], where: str) -> None:
+    if len(tags) > MAX_TAGS:
+        raise InputError(f"{where}: must have at most {MAX_TAGS} tags; received {len(tags)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +172,8 @@ class Batch:
         annotator: the model.
         choice: which labels are given.
         jsonl: where answers are written as they come; None writes none.
-        each: called with every new answer, before it is written.
+        each: called with every new answer, before it is written; an `InputError` that
+            it raises becomes the answer.
 
     Attributes:
         annotated, skipped, there: how many photographs were annotated, could not be
@@ -173,14 +209,14 @@ class Batch:
             for first in range(0, len(todo), CHUNK):
                 chunk = todo[first : first + CHUNK]
                 answers = self._answers(chunk)
-                for job, answer in zip(chunk, answers, strict=True):
-                    for act in self._each:
-                        act(job, answer)
-                    if "error" in answer:
+                for place, job in enumerate(chunk):
+                    if "error" not in answers[place]:
+                        answers[place] = self._acted(job, answers[place])
+                    if "error" in answers[place]:
                         self.skipped += 1
-                        first_error = first_error or answer["error"]
-                        report(answer["error"])
-                    done[job.name] = answer
+                        first_error = first_error or answers[place]["error"]
+                        report(answers[place]["error"])
+                    done[job.name] = answers[place]
                 if self._jsonl is not None:
                     append_answers(self._jsonl, answers, settings)
                 bar.update(len(chunk))
@@ -188,6 +224,14 @@ class Batch:
         if first_error and not self.annotated and not self.there:
             raise InputError(f"no photograph can be annotated; the first: {first_error}")
         return [done[job.name] for job in jobs]
+
+    def _acted(self, job: Job, answer: Answer) -> Answer:
+        try:
+            for act in self._each:
+                act(job, answer)
+        except InputError as error:
+            return {"photo": job.name, "error": str(error)}
+        return answer
 
     def _answers(self, jobs: Sequence[Job]) -> list[Answer]:
         answers: dict[int, Answer] = {}
@@ -209,23 +253,24 @@ class Batch:
 
 
 def read_answers(path: Path, settings: str) -> dict[str, Answer]:
-    """The answers that a file holds, by photograph; a line that was cut off is taken away.
+    """The answers that a file holds, by photograph.
+
+    A line that was cut off is taken out of the file, and so are the errors, whose
+    photographs are tried again.
 
     Raises:
         InputError: the file cannot be read or written, or has answers of other settings.
     """
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "ab+") as file:
             file.seek(0)
             contents = file.read()
-            whole = contents[: contents.rfind(b"\n") + 1]
-            if len(whole) < len(contents):
-                file.truncate(len(whole))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
-    answers = {}
-    for number, line in enumerate(whole.decode(errors="replace").split("\n")[:-1], 1):
+    *lines, rest = contents.decode(errors="replace").split("\n")
+    if not (rest.startswith(BEGINNING) or BEGINNING.startswith(rest)):
+        lines.append(rest)
+    answers, kept = {}, ""
+    for number, line in enumerate(lines, 1):
         try:
             answer = json.loads(line)
             there, name = answer["settings"], answer["photo"]
@@ -238,18 +283,23 @@ def read_answers(path: Path, settings: str) -> dict[str, Answer]:
                 f"{path}: line {number} was answered by another model or other flags; "
                 "choose another file or remove it"
             )
-        answers[name] = answer
+        if "error" not in answer:
+            answers[name] = answer
+            kept += f"{line}\n"
+    if len(kept.encode()) < len(contents):
+        with writing(path), written_whole(path) as temporary:
+            temporary.write_text(kept, encoding="utf-8")
     return answers
+
+
+BEGINNING = '{"photo": '  # of every line
 
 
 def append_answers(path: Path, answers: Iterable[Answer], settings: str) -> None:
     """Adds a line for each answer, with the digest of the settings that it was given by."""
     lines = "".join(json.dumps(answer | {"settings": settings}) + "\n" for answer in answers)
-    try:
-        with open(path, "a", encoding="ascii") as file:
-            file.write(lines)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+    with writing(path), open(path, "a", encoding="ascii") as file:
+        file.write(lines)
 
 
 def report(line: str) -> None:

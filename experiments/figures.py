@@ -2,19 +2,20 @@
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
-from experiments.paper import MAPS, SIZES, TITLES, Figure, Row, Series, published
+from experiments.paper import MAPS, SIZES, TITLES, Figure, Published, Row, Series, published
 from experiments.results import TITLES as METRIC_TITLES
 from experiments.results import Group
+from tagnet.calibration import Judgement
 from tagnet.files import write_text, written_whole
 
 INK = "#1a1b1c"  # of text, axes and black curves; on a page it becomes the text's colour
@@ -113,6 +114,59 @@ def _line_style(row: Row) -> str:
     return FAMILIES[row.neighbours] if row.feed is None else STYLES[row.feed]
 
 
+class Plotted(NamedTuple):
+    """A line of `curves`: for each metric of `MAPS` its points, and what they are compared with."""
+
+    title: str
+    points: dict[str, list[Published | None]]
+    reference: dict[str, Published | None]
+
+
+def curves(
+    panels: Mapping[str, Sequence[Plotted]], axis: str, ticks: Sequence[str], joined: bool
+) -> Drawing:
+    """Lines over ticks, above the mAP per label, below per image; dotted their references.
+
+    Args:
+        panels: the lines by the title of their panel.
+        axis: what the ticks are.
+        ticks: their names.
+        joined: whether the points of a line are joined.
+    """
+    drawing = Drawing(figsize=(2.2 + 3.4 * len(panels), 6), layout="constrained")
+    axes = drawing.subplots(len(MAPS), len(panels), squeeze=False, sharex=True, sharey="row")
+    colours = list(COLOURS.values())
+    for column, (name, lines) in enumerate(panels.items()):
+        for place, metric in enumerate(MAPS):
+            one = axes[place][column]
+            for number, line in enumerate(lines):
+                shown = [(x, y) for x, y in enumerate(line.points[metric]) if y is not None]
+                one.errorbar(
+                    [x for x, _ in shown],
+                    [y.mean for _, y in shown],
+                    yerr=[y.sd or 0.0 for _, y in shown],
+                    color=colours[number],
+                    linestyle="-" if joined else "",
+                    marker="osv^Dp"[number],
+                    markersize=4,
+                    linewidth=1.2,
+                    capsize=2,
+                    label=line.title,
+                )
+                if (level := line.reference[metric]) is not None:
+                    one.axhline(level.mean, color=colours[number], linewidth=1, linestyle=":")
+            one.set_xticks(range(len(ticks)), ticks)
+            one.set_xlim(-0.3, len(ticks) - 0.7)
+        axes[0][column].set_title(name, loc="left")
+        axes[-1][column].set_xlabel(axis)
+    for place, metric in enumerate(MAPS):
+        axes[place][0].set_ylabel(f"{METRIC_TITLES[metric]}, %")
+    told = [one.get_legend_handles_labels() for one in axes[0]]
+    handles = {title: handle for pair in told for handle, title in zip(*pair, strict=True)}
+    axes[0][-1].legend(handles.values(), handles, loc="upper left", bbox_to_anchor=(1, 1))
+    return drawing
+
+
 def gains(bars: Sequence[tuple[str, np.ndarray]], labels: np.ndarray) -> Drawing:
     """How much every label gains from something, in points of AP.
 
@@ -167,6 +221,47 @@ def training_curves(groups: Sequence[Group]) -> Drawing | None:
     for axes in list(drawing.axes)[len(archs) :]:
         axes.remove()
     return drawing
+
+
+def reliability(judgements: Sequence[tuple[str, Judgement]]) -> Drawing:
+    """Reliability diagrams on the test split, before and after calibration, a panel for each model.
+
+    Args:
+        judgements: titles, and what each model's probabilities are worth.
+    """
+    columns = min(3, len(judgements))
+    lines = -(-len(judgements) // columns)
+    drawing = Drawing(figsize=(3.6 * columns, 3.6 * lines), layout="constrained")
+    panels = drawing.subplots(lines, columns, squeeze=False).flat
+    for axes, (title, judgement) in zip(panels, judgements, strict=False):
+        axes.plot([0, 1], [0, 1], color="#888888", linewidth=0.8, linestyle=":")
+        for when, diagram, colour, marker in (
+            ("before", judgement.before, "#e69f00", "s"),
+            ("after", judgement.after, "#0077bb", "o"),
+        ):
+            filled = np.array(diagram.pairs) > 0
+            axes.plot(
+                np.array(diagram.said)[filled],
+                np.array(diagram.true)[filled],
+                color=colour,
+                marker=marker,
+                markersize=4,
+                linewidth=1.2,
+                label=f"{when}: error {diagram.error:.2%}",
+            )
+        axes.set(xlabel="probability", ylabel="share of true labels", aspect="equal")
+        axes.set_title(title, loc="left")
+        axes.legend(loc="upper left")
+    for axes in list(drawing.axes)[len(judgements) :]:
+        axes.remove()
+    return drawing
+
+
+def png(drawing: Drawing) -> bytes:
+    """A figure as a PNG."""
+    file = io.BytesIO()
+    drawing.savefig(file, format="png", dpi=120)
+    return file.getvalue()
 
 
 def save(drawing: Drawing, folder: Path, name: str) -> str:

@@ -1,15 +1,19 @@
-"""The report as one self-contained HTML page: no script, nothing loaded from elsewhere."""
+"""One self-contained HTML page, of a report or a gallery: nothing is loaded from elsewhere."""
 
 import base64
+import hashlib
 import html
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
+from tagnet.features import read_image
+from tagnet.files import read_text
 
 THUMBNAIL = (240, 180)  # pixels
+QUALITY = 75  # of a thumbnail's JPEG
 STYLE = """
 :root { color-scheme: light dark; --back: #fff; --ink: #1a1b1c; --rule: #d5d7da; --soft: #f3f4f6;
   --best: #0b6e4f; }
@@ -42,19 +46,44 @@ class Section:
     body: str
 
 
+@dataclass(frozen=True)
+class Thumbnail:
+    """A small JPEG; `base64` is None where there is none."""
+
+    base64: str | None
+    width: int
+    height: int
+
+
+def document(title: str, body: str, style: str = "", script: str = "") -> str:
+    """A whole page.
+
+    Args:
+        title: plain text.
+        body: HTML.
+        style: CSS, besides the colours and letters that all pages share.
+        script: JavaScript, run after the body; the page lets no other run.
+    """
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    allowed = f"script-src 'sha256-{digest}'; " if script else ""
+    policy = f"default-src 'none'; img-src data:; {allowed}style-src 'unsafe-inline'"
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)}</title><style>{STYLE}{style}</style></head>"
+        f"<body>{body}{f'<script>{script}</script>' if script else ''}</body></html>\n"
+    )
+
+
 def page(title: str, sections: Sequence[Section]) -> str:
-    """The whole page."""
+    """The page of a report."""
     links = "".join(f'<a href="#{part.name}">{html.escape(part.title)}</a>' for part in sections)
     parts = "".join(
         f'<section id="{part.name}"><h2>{html.escape(part.title)}</h2>{part.body}</section>'
         for part in sections
     )
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head>"
-        f"<body><h1>{html.escape(title)}</h1><nav>{links}</nav>{parts}</body></html>\n"
-    )
+    return document(title, f"<h1>{html.escape(title)}</h1><nav>{links}</nav>{parts}")
 
 
 def paragraphs(lines: Sequence[str]) -> str:
@@ -74,15 +103,36 @@ def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def picture(path: Path, lines: Sequence[str]) -> str:
     """A photograph, small and inside the page, with lines of text below."""
-    with Image.open(path) as image:
-        small = image.convert("RGB")
-        small.thumbnail(THUMBNAIL)
-        file = io.BytesIO()
-        small.save(file, "JPEG", quality=80)
-    data = base64.b64encode(file.getvalue()).decode()
+    small = thumbnail(path, THUMBNAIL)
     text = "<br>".join(map(html.escape, lines))
     alt = html.escape(lines[0], quote=True)
     return (
-        f'<figure><img src="data:image/jpeg;base64,{data}" alt="{alt}">'
+        f'<figure><img src="data:image/jpeg;base64,{small.base64}" alt="{alt}">'
         f"<figcaption>{text}</figcaption></figure>"
     )
+
+
+def thumbnail(path: Path, size: tuple[int, int]) -> Thumbnail:
+    """A photograph, upright, as large as fits into `size` (width, height in pixels).
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    image = read_image(path, reduced_to=2 * max(size))
+    image.thumbnail(size)
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=QUALITY)
+    return Thumbnail(base64.b64encode(file.getvalue()).decode(), *image.size)
+
+
+def photograph_paths(data: str | Path) -> dict[int, tuple[str, Path]]:
+    """Of a prepared directory, by row, each image's name and its photograph, where it has one."""
+    manifest = Path(data) / "manifest.jsonl"
+    if not manifest.exists():
+        return {}
+    images = (json.loads(line) for line in read_text(manifest).split("\n") if line)
+    return {
+        row: (image["image_id"], Path(image["path"]))
+        for row, image in enumerate(images)
+        if image.get("path")
+    }

@@ -11,7 +11,6 @@ import collections
 import dataclasses
 import html
 import itertools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,8 +22,9 @@ from experiments.page import Section
 from experiments.paper import MAPS
 from experiments.results import Comparison, Group
 from tagnet import console
+from tagnet.calibration import Judgement
 from tagnet.console import option
-from tagnet.files import InputError, read_text, write_text
+from tagnet.files import InputError, write_text
 
 PICTURES = 12
 TOP = 3  # labels shown below a photograph
@@ -146,6 +146,14 @@ class Report:
             yield "gains", title, figures.gains(bars, names)
         if (curves := figures.training_curves(self._groups)) is not None:
             yield "training", "Training", curves
+        judged = [
+            (group.name, Judgement.of(group.runs[0].results["calibration"]))
+            for group in self._groups
+            if "calibration" in group.runs[0].results
+        ]
+        if judged:
+            title = "Are the probabilities of exported models those of the test split?"
+            yield "calibration", title, figures.reliability(judged)
 
     def _gains(self) -> list[tuple[str, np.ndarray]]:
         """For each of `GAINS` that two rows show: title and gains [runs, L], in points."""
@@ -187,12 +195,15 @@ class Report:
         best = max(self._groups, key=lambda group: group.mean("map_label"))
         run = best.runs[0]
         known = run.predictions
-        places = _image_paths(run.config["data"], self._images)
+        paths = page.photograph_paths(run.config["data"])
         shown = []
         for row, scores, labels in zip(
             known["rows"], known["scores"], known["labels"], strict=True
         ):
-            if (place := places.get(int(row))) is None:
+            place = paths[int(row)][1] if int(row) in paths else None
+            if place is not None and self._images is not None:
+                place = self._images / place.name
+            if place is None or not place.is_file():
                 continue
             names = known["label_names"]
             given = names[np.argsort(-scores, kind="stable")[:TOP]]
@@ -293,21 +304,6 @@ def _pair(line) -> list[str]:
     corrected = tables.UNKNOWN if pd.isna(line.p_corrected) else f"{line.p_corrected:.4f}"
     told = [line.metric, line.one, line.other, str(line.pairs), f"{line.difference:+.2f}"]
     return [*told, f"{line.p:.4f}", corrected]
-
-
-def _image_paths(data: str, images: Path | None) -> dict[int, Path]:
-    """Row → photograph, for those that are there: below `images`, or where the manifest says."""
-    manifest = Path(data) / "manifest.jsonl"
-    if not manifest.exists():
-        return {}
-    found = {}
-    for row, line in enumerate(read_text(manifest).splitlines()):
-        path = json.loads(line).get("path")
-        if path:
-            place = images / Path(path).name if images else Path(path)
-            if place.is_file():
-                found[row] = place
-    return found
 
 
 def _say_comparison(groups: Sequence[Group], one: str, other: str) -> None:

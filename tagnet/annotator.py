@@ -19,7 +19,7 @@ from tagnet import calibration
 from tagnet.corpus import Corpus, TaggedImages
 from tagnet.deployment import BATCH, Deployment
 from tagnet.embeddings import Embedding, rho
-from tagnet.export import load
+from tagnet.export import export, load
 from tagnet.features import BACKBONES, ImageSource, extract
 from tagnet.files import InputError
 from tagnet.tags import TagLists, Vocabulary, normalise
@@ -151,6 +151,30 @@ class Annotator:
         """The tags that the model knows."""
         return self._deployment.vocabulary.words
 
+    @property
+    def reads_photographs(self) -> bool:
+        """Whether it can be given photographs; otherwise feature vectors alone."""
+        return self._deployment.settings.backbone is not None
+
+    def save(self, directory: str | Path) -> Path:
+        """Writes it as a SavedModel, with the vocabulary and the corpus that it has now.
+
+        Args:
+            directory: what a server is given; the version 1 in it is replaced.
+
+        Returns:
+            The folder of that version.
+        """
+        return export(self._deployment, directory)
+
+    def features(self, photos: Sequence[Photo]) -> np.ndarray:
+        """Φ of photographs, float32 [N, D], which `annotate` takes in their place.
+
+        Raises:
+            InputError: one cannot be read.
+        """
+        return self._features(photos, None)[0]
+
     def annotate(self, photo: Photo, tags: Sequence[str] = ()) -> Annotation:
         """Annotates one photograph.
 
@@ -212,8 +236,9 @@ class Annotator:
     def with_vocabulary(self, words: Sequence[str], vectors: np.ndarray) -> "Annotator":
         """The same model for other tags, given vectors of the same space (π̃ of section 3.1).
 
-        Neighbours are then found by these vectors, whatever found them in training,
-        since tag sets of two vocabularies share nothing.
+        The corpus keeps its tags and their vectors. Tag sets of two vocabularies share
+        nothing, so neighbours are found by the vectors that are fed, also where sets found
+        them in training; until `with_images` brings a corpus of the new vocabulary.
 
         Args:
             words: the new vocabulary, τ' words.
@@ -238,8 +263,9 @@ class Annotator:
         places.pop("", None)
         rows = sorted(places.values())
         chosen = np.asarray(vectors, np.float32)[rows]
+        distance = "id" if settings.neighbours == "id" else feed
         return self._changed(
-            settings=dataclasses.replace(settings, neighbours=feed),
+            settings=dataclasses.replace(settings, neighbours=distance),
             vocabulary=Vocabulary(tuple(normalise(words[row]) for row in rows)),
             beta={feed: chosen},
         )
@@ -270,7 +296,7 @@ class Annotator:
         vocabulary = self._deployment.vocabulary
         images = TaggedImages(
             image_ids or [str(number) for number in range(len(photos))],
-            self._features(photos, None)[0].astype(np.float16),
+            self.features(photos).astype(np.float16),
             vocabulary.encode_all(tags),
             TagLists.from_lists(
                 [[place[n] for n in names] for names in labels or [()] * len(tags)]
@@ -312,12 +338,12 @@ class Annotator:
                 )
         if len(vectors) == len(photos):
             return np.array(vectors, np.float32).reshape(-1, dim), set()
-        if settings.backbone is None:
+        if not self.reads_photographs:
             raise InputError(
                 "the data set that the model was trained on came with features of an unnamed "
                 "network: give feature vectors in place of photographs"
             )
-        backbone = dataclasses.replace(BACKBONES[settings.backbone], weights=self._weights)
+        backbone = dataclasses.replace(BACKBONES[settings.backbone or ""], weights=self._weights)
         bad: set[int] = set()
 
         def note(position: int, error: InputError) -> None:

@@ -3,6 +3,10 @@
 Guo et al. 2017: temperature scaling, expected calibration error.
 """
 
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
@@ -39,41 +43,63 @@ def fit_temperature(scores: np.ndarray, labels: np.ndarray) -> float:
     return float(1 / found.x[0])
 
 
-def reliability(
-    probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A reliability diagram over bins of equal width.
+@dataclasses.dataclass(frozen=True)
+class Reliability:
+    """A reliability diagram: what is said beside what is, in bins of equal width.
+
+    Attributes:
+        said: the mean probability of each bin.
+        true: the share of positives; both are 0 where a bin is empty.
+        pairs: how many pairs of an image and a label are in it.
+        error: the expected calibration error, Σ over bins of (their share of the pairs) ·
+            |said − true|.
+    """
+
+    said: list[float]
+    true: list[float]
+    pairs: list[int]
+    error: float
+
+
+def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> Reliability:
+    """Draws up a reliability diagram.
 
     Args:
         probabilities: of any shape.
         labels: 0 and 1, of the same shape.
         bins: how many.
 
-    Returns:
-        For each bin the mean probability, the share of positives (both nan where it is
-        empty), and the number of pairs.
-
-    >>> reliability(np.array([0.1, 0.9, 0.8]), np.array([0, 1, 0]), bins=2)
-    (array([0.1 , 0.85]), array([0. , 0.5]), array([1, 2]))
+    >>> reliability(np.array([0.25, 1.0, 0.5]), np.array([0, 1, 0]), bins=2)
+    Reliability(said=[0.25, 0.75], true=[0.0, 0.5], pairs=[1, 2], error=0.25)
     """
     place = np.minimum((probabilities.ravel() * bins).astype(int), bins - 1)
-    counts = np.bincount(place, minlength=bins)
-    with np.errstate(invalid="ignore"):
-        confidence = np.bincount(place, probabilities.ravel(), bins) / counts
-        accuracy = np.bincount(place, labels.ravel(), bins) / counts
-    return confidence, accuracy, counts
+    pairs = np.bincount(place, minlength=bins)
+    filled = np.maximum(pairs, 1)
+    said = np.bincount(place, probabilities.ravel(), bins) / filled
+    true = np.bincount(place, labels.ravel(), bins) / filled
+    error = (np.abs(said - true) * pairs).sum() / max(pairs.sum(), 1)
+    return Reliability(said.tolist(), true.tolist(), pairs.tolist(), float(error))
 
 
-def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
-    """Expected calibration error: Σ over bins of (their share of the pairs) · |difference|.
+@dataclasses.dataclass(frozen=True)
+class Judgement:
+    """What a model's probabilities are worth, on images that nothing was fitted to.
 
-    >>> round(calibration_error(np.array([0.1, 0.9, 0.8]), np.array([0, 1, 0]), bins=2), 4)
-    0.2667
+    Attributes:
+        images: how many.
+        before: of σ(score).
+        after: of the calibrated probabilities.
     """
-    confidence, accuracy, counts = reliability(probabilities, labels, bins)
-    filled = counts > 0
-    gaps = np.abs(confidence - accuracy)[filled]
-    return float((gaps * counts[filled]).sum() / counts.sum())
+
+    images: int
+    before: Reliability
+    after: Reliability
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "Judgement":
+        """Reads back what `dataclasses.asdict` makes of one, as JSON keeps it."""
+        before, after = (Reliability(**values[when]) for when in ("before", "after"))
+        return cls(values["images"], before, after)
 
 
 def thresholds(probabilities: np.ndarray, labels: np.ndarray, precision: float) -> np.ndarray:

@@ -17,7 +17,9 @@ from tagnet.files import InputError
 from tagnet.tags import TagLists
 from tagnet.vector_search import ROUNDING, SLACK, norms
 
-BLOCK = 8192  # images of the corpus compared at a time, which bounds the memory
+# Numbers of the corpus that are compared at a time. Blocks of 8 MB stay in use from one to the
+# next; from 32 MB on the system would give and clear new memory for every block.
+BLOCK = 2**21
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -114,11 +116,12 @@ class Vectors(tf.Module):
     def _similarity(self, queries: tf.Tensor) -> tf.Tensor:
         """Cosine similarities in float32: [B, C]."""
         units = tf.math.l2_normalize(queries, axis=1)
-        count = self.table.shape[0]
-        blocks = -(-count // BLOCK)
+        count, width = self.table.shape
+        size = max(1, BLOCK // width)
+        blocks = -(-count // size)
 
         def one_block(i: tf.Tensor, found: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-            part = slice(i * BLOCK, (i + 1) * BLOCK)
+            part = slice(i * size, (i + 1) * size)
             lengths = tf.cast(self.norms[part], tf.float32)[:, None]
             table = tf.cast(self.table[part], tf.float32)
             similarity = tf.math.divide_no_nan(tf.matmul(table, units, transpose_b=True), lengths)

@@ -25,7 +25,7 @@ from tagnet.scoring import NEIGHBOUR_LAYERS, draw_subsets
 from tagnet.tags import Vocabulary
 
 BATCH = 64
-CALIBRATION_IMAGES = 2000  # of the validation split, at most
+CALIBRATION_IMAGES = 2000  # of the validation split, at most, and of the test split
 SUBSETS_SEED = 0  # of the neighbourhoods that an LSTM graph averages over: the same for all images
 HIDDEN = ("W_x", "W_z", "W_xu", "W_zu")  # in the order in which W_y joins their outputs
 
@@ -38,6 +38,7 @@ class DeploymentSettings:
         arch: a key of `ARCHITECTURES`.
         graph: the sizes of the graph.
         neighbours: encoding whose distance picks the neighbours: `id`, `w2v` or `wnet`.
+            Where it is `id` and the corpus has other words, that of the feed does.
         max_rank: M.
         samples: how many neighbourhoods an LSTM graph averages over.
         labels: the L labels by id.
@@ -94,6 +95,7 @@ class Deployment(tf.Module):
         self.corpus = corpus
         # As a function, since of a model every weight would be saved twice.
         self._core = lambda: core
+        self.judgement: calibration.Judgement | None = None
         self.beta = {name: tf.Variable(beta[name], trainable=False) for name in settings.encodings}
         L = len(settings.labels)
         self.temperature = tf.Variable(1.0, trainable=False)
@@ -101,6 +103,8 @@ class Deployment(tf.Module):
         self.validation_scores = tf.Variable(empty, trainable=False, shape=[None, L])
         self.validation_labels = tf.Variable(empty, trainable=False, shape=[None, L])
         self.weights = {layer.name: _variables(layer) for layer in core.layers if layer.weights}
+        same_words = vocabulary.words == tuple(word.decode() for word in corpus.words.numpy())
+        self._encoding = settings.neighbours if same_words else (settings.graph.feed or "id")
         self.M = min(settings.max_rank, len(corpus)) if self.reads_neighbours else 0
         self._hidden, self._head = _cut(core)
         self._subsets = None
@@ -131,8 +135,7 @@ class Deployment(tf.Module):
             `constant` [L], whose sum the scores are.
         """
         rows, distances, by_features = self.nearest(phi, ids)
-        vectors = self._hidden(self._inputs(phi, ids, rows))
-        scores = self._scores(vectors)
+        scores, vectors = self.fuse(phi, ids, rows)
         answers = {
             "scores": scores,
             "probabilities": self.probabilities(scores),
@@ -167,6 +170,19 @@ class Deployment(tf.Module):
         self.validation_labels.assign(labels)
         self.temperature.assign(calibration.fit_temperature(scores, labels))
 
+    def judge(self, scores: np.ndarray, labels: np.ndarray) -> None:
+        """Notes in `judgement` what the probabilities are worth.
+
+        Args:
+            scores: of images that nothing was fitted to, [n, L].
+            labels: 0 and 1, [n, L].
+        """
+        self.judgement = calibration.Judgement(
+            len(scores),
+            calibration.reliability(tf.sigmoid(scores).numpy(), labels),
+            calibration.reliability(self.probabilities(scores).numpy(), labels),
+        )
+
     @property
     def reads_neighbours(self) -> bool:
         """Whether the graph looks at neighbours at all; `v_only` does not."""
@@ -184,7 +200,7 @@ class Deployment(tf.Module):
         if not self.reads_neighbours:
             count = tf.shape(phi)[0]
             return tf.zeros([count, 0], tf.int32), tf.zeros([count, 0]), tf.zeros([count], tf.bool)
-        encoding = self.settings.neighbours
+        encoding = self._encoding
         if encoding == "id":
             usable = ids.row_lengths() > 0
         else:
@@ -212,6 +228,17 @@ class Deployment(tf.Module):
             for parts in zip(*found, strict=True)
         )
         return rows, distances, ~usable
+
+    def fuse(
+        self, phi: tf.Tensor, ids: tf.RaggedTensor, rows: tf.Tensor
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Scores images that have the neighbours `rows` int32 [B, M].
+
+        Returns:
+            The scores [B, L], and the outputs of the layers before the pooling by name.
+        """
+        vectors = self._hidden(self._inputs(phi, ids, rows))
+        return self._scores(vectors), vectors
 
     def _inputs(
         self, phi: tf.Tensor, ids: tf.RaggedTensor, rows: tf.Tensor
@@ -308,13 +335,15 @@ def deploy(
     dataset: PreparedDataset,
     split: Mapping[str, np.ndarray],
 ) -> Deployment:
-    """Deploys a trained graph with the training images as its corpus, calibrated on validation.
+    """Deploys a trained graph with the training images as its corpus.
+
+    It is calibrated on the validation split, and judged on the test split.
 
     Args:
         core: the trained graph.
         settings: what it is.
         dataset: what it was trained on.
-        split: rows of `train` and `validation`.
+        split: rows of `train`, `validation` and `test`.
 
     Returns:
         The deployment, in float32 whatever the precision that the graph was trained in.
@@ -334,18 +363,25 @@ def deploy(
             {name: rho(images.tags, beta) for name, beta in embeddings.items()},
         ),
     )
-    number = min(CALIBRATION_IMAGES, len(split["validation"]))
-    places = np.linspace(0, len(split["validation"]) - 1, number).astype(int)
-    rows = split["validation"][places]
     answer = deployment.function()
+    deployment.calibrate(*_scored(answer, dataset, split["validation"]))
+    deployment.judge(*_scored(answer, dataset, split["test"]))
+    return deployment
+
+
+def _scored(
+    answer: Callable, dataset: PreparedDataset, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and labels [n, L] of images from all over `rows`, as they would be answered."""
+    places = np.linspace(0, len(rows) - 1, min(CALIBRATION_IMAGES, len(rows))).astype(int)
+    rows = rows[places]
     scores = []
     for first in range(0, len(rows), BATCH):
         some = rows[first : first + BATCH]
         tags = dataset.tags.select(some)
         ids = tf.RaggedTensor.from_row_splits(tags.ids, tags.offsets)
         scores.append(answer(dataset.features[some].astype(np.float32), ids)["scores"])
-    deployment.calibrate(np.concatenate(scores), dataset.labels[rows])
-    return deployment
+    return np.concatenate(scores), dataset.labels[rows]
 
 
 def _variables(layer: keras.Layer) -> list[tf.Variable]:

@@ -7,7 +7,7 @@ variables; the settings are `assets/annotator.json`, the vocabulary
 
 import dataclasses
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from tagnet.architectures import ARCHITECTURES, GraphSettings
+from tagnet.calibration import Judgement
+from tagnet.checksums import CHECKSUMS, read_checksums, sha256, write_checksums
 from tagnet.corpus import Corpus, TaggedImages
 from tagnet.deployment import Deployment, DeploymentSettings, float32_graph
 from tagnet.files import InputError, read_json, write_json, written_whole
@@ -22,7 +24,7 @@ from tagnet.signatures import Server
 from tagnet.tags import TagLists, Vocabulary
 
 VERSION = "1"  # TensorFlow Serving's layout: saved_model/<version>/
-FORMAT = 1
+FORMAT = 2
 SETTINGS = "annotator.json"
 VOCABULARY = "vocabulary.txt"
 
@@ -32,8 +34,8 @@ def export(deployment: Deployment, directory: str | Path) -> Path:
 
     `serving_default` takes the graph's inputs by name (`phi_x` [B, D], `phi_z`
     [B, K, D], `pi_x`, `pi_z`; see `architectures`), with B and K free, and returns
-    `scores` (logits, [B, L]) and `probabilities` (calibrated). A request of
-    `annotate_features` warms a server up before it answers.
+    `scores` (logits, [B, L]) and `probabilities` (calibrated). A request of each
+    signature warms a server up before it answers.
 
     Args:
         deployment: the model.
@@ -45,22 +47,53 @@ def export(deployment: Deployment, directory: str | Path) -> Path:
     target = Path(directory) / VERSION
     with written_whole(target) as temporary, tempfile.TemporaryDirectory() as folder:
         settings, vocabulary = Path(folder, SETTINGS), Path(folder, VOCABULARY)
-        write_json(settings, {"format": FORMAT} | dataclasses.asdict(deployment.settings))
+        write_json(
+            settings,
+            {"format": FORMAT, "settings": dataclasses.asdict(deployment.settings)}
+            | {"judgement": deployment.judgement and dataclasses.asdict(deployment.judgement)},
+        )
         deployment.vocabulary.save(vocabulary)
         server = Server(deployment, vocabulary)
         server.settings = tf.saved_model.Asset(str(settings))
-        tf.saved_model.save(server, str(temporary), server.signatures())
-        _write_warmup(deployment, temporary / "assets.extra")
+        signatures = server.signatures()
+        tf.saved_model.save(server, str(temporary), signatures)
+        _write_warmup(deployment, signatures, temporary / "assets.extra")
+        files = [path for path in temporary.rglob("*") if path.is_file()]
+        write_checksums(temporary, (str(path.relative_to(temporary)) for path in files))
     return target
 
 
-def _write_warmup(deployment: Deployment, folder: Path) -> None:
-    """Writes the request that TensorFlow Serving plays to a model before it takes others."""
-    phi = np.zeros([1, deployment.settings.graph.feature_dim], np.float32)
-    tags = np.array([[deployment.vocabulary.words[0].encode()]])
+def _write_warmup(deployment: Deployment, signatures: Iterable[str], folder: Path) -> None:
+    """Writes requests that TensorFlow Serving plays to a model before it takes others.
+
+    One for each signature, of two images: one's tags find the neighbours, the other has none.
+    """
+    black = tf.io.encode_jpeg(np.zeros([8, 8, 3], np.uint8)).numpy()
+    word = deployment.vocabulary.words[0].encode()
+    tags = np.array([[word], [b""]])
+    m = deployment.settings.graph.m
+    image = tf.train.Feature(bytes_list=tf.train.BytesList(value=[black]))
+    known = tf.train.Feature(bytes_list=tf.train.BytesList(value=[word]))
+    examples = [
+        tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+        for feature in ({"image": image, "tags": known}, {"image": image})
+    ]
+    requests: dict[str, dict[str, np.ndarray]] = {
+        "serving_default": {
+            tensor.name: np.zeros([2, *(size or m for size in tensor.shape[1:])], tensor.dtype)
+            for tensor in deployment.core.inputs
+        },
+        "annotate_features": {
+            "phi": np.ones([2, deployment.settings.graph.feature_dim], np.float32),
+            "tags": tags,
+        },
+        "annotate_image": {"image": np.array([black, black], object), "tags": tags},
+        "annotate_examples": {"examples": np.array(examples, object)},
+    }
     folder.mkdir()
     with tf.io.TFRecordWriter(str(folder / "tf_serving_warmup_requests")) as file:
-        file.write(prediction_log("annotate_features", {"phi": phi, "tags": tags}))
+        for name in signatures:
+            file.write(prediction_log(name, requests[name]))
 
 
 def prediction_log(signature: str, inputs: Mapping[str, np.ndarray]) -> bytes:
@@ -107,19 +140,32 @@ def load(folder: str | Path) -> Deployment:
     found = [place for place in places if (place / "saved_model.pb").is_file()]
     if not found:
         raise InputError(f"{folder}: must be a finished run or a SavedModel of one")
-    settings = _read_settings(found[0] / "assets" / SETTINGS)
+    settings, judgement = _read_settings(found[0] / "assets" / SETTINGS)
+    _check(found[0])
     vocabulary = Vocabulary.load(found[0] / "assets" / VOCABULARY)
     try:
         reader = tf.train.load_checkpoint(str(found[0] / "variables" / "variables"))
-        return _restore(settings, vocabulary, lambda name: _read(reader, name))
+        reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH")  # not needed; damage in it shows
+        deployment = _restore(settings, vocabulary, lambda name: _read(reader, name))
     except InputError:
         raise
     except Exception as error:  # damaged files fail in whatever way their bytes suggest
         reason = " ".join(str(error).split())
         raise InputError(f"{found[0]}: is damaged ({reason})") from error
+    deployment.judgement = judgement
+    return deployment
 
 
-def _read_settings(path: Path) -> DeploymentSettings:
+def _check(folder: Path) -> None:
+    """A server reads more of a model than `load` does, so all files of it must be whole."""
+    for file, digest in read_checksums(folder).items():
+        if not (folder / file).is_file() or sha256(folder / file) != digest:
+            raise InputError(
+                f"{folder}: is damaged ({file} is not what {CHECKSUMS} says); export the run again"
+            )
+
+
+def _read_settings(path: Path) -> tuple[DeploymentSettings, Judgement | None]:
     if not path.is_file():
         raise InputError(
             f"{path.parent.parent}: must be a SavedModel that carries its corpus, as a run of this "
@@ -129,14 +175,16 @@ def _read_settings(path: Path) -> DeploymentSettings:
     if values.pop("format", None) != FORMAT:
         raise InputError(f"{path}: must be of format {FORMAT}; export the run again")
     try:
+        values, judged = values["settings"], values["judgement"]
         values["graph"] = GraphSettings(**values["graph"])
         values["labels"] = tuple(values["labels"])
         settings = DeploymentSettings(**values)
+        judgement = None if judged is None else Judgement.of(judged)
     except (KeyError, TypeError) as error:
         raise InputError(f"{path}: has other fields than this version ({error})") from error
     if settings.arch not in ARCHITECTURES:
         raise InputError(f"{path}: arch must be a known graph; received {settings.arch!r}")
-    return settings
+    return settings, judgement
 
 
 def _read(reader: Any, name: str) -> np.ndarray:

@@ -66,12 +66,14 @@ _READ = ", ".join(FORMATS) + ("" if _HEIF else "; HEIC with the package pillow-h
 _OPENING = threading.Lock()
 
 
-def read_image(source: ImageSource) -> Image.Image:
+def read_image(source: ImageSource, reduced_to: int | None = None) -> Image.Image:
     """Reads an image as it is meant to be seen: upright, RGB, transparency over white.
 
     Args:
         source: path, file contents, PIL image of any mode, or uint8 array [height, width, 3].
             Of several frames the first counts; 16-bit grey is scaled to 8 bits.
+        reduced_to: a JPEG's file is decoded to a half, a quarter or an eighth of its size
+            where both sides keep so many pixels, which is quicker.
 
     Returns:
         An RGB image, turned as its EXIF orientation says.
@@ -100,15 +102,18 @@ def read_image(source: ImageSource) -> Image.Image:
             raise InputError(f"{what}: cannot be read ({error.strerror})") from error
     if not contents:
         raise InputError(f"{what}: is empty; an image is needed")
-    return _decoded(lambda: _opened(contents), what)
+    return _decoded(lambda: _opened(contents, reduced_to), what)
 
 
-def _opened(contents: bytes) -> Image.Image:
+def _opened(contents: bytes, reduced_to: int | None) -> Image.Image:
     # Filters of warnings belong to the process, so only one thread at a time changes
     # them; opening reads the header alone and is quick.
     with _OPENING, warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        return Image.open(io.BytesIO(contents), formats=FORMATS)
+        image = Image.open(io.BytesIO(contents), formats=FORMATS)
+    if reduced_to is not None:
+        image.draft("RGB", (reduced_to, reduced_to))
+    return image
 
 
 def _decoded(open_image: Callable[[], Image.Image], what: str) -> Image.Image:
@@ -164,7 +169,7 @@ def extract(
         InputError: an image cannot be read and there is no `on_error`; or the
             network's weights cannot be had.
     """
-    network = _network(backbone)
+    cnn = network(backbone)
 
     def one_batch(start: int) -> tuple[np.ndarray, list[tuple[int, InputError]]]:
         inputs, errors = [], []
@@ -177,7 +182,7 @@ def extract(
                 errors.append((position, error))
         if not inputs:
             return np.empty((0, backbone.dim), np.float32), errors
-        return network(np.stack(inputs)).numpy(), errors
+        return cnn(np.stack(inputs)).numpy(), errors
 
     features = [np.empty((0, backbone.dim), np.float32)]
     starts = range(0, len(images), batch_size)
@@ -192,7 +197,8 @@ def extract(
 
 
 @functools.cache  # building takes a second, and an annotator asks for one photo at a time
-def _network(backbone: Backbone) -> Callable[[np.ndarray], tf.Tensor]:
+def network(backbone: Backbone) -> Callable[[np.ndarray], tf.Tensor]:
+    """The CNN as one compiled function of prepared images: [B, size, size, 3] → [B, D]."""
     model = backbone.build(backbone.weights)
     size = backbone.image_size
     return tf.function(

@@ -35,8 +35,9 @@ class InputError(ValueError):
 def written_whole(path: str | Path) -> Iterator[Path]:
     """Gives a temporary path beside `path`, which becomes `path` when the block ends well.
 
-    Works for a file or a folder (the block creates it). Where the block raises,
-    what it wrote is removed and whatever stood at `path` stays.
+    Works for a file or a folder (the block creates it). Where the block raises, or a
+    file would take the place of a folder, what it wrote is removed and whatever stood
+    at `path` stays.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +45,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{path.name}")
     try:
         yield temporary
-        if path.is_dir():  # a folder cannot be replaced in one step
+        if path.is_dir() and temporary.is_dir():  # a folder cannot be replaced in one step
             shutil.rmtree(path)
         os.replace(temporary, path)
     finally:
@@ -52,6 +53,15 @@ def written_whole(path: str | Path) -> Iterator[Path]:
             shutil.rmtree(temporary)
         else:
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Turns what the system says about writing `path` into an `InputError`."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def remove_leftovers(directory: str | Path) -> None:

@@ -1,8 +1,10 @@
 """What several test files share: the flag --large, and small data sets made on the spot."""
 
 import dataclasses
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,9 @@ from data_tools.pipeline import prepare
 from data_tools.settings import Settings
 
 WORDS = ("sky", "sea", "sand", "sun", "dog", "cat", "car", "road", "tree", "bird", "snow", "boat")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = ["--no-first-run", "--disable-background-networking", "--disable-component-update"]
+FLAGS += ["--disable-sync", "--disable-gpu"]
 LABELS = ("animal", "beach", "city", "forest", "winter")
 
 
@@ -122,3 +127,15 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
     prepare(make_table(folder / "raw").settings(), folder / "data")
     return folder / "data"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A Chromium without a window; tests that need it are skipped where there is none."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed")
+    with api.sync_playwright() as play:
+        opened = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS, chromium_sandbox=False)
+        yield opened
+        opened.close()

@@ -1,8 +1,11 @@
 """The command that annotates: its outputs, going on after a kill, and one line for mistakes."""
 
+import contextlib
 import csv
+import html
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +21,7 @@ from photographs import write, xmp
 from PIL import Image
 
 from experiments import annotate as command
-from experiments.annotating import Choice
+from experiments.annotating import Batch, Choice, Job
 from tagnet import console, features
 from tagnet.annotator import Annotator
 from tagnet.export import export
@@ -155,6 +158,27 @@ def test_sidecars_are_written_and_taken_back_and_never_read_as_tags(model, photo
     assert b"auto" not in (photos / "a.jpg.xmp").read_bytes()
 
 
+def test_a_page_shows_photographs_truth_and_neighbours(model, photos, tmp_path, capsys):
+    """The page is made from all answers, also those that were there before."""
+    table, page = tmp_path / "t.csv", tmp_path / "new" / "page.html"
+    table.write_text(
+        "path,tags,labels\nphotos/a.jpg,tag 1|zzz,label 1|x\nphotos/d.jpg,,\nphotos/c.jpg,,\n"
+    )
+    corpus = tmp_path / "corpus"
+    for row in range(20):
+        write(corpus / f"image {row}.png")
+    flags = [f"--model={model}", f"--jsonl={tmp_path / 'a.jsonl'}", f"--table={table}"]
+    assert run(*flags) == 0
+    assert run(*flags, f"--html={page}", f"--corpus_photos={corpus}") == 0
+    assert "0 photographs annotated, 1 skipped, 2 were there already" in capsys.readouterr().out
+    data = json.loads(page.read_text().split('id="data">')[1].split("</script>")[0])
+    assert [photo["name"] for photo in data["photos"]] == ["photos/a.jpg", "photos/c.jpg"]
+    assert data["photos"][0]["truth"] == ["label 1", "x"]
+    assert data["asked"] == ["label 0", "label 1", "label 2"]
+    assert all(photo["image"] for photo in data["photos"] + data["corpus"])
+    assert run(*flags, f"--html={page}") == 0  # its own page it replaces
+
+
 def test_a_batch_that_was_interrupted_goes_on(model, photos, tmp_path, monkeypatch, capsys):
     out = tmp_path / "answers.jsonl"
     assert run(f"--model={model}", f"--jsonl={out}", photos) == 0
@@ -166,9 +190,46 @@ def test_a_batch_that_was_interrupted_goes_on(model, photos, tmp_path, monkeypat
     whole = out.read_text()
     assert whole.startswith(lines[0])
     assert [answer["photo"] for answer in answers(out)] == [json.loads(x)["photo"] for x in lines]
+    (photos / "d.jpg").write_bytes((photos / "a.jpg").read_bytes())  # mended: tried again
+    assert run(f"--model={model}", f"--jsonl={out}", photos) == 0
+    assert "1 photographs annotated, 0 skipped, 3 were there already" in capsys.readouterr().out
+    assert len({answer["photo"] for answer in answers(out)}) == len(answers(out)) == 4
+    whole = out.read_text()
     assert run(f"--model={model}", f"--jsonl={out}", "--top_k=1", photos) == 2
     assert "line 1 was answered by another model or other flags" in capsys.readouterr().err
     assert out.read_text() == whole
+
+
+@pytest.mark.parametrize("flag", ["jsonl", "csv", "html"])
+@pytest.mark.parametrize("contents", [b"\xff\xd8a photograph\n, cut", b"{", b'{"photo": 1}\n'])
+def test_a_file_that_is_not_ours_is_left_alone(model, photos, tmp_path, capsys, flag, contents):
+    theirs = tmp_path / "theirs"
+    theirs.write_bytes(contents)
+    folder = tmp_path / "folder"
+    write(folder / "kept.jpg")
+    # A cut-off beginning of an answer is ours, and may go.
+    expected = 0 if (flag, contents) == ("jsonl", b"{") else 2
+    assert run(f"--model={model}", f"--{flag}={theirs}", photos / "a.jpg") == expected
+    assert expected == 0 or theirs.read_bytes() == contents
+    assert run(f"--model={model}", f"--{flag}={folder}", photos / "a.jpg") == 2
+    assert (folder / "kept.jpg").exists()
+    assert "folder: cannot be written (Is a directory)" in capsys.readouterr().err
+
+
+def test_a_sidecar_that_cannot_be_written_is_skipped(model, photos, tmp_path, capsys):
+    theirs = photos / "a.jpg.xmp"
+    theirs.write_text("no XMP")
+    out = tmp_path / "answers.jsonl"
+    assert run(f"--model={model}", "--xmp", f"--jsonl={out}", photos) == 0
+    errors = capsys.readouterr().err
+    assert "skipped: the keywords of" in errors
+    assert "a.jpg.xmp: must be XMP" in errors
+    assert theirs.read_text() == "no XMP"
+    assert (photos / "c.jpg.xmp").exists()
+    assert run("--remove", photos) == 0
+    assert "the sidecars of 3 photographs" in capsys.readouterr().out  # d.jpg has none
+    assert run("--remove", photos / "a.jpg") == 2
+    assert "no sidecar can be written; the first: " in capsys.readouterr().err
 
 
 KILLED = """
@@ -225,12 +286,24 @@ def test_killed_in_the_middle_every_photograph_is_annotated_once(model, tmp_path
         (["--model={model}", "--table={photo}"], "must be UTF-8 text"),
         (["--model={model}", "--table={bad_table}"], "the columns path and tags; tags is missing"),
         (["--model={model}", "--table={a_table}", "--tags=a"], "must not be given together"),
+        (["--model={model}", "--table={twice}"], "row 2 repeats the path 'x'"),
+        (["--model={model}", "--table={nul}"], "row 1.*NUL"),
+        (["--model={model}", "--table={quoted}"], "row 1 is not CSV"),
+        (["--model={model}", "--table={words}"], "row 1: must have at most 1000 tags.*10000"),
+        (["--model={model}", "a\nb.jpg"], "its name must be Unicode on one line"),
+        (["--model={model}", "a\udcff.jpg"], "its name must be Unicode on one line"),
+        (["--model={old}", "{photo}"], "annotator.json: must be of format"),
+        (["--model={model}", "--corpus_photos=absent", "{photo}"], "must be a folder"),
+        (["--model={model}", "--html={photo}/x", "{photo}"], "x: cannot be written"),
+        (["--model={model}", "--html={read_only}/x", "{photo}"], "x: cannot be written"),
+        (["--model={model}", "--csv={read_only}/x", "{photo}"], "x: cannot be written"),
+        (["--model={model}", "--jsonl={read_only}/x", "{photo}"], "x: cannot be written"),
         (["--model={model}", "--jsonl={photo}/x", "{photo}"], "x: cannot be written"),
         (["--model={model}", "--csv={photo}/x", "{photo}"], "x: cannot be written"),
         (["--model={model}", "--jsonl={a_table}", "{photo}"], "line 1 must be an answer of this"),
         (
             ["--model={model}", f"--tags={','.join(map(str, range(1001)))}", "{photo}"],
-            "at most 1000",
+            "--tags: must have at most 1000 tags; received 1001",
         ),
     ],
 )
@@ -243,7 +316,19 @@ def test_one_line_for_a_mistake(model, photos, tmp_path, capsys, flags, line):
         **{"model": model, "photo": photos / "a.jpg", "empty": tmp_path / "empty"},
         **{"bad": tmp_path / "bad.jpg", "bad_table": tmp_path / "bad.csv"},
         "a_table": tmp_path / "a.csv",
+        "old": shutil.copytree(model, tmp_path / "old"),
+        "read_only": "/sys",  # also to root
     }
+    for name, rows in (
+        ("twice", "x,\nx,"),
+        ("nul", "a\0b,"),
+        ("quoted", 'x,"a'),
+        ("words", f"x,{'|'.join(map(str, range(10_000)))}"),
+    ):
+        places[name] = tmp_path / f"{name}.csv"
+        places[name].write_text(f"path,tags\n{rows}\n")
+    settings = tmp_path / "old" / "1" / "assets" / "annotator.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"format": 0}))
     before = sorted(tmp_path.rglob("*"))
     assert run(*(flag.format(**places) for flag in flags)) == 2
     errors = capsys.readouterr().err.splitlines()
@@ -267,10 +352,36 @@ def test_any_bytes_and_any_tags_are_answered_or_refused_in_one_line(loaded, cont
     answer = loaded.annotate(Image.new("RGB", (3, 3), "red"), tags)
     assert len(answer.labels) == L
     assert len(set(answer.known_tags)) == len(answer.known_tags)
-    try:
+    with contextlib.suppress(InputError):
         loaded.annotate(contents, tags)
-    except InputError as error:
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    suffix=st.sampled_from([".jpg", ".png", ".tif", ".webp"]),
+    keywords=st.lists(st.text("ab |<&\x01\u2028é", min_size=1, max_size=5), max_size=3),
+    start=st.floats(0, 1),
+    damage=st.binary(max_size=12),
+    cut=st.booleans(),
+)
+def test_a_damaged_photograph_is_answered_or_skipped_in_one_line(
+    loaded, tmp_path, suffix, keywords, start, damage, cut
+):
+    escaped = [html.escape(word).replace("\x01", "") for word in keywords]
+    photo = write(tmp_path / f"a{suffix}", xmp(dc_subject=escaped))
+    contents = photo.read_bytes()
+    at = int(start * len(contents))
+    photo.write_bytes(contents[:at] + damage + (b"" if cut else contents[at + len(damage) :]))
+    choice = Choice(dict.fromkeys(loaded.labels, 0.0), L)
+    try:
+        (answer,) = Batch(loaded, choice, None).run([Job("a", photo, None)])
+    except InputError as error:  # the only photograph cannot be annotated
         assert len(str(error).splitlines()) == 1
+    else:
+        assert len(answer["labels"]) == L
+        assert json.loads(json.dumps(answer))["photo"] == "a"
 
 
 def test_help_fits_a_screen(capsys):

@@ -10,8 +10,14 @@ from graphs import D, L, M, N, deployed
 from PIL import Image
 
 from tagnet.annotator import MAX_TAGS, Annotator
+from tagnet.dataset import Part, Tables
+from tagnet.embeddings import Embedding, rho
 from tagnet.export import export
 from tagnet.files import InputError
+from tagnet.layers import lookups
+from tagnet.neighbours import nearest
+from tagnet.scoring import Scorer, ScoringSettings
+from tagnet.tags import TagLists
 
 PHI = np.linspace(0, 1, D, dtype=np.float32)
 
@@ -109,13 +115,47 @@ def test_another_vocabulary_with_the_same_vectors_answers_the_same(annotator):
     beta = np.concatenate([old.beta["w2v"].numpy(), np.ones([1, N], np.float32)])
     german = [f"Wort {i}" for i in range(9)] + ["neu"]
     swapped = annotator.with_vocabulary(german, beta)
-    same = annotator.with_vocabulary(old.vocabulary.words, beta[:-1])
-    one, two = swapped.annotate(PHI, ["wort 1", "Wort_4"]), same.annotate(PHI, ["tag 1", "tag 4"])
-    assert one.labels == two.labels
+    one = swapped.annotate(PHI, ["wort 1", "Wort_4"])
+    by_vectors = Annotator(deployed("ltwin", "w2v", neighbours="w2v"))
+    two = by_vectors.annotate(PHI, ["tag 1", "tag 4"])
+    assert [label.score for label in one.labels] == [label.score for label in two.labels]
     assert one.neighbours == two.neighbours
+    same = annotator.with_vocabulary(old.vocabulary.words, beta[:-1])  # sets can be compared
+    assert same.annotate(PHI, ["tag 1"]) == annotator.annotate(PHI, ["tag 1"])
     assert one.neighbours[0].tags[0].startswith("tag_")  # the corpus keeps its own
     assert swapped.annotate(PHI, ["neu"]).known_tags == ("neu",)
     assert not swapped.annotate(PHI, ["neu"]).by_features
+
+
+@pytest.mark.parametrize("neighbours", ["id", "w2v"])
+def test_who_moves_to_another_vocabulary_with_his_images_gets_the_scores_of_the_pipeline(
+    neighbours, tmp_path
+):
+    """Neighbours by the distance of training, on the new tags; π̃ is fed; also once saved."""
+    deployment = deployed("ltwin", "w2v", neighbours)
+    rng = np.random.default_rng(4)
+    vectors = rng.normal(size=(12, N)).astype(np.float32)
+    words = [f"Wort {i}" for i in range(12)]
+    phi = rng.random((29, D)).astype(np.float16)
+    tags = [[] if row % 7 == 6 else rng.choice(12, 1 + row % 3, False) for row in range(29)]
+    lists = TagLists.from_lists(tags)
+    pi = rho(lists, Embedding(vectors, np.ones(12, bool)))
+    rows = np.arange(20, 29)
+    found = nearest(lists if neighbours == "id" else pi, phi, rows, np.arange(20), M + 2)
+    scorer = Scorer(deployment.core, lookups(Tables(phi, pi, 12)), ScoringSettings(M))
+    expected = scorer(Part(rows, found.neighbours, found.distances))
+
+    named = [[words[tag] for tag in some] for some in tags]
+    moved = Annotator(deployment).with_vocabulary(words, vectors)
+    moved = moved.with_images(list(phi[:20].astype(np.float32)), named[:20])
+    moved.save(tmp_path)
+    for annotator in (moved, Annotator.load(tmp_path)):
+        answers = annotator.annotate_all(list(phi[20:].astype(np.float32)), named[20:])
+        for answer, scores, near in zip(answers, expected, found.neighbours, strict=True):
+            assert [int(neighbour.image_id) for neighbour in answer.neighbours] == near.tolist()
+            by_label = {label.name: label.score for label in answer.labels}
+            given = [by_label[name] for name in annotator.labels]
+            np.testing.assert_allclose(given, scores, atol=1e-5)
 
 
 def test_a_vocabulary_needs_fitting_vectors(annotator, tmp_path):
@@ -163,11 +203,13 @@ def test_folders_that_hold_no_model(folder, tmp_path):
         Annotator.load(tmp_path)
     copy = shutil.copytree(folder / "1", tmp_path / "copy")
     settings = json.loads((copy / "assets" / "annotator.json").read_text())
+    inner = settings["settings"]
     for changed, line in (
-        ({"format": 0}, "annotator.json: must be of format 1"),
-        ({"arch": "x"}, "arch must be a known graph; received 'x'"),
-        ({"new": 1}, "has other fields than this version"),
-        ({"graph": settings["graph"] | {"hidden": 5}}, "copy: is damaged"),
+        ({"format": 0}, "annotator.json: must be of format 2"),
+        ({"settings": inner | {"arch": "x"}}, "arch must be a known graph; received 'x'"),
+        ({"settings": inner | {"new": 1}}, "has other fields than this version"),
+        ({"judgement": {"images": 1}}, "has other fields than this version"),
+        ({"settings": inner | {"graph": inner["graph"] | {"hidden": 5}}}, "copy: is damaged"),
     ):
         (copy / "assets" / "annotator.json").write_text(json.dumps(settings | changed))
         with pytest.raises(InputError, match=line):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tagnet.calibration import calibration_error, fit_temperature, reliability, thresholds
+from tagnet.calibration import fit_temperature, reliability, thresholds
 
 
 def test_the_temperature_that_made_the_labels_is_found():
@@ -20,14 +20,18 @@ def test_scores_that_separate_the_labels_keep_a_finite_temperature():
 def test_calibration_error_by_hand():
     """Bins [0, .5) and [.5, 1]: |.2 − .5| · 2/3 + |1 − 1| · 1/3; 1.0 belongs to the last bin."""
     probabilities, labels = np.array([[0.1, 0.3, 1.0]]), np.array([[0, 1, 1]])
-    assert calibration_error(probabilities, labels, bins=2) == pytest.approx(0.2)
-    assert calibration_error(labels.astype(float), labels) == 0
+    diagram = reliability(probabilities, labels, bins=2)
+    assert diagram.said == pytest.approx([0.2, 1])
+    assert diagram.true == [0.5, 1]
+    assert diagram.error == pytest.approx(0.2)
+    assert reliability(labels.astype(float), labels).error == 0
 
 
-def test_an_empty_bin_has_no_rate():
-    confidence, accuracy, counts = reliability(np.array([0.1]), np.array([1]), bins=2)
-    assert counts.tolist() == [1, 0]
-    assert np.isnan([confidence[1], accuracy[1]]).all()
+def test_an_empty_bin_counts_for_nothing():
+    diagram = reliability(np.array([0.1]), np.array([1]), bins=2)
+    assert diagram.pairs == [1, 0]
+    assert (diagram.said[1], diagram.true[1]) == (0, 0)
+    assert diagram.error == pytest.approx(0.9)
 
 
 @pytest.mark.parametrize(

@@ -268,7 +268,9 @@ def test_building_again_gives_the_same_bytes(sources, tmp_path, capsys):
         for files in [[path for path in (tmp_path / out).rglob("*") if path.is_file()]]
     )
     assert first == second
-    assert len(first) == 4 + 20 + 1
+    assert len(first) == 4 + 20 + 2
+    tags = Path("examples", "photos", "tags.csv")
+    assert first[tags] == (EXAMPLES / "tags.csv").read_bytes()
     built = demo.load(tmp_path / "first" / "data_tools" / "demo_data")
     assert built.manifest.tags.tolist() == [["snow"], ["snow"]]
     assert built.word_tables["w2v"].words == ("snow",)

@@ -51,7 +51,7 @@ def test_neighbours_are_those_of_the_search_outside_of_tensorflow(neighbours):
 
 def test_a_large_corpus_with_many_ties_is_searched_in_blocks(monkeypatch):
     """Whole numbers, so that distances repeat; the block does not divide the corpus."""
-    monkeypatch.setattr("tagnet.corpus.BLOCK", 64)
+    monkeypatch.setattr("tagnet.corpus.BLOCK", 4 * 64)
     rng = np.random.default_rng(3)
     table = rng.integers(-1, 2, size=(300, 4)).astype(np.float16)  # zero vectors among them
     queries = rng.integers(1, 3, size=(7, 4)).astype(np.float32)

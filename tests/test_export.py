@@ -1,5 +1,6 @@
 """The SavedModel: named tensors in, scores and probabilities out, TensorFlow alone suffices."""
 
+import base64
 import json
 import re
 import shutil
@@ -25,27 +26,37 @@ import sys
 sys.modules["tagnet"] = None  # an import of it fails
 sys.modules["keras"] = None
 import numpy as np, tensorflow as tf
-folder, signature, given, answer = sys.argv[1:]
-serve = tf.saved_model.load(folder).signatures[signature]
+folder, given, answer = sys.argv[1:]
+served = tf.saved_model.load(folder).signatures
+inputs, outputs = {}, {}
 with np.load(given) as arrays:
-    outputs = serve(**{name: tf.constant(arrays[name]) for name in arrays.files})
-outputs = {name: tensor.numpy() for name, tensor in outputs.items()}
-strings = {name: array.astype("S") for name, array in outputs.items() if array.dtype == object}
-np.savez(answer, **(outputs | strings))
+    for name in arrays.files:
+        signature, argument = name.split(" ")
+        inputs.setdefault(signature, {})[argument] = tf.constant(arrays[name])
+for signature, arguments in inputs.items():
+    for name, tensor in served[signature](**arguments).items():
+        array = tensor.numpy()
+        outputs[f"{signature} {name}"] = array.astype("S") if array.dtype == object else array
+np.savez(answer, **outputs)
 """
 
 
-def asked_elsewhere(folder: Path, signature: str, inputs: dict[str, np.ndarray]) -> dict:
-    """What a process that has TensorFlow alone answers."""
+def asked_elsewhere(folder: Path, inputs: dict[str, dict[str, np.ndarray]]) -> dict[str, dict]:
+    """What a process that has TensorFlow alone answers, by signature."""
     place = folder.parent
-    np.savez(place / "given.npz", **inputs)
+    given = {f"{signature} {name}": a for signature, d in inputs.items() for name, a in d.items()}
+    np.savez(place / "given.npz", **given)
     subprocess.run(
-        [sys.executable, "-c", WITHOUT_TAGNET, folder, signature, "given.npz", "answer.npz"],
+        [sys.executable, "-I", "-c", WITHOUT_TAGNET, folder, "given.npz", "answer.npz"],
         cwd=place,
         check=True,
         capture_output=True,
     )
-    return read_arrays(place / "answer.npz")
+    answers: dict[str, dict] = {}
+    for name, array in read_arrays(place / "answer.npz").items():
+        signature, output = name.split(" ")
+        answers.setdefault(signature, {})[output] = array
+    return answers
 
 
 FEWER = [("v_only", None), ("rtn", None), ("ltn_vecs", "id"), ("ltwin", "w2v"), ("lzip", "w2v")]
@@ -88,19 +99,8 @@ def assert_equal_to_the_annotator(answer: dict, annotations: list[Annotation]) -
         assert answer["by_features"][row] == annotation.by_features
 
 
-@pytest.mark.parametrize(("arch", "feed"), [("ltwin_2rnn", "id"), ("ltwin", "w2v")])
-def test_it_answers_equally_without_tagnet_and_moved(arch, feed, tmp_path):
-    export(deployed(arch, feed), tmp_path / "saved_model")
-    moved = tmp_path / "empty" / "elsewhere"
-    shutil.move(tmp_path / "saved_model" / "1", moved)
-    phi = random_inputs(None, count=3)["phi_x"]
-    inputs = {"phi": phi, "tags": np.array(TAGS_GIVEN).astype("S")}
-    answer = asked_elsewhere(moved, "annotate_features", inputs)
-    given = [list(filter(None, tags)) for tags in TAGS_GIVEN]
-    assert_equal_to_the_annotator(answer, Annotator.load(moved).annotate_all(list(phi), given))
-
-
-def test_images_and_examples_are_answered_as_their_features(tmp_path, monkeypatch):
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network of no weights stands for the CNN; pixels and resampling are the true ones."""
 
     def network(weights: object) -> keras.Model:
@@ -108,68 +108,115 @@ def test_images_and_examples_are_answered_as_their_features(tmp_path, monkeypatc
         pooled = keras.layers.AveragePooling2D((4, 8))(inputs)
         return keras.Model(inputs, keras.layers.Flatten()(pooled)[:, :D])
 
-    tiny = Backbone("tiny", 8, D, network, lambda image: central_square(image, 8) / 255)
-    monkeypatch.setitem(features.BACKBONES, "tiny", tiny)
+    backbone = Backbone("tiny", 8, D, network, lambda image: central_square(image, 8) / 255)
+    monkeypatch.setitem(features.BACKBONES, "tiny", backbone)
     monkeypatch.setitem(signatures.PREPARED, "tiny", lambda square: square / 255)
-    folder = export(deployed("ltwin", "w2v", backbone="tiny"), tmp_path / "saved_model")
+
+
+def example(image: bytes, tags: list[str]) -> bytes:
+    """A serialised `tf.train.Example`."""
+    lists = {"image": [image], "tags": [tag.encode() for tag in tags]}
+    feature = {
+        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+        for name, values in lists.items()
+    }
+    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+
+
+@pytest.mark.parametrize(("arch", "feed"), [("ltwin_2rnn", "id"), ("ltwin", "w2v")])
+def test_every_signature_answers_equally_without_tagnet_and_moved(arch, feed, tmp_path, tiny):
+    deployment = deployed(arch, feed, backbone="tiny")
+    export(deployment, tmp_path / "saved_model")
+    moved = tmp_path / "empty" / "elsewhere"
+    shutil.move(tmp_path / "saved_model" / "1", moved)
     photos = sorted((Path(__file__).parent.parent / "examples" / "photos").glob("*.jpg"))[:3]
-    given = [list(filter(None, tags)) for tags in TAGS_GIVEN]
-    expected = Annotator.load(folder).annotate_all(photos, given)
-    served = tf.saved_model.load(folder).signatures
     images = [path.read_bytes() for path in photos]
-    answer = served["annotate_image"](image=tf.constant(images), tags=tf.constant(TAGS_GIVEN))
-    assert_equal_to_the_annotator({k: v.numpy() for k, v in answer.items()}, expected)
-    examples = [
-        tf.train.Example(
-            features=tf.train.Features(
-                feature={
-                    "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image])),
-                    "tags": tf.train.Feature(
-                        bytes_list=tf.train.BytesList(value=[tag.encode() for tag in tags])
-                    ),
-                }
-            )
-        ).SerializeToString()
-        for image, tags in zip(images, given, strict=True)
-    ]
-    answer = served["annotate_examples"](examples=tf.constant(examples))
-    assert_equal_to_the_annotator({k: v.numpy() for k, v in answer.items()}, expected)
+    given = [list(filter(None, tags)) for tags in TAGS_GIVEN]
+    phi, tags = random_inputs(None, count=3)["phi_x"], np.array(TAGS_GIVEN).astype("S")
+    tensors = taken_by(deployment.core, random_inputs(feed, count=3))
+    answers = asked_elsewhere(
+        moved,
+        {
+            "serving_default": tensors,
+            "annotate_features": {"phi": phi, "tags": tags},
+            "annotate_image": {"image": np.array(images), "tags": tags},
+            "annotate_examples": {"examples": np.array(list(map(example, images, given)))},
+        },
+    )
+    scores = deployment.core(tensors)
+    np.testing.assert_allclose(answers["serving_default"]["scores"], scores, atol=1e-5)
+    annotator = Annotator.load(moved)
+    by_features = annotator.annotate_all(list(phi), given)
+    assert_equal_to_the_annotator(answers["annotate_features"], by_features)
+    by_photographs = annotator.annotate_all(photos, given)
+    assert_equal_to_the_annotator(answers["annotate_image"], by_photographs)
+    assert_equal_to_the_annotator(answers["annotate_examples"], by_photographs)
 
 
-def test_the_request_that_warms_a_server_up(tmp_path):
-    """Read by the server's own protocol, and answered."""
+def test_the_requests_that_warm_a_server_up(tmp_path, tiny):
+    """One for each signature, read by the server's own protocol, and answered."""
     logs = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
-    folder = export(deployed("ltwin", "w2v"), tmp_path / "saved_model")
-    path = folder / "assets.extra" / "tf_serving_warmup_requests"
-    (record,) = tf.data.TFRecordDataset([str(path)]).as_numpy_iterator()
-    log = logs.PredictionLog.FromString(record)
-    request = log.predict_log.request
-    assert request.model_spec.signature_name == "annotate_features"
-    inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
-    served = tf.saved_model.load(folder).signatures["annotate_features"]
-    answer = served(**{name: tf.constant(values) for name, values in inputs.items()})
-    assert answer["labels"].shape == (1, 3)
+    for feed in ("w2v", "id"):
+        folder = export(deployed("ltwin", feed, backbone="tiny"), tmp_path / feed)
+        path = folder / "assets.extra" / "tf_serving_warmup_requests"
+        served = tf.saved_model.load(folder).signatures
+        asked = []
+        for record in tf.data.TFRecordDataset([str(path)]).as_numpy_iterator():
+            request = logs.PredictionLog.FromString(record).predict_log.request
+            name = request.model_spec.signature_name
+            inputs = {key: tf.make_ndarray(tensor) for key, tensor in request.inputs.items()}
+            answer = served[name](**{key: tf.constant(values) for key, values in inputs.items()})
+            assert np.isfinite(answer["probabilities"]).all()
+            asked.append(name)
+            if "by_features" in answer:  # both ways to find neighbours
+                assert answer["by_features"].numpy().tolist() == [False, True]
+        assert sorted(asked) == sorted(served)
 
 
-def test_the_requests_of_the_guide_are_those_of_the_signatures(tmp_path):
-    """The JSON in docs/serving.md: its names and depth of lists are what the signatures take."""
+def as_tensors(request: dict) -> dict[str, tf.Tensor]:
+    """What TensorFlow Serving makes of a request by rows."""
+    names = request["instances"][0]
+    columns = {name: [row[name] for row in request["instances"]] for name in names}
+    return {
+        name: tf.constant(
+            [base64.b64decode(v["b64"]) if isinstance(v, dict) else v for v in column]
+        )
+        for name, column in columns.items()
+    }
+
+
+def test_the_requests_of_the_guide_are_those_of_the_signatures(tmp_path, tiny):
+    """The JSON in docs/serving.md is answered, and the answer has what the guide's has.
+
+    Its image and its vectors are cut short there, and take their true size here.
+    """
     text = (Path(__file__).parent.parent / "docs" / "serving.md").read_text()
     requests = [json.loads(body) for body in re.findall(r"-d '(\{.*?\})'", text, re.DOTALL)]
-    assert len(requests) == 2
-    folder = export(deployed("ltwin", "w2v"), tmp_path / "saved_model")
-    served = tf.saved_model.load(folder).signatures["annotate_features"]
+    (told,) = (json.loads(body) for body in re.findall(r"```json\n(.*?)```", text, re.DOTALL))
+    served = tf.saved_model.load(
+        export(deployed("ltwin", "w2v", backbone="tiny"), tmp_path / "saved_model")
+    ).signatures
+    assert [request["signature_name"] for request in requests] == [
+        "annotate_image",
+        "annotate_features",
+    ]
+    photo = next((Path(__file__).parent.parent / "examples" / "photos").glob("*.jpg"))
     for request in requests:
-        assert request["signature_name"] in ("annotate_features", "annotate_image")
         for instance in request["instances"]:
-            assert np.ndim(instance["tags"]) == 1  # the batch adds an axis
-            if request["signature_name"] == "annotate_image":
-                assert set(instance) == {"image", "tags"}
-                assert set(instance["image"]) == {"b64"}
-                continue
-            specs = served.structured_input_signature[1]
-            assert set(instance) == set(specs)
-            for name, spec in specs.items():
-                assert np.ndim(instance[name]) == len(spec.shape) - 1
+            if "image" in instance:
+                assert base64.b64decode(instance["image"]["b64"]).startswith(b"\xff\xd8\xff")
+                instance["image"]["b64"] = base64.b64encode(photo.read_bytes()).decode()
+            else:
+                instance["phi"] = [*instance["phi"], 0.0, 0.0, 0.0]
+        answer = served[request["signature_name"]](**as_tensors(request))
+        (expected,) = told["predictions"]
+        assert set(answer) == set(expected)
+        for name, value in answer.items():
+            assert np.ndim(expected[name]) == len(value.shape) - 1  # the batch adds an axis
+            assert isinstance(
+                np.ravel(expected[name])[0].item(),
+                str if value.dtype == tf.string else float | bool,
+            )
 
 
 def test_max_pool_graphs_answer_more_neighbours_with_the_mean_over_subsets(tmp_path):

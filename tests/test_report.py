@@ -1,6 +1,7 @@
 """The report: our means beside the paper's, the same files from the same runs, text escaped."""
 
 import csv
+import dataclasses
 import html.parser
 import json
 import math
@@ -14,10 +15,12 @@ import pytest
 from conftest import LABELS
 from PIL import Image
 from scipy import stats
+from scipy.special import expit
 
-from experiments import paper, report, results, tables
+from experiments import figures, paper, report, results, tables
 from experiments.paper import Row
 from tagnet import console, metrics
+from tagnet.calibration import Judgement, reliability
 from tagnet.files import write_arrays, write_json
 
 NASTY = ("a&b", "<script>alert(1)</script>", "50% $x_1$", "plain", "--> |c|")
@@ -28,7 +31,9 @@ def command(*arguments):
     return console.execute(report.Options, report.main, report.USAGE, ["report", *arguments])
 
 
-def make_run(directory, row, split, seed=0, names=LABELS, data="/nowhere/data", **config):
+def make_run(
+    directory, row, split, seed=0, names=LABELS, data="/nowhere/data", judged=False, **config
+):
     """Leaves the run directory of a model that was never trained."""
     rng = np.random.default_rng([split, seed, len(row.name)])
     labels = (rng.random([PARTS["test"], len(names)]) < 0.4).astype(np.uint8)
@@ -46,10 +51,12 @@ def make_run(directory, row, split, seed=0, names=LABELS, data="/nowhere/data", 
     write_arrays(directory / "predictions.npz", arrays | {"rows": np.arange(len(labels))})
     curve = [f"{epoch},0.1,{0.1 * epoch}" for epoch in (1, 2, 3)]
     (directory / "history.csv").write_text("\n".join(["epoch,loss,validation_map_label", *curve]))
-    write_json(
-        directory / "metrics.json",
-        {"test": test, "validation": test, "images": PARTS, "dataset": "set", "seconds": 1.5},
-    )
+    written = {"test": test, "validation": test, "images": PARTS, "dataset": "set"}
+    if judged:  # as the model of a run that is exported
+        before, after = (reliability(expit(scores / t), labels) for t in (1, 2))
+        judgement = Judgement(len(labels), before, after)
+        written["calibration"] = dataclasses.asdict(judgement)
+    write_json(directory / "metrics.json", written | {"seconds": 1.5})
 
 
 ROWS = [
@@ -71,7 +78,7 @@ def made(tmp_path_factory):
     """A folder of runs and its report."""
     folder = tmp_path_factory.mktemp("runs")
     make_runs(folder, names=NASTY)
-    make_run(folder / "smaller", Row("ltn", m=3, max_rank=6), 0, names=NASTY)
+    make_run(folder / "smaller", Row("ltn", m=3, max_rank=6), 0, names=NASTY, judged=True)
     (folder / "lzip-stopped").mkdir()
     write_json(folder / "lzip-stopped" / "config.json", {})
     assert command(str(folder)) == 0
@@ -80,13 +87,24 @@ def made(tmp_path_factory):
 
 def test_the_files(made):
     _, out = made
-    figures = ("figure4", "gains", "training")
+    figures = ("figure4", "gains", "training", "calibration")
     names = ("table1", "table2", "table3", "all")
     assert {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()} == {
         *("report.md", "index.html", "significance.csv", "labels.csv", "costs.csv"),
         *(f"figures/{name}.{ending}" for name in figures for ending in ("svg", "pdf", "png")),
         *(f"tables/{name}.{ending}" for name in names for ending in ("md", "csv", "tex")),
     }
+
+
+def test_a_reliability_diagram_shows_filled_bins_and_the_errors():
+    before = reliability(np.array([0.1, 0.15, 0.9]), np.array([0, 1, 1]), bins=5)
+    after = reliability(np.array([0.5, 0.5, 0.9]), np.array([0, 1, 1]), bins=5)
+    (axes,) = figures.reliability([("ltn", Judgement(3, before, after))]).axes
+    _, first, second = axes.get_lines()
+    np.testing.assert_allclose(first.get_xydata(), [[0.125, 0.5], [0.9, 1]])
+    np.testing.assert_allclose(second.get_xydata(), [[0.5, 0.5], [0.9, 1]])
+    told = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert told == ["before: error 28.33%", "after: error 3.33%"]
 
 
 def test_means_and_deviations_are_those_of_the_runs(made):
@@ -218,7 +236,8 @@ def test_photographs_are_shown_where_there_are_any(tmp_path):
     data.mkdir()
     Image.new("RGB", (300, 200), "red").save(data / "one.png")
     rows = [{"path": str(data / "one.png")}, {"path": str(data / "missing.png")}, {}]
-    (data / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    lines = [json.dumps({"image_id": str(number)} | row) for number, row in enumerate(rows)]
+    (data / "manifest.jsonl").write_text("\n".join(lines))
     make_runs(tmp_path / "runs", rows=ROWS[:1], splits=(0,), data=data)
     assert command(str(tmp_path / "runs")) == 0
     page = (tmp_path / "runs" / "report" / "index.html").read_text()

@@ -1,5 +1,6 @@
 """The main command: what it writes, what it prints, and one line for every mistake."""
 
+import dataclasses
 import itertools
 import json
 import os
@@ -17,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from experiments import presets
 from experiments import run as command
-from tagnet import console, metrics
+from tagnet import console, export, metrics
 from tagnet.architectures import ARCHITECTURES, JOINT, VISUAL
 from tagnet.dataset import PreparedDataset
 
@@ -75,8 +76,28 @@ def test_metrics_are_those_of_the_predictions(finished):
     assert results["test"] == again
     assert set(results) == {
         *("arch", "epochs", "best_epoch", "seconds", "seconds_per_epoch", "parameters"),
-        *("dataset", "images", "validation", "test"),
+        *("dataset", "images", "validation", "test", "calibration"),
     }
+
+
+def test_what_its_probabilities_are_worth_is_kept_with_the_model_and_drawn(finished):
+    """On the 12 test images; 5 labels each."""
+    out, _ = finished
+    results = json.loads((out / "metrics.json").read_text())
+    deployment = export.load(out)
+    assert results["calibration"] == dataclasses.asdict(deployment.judgement)
+    assert results["calibration"]["images"] == 12
+    for when in ("before", "after"):
+        assert sum(results["calibration"][when]["pairs"]) == 12 * 5
+    events = EventAccumulator(str(out / "tensorboard"))
+    events.Reload()
+    for when in ("before", "after"):
+        (error,) = events.Tensors(f"calibration/error_{when}")
+        assert tf.make_ndarray(error.tensor_proto) == pytest.approx(
+            results["calibration"][when]["error"]
+        )
+    (drawing,) = events.Tensors("calibration/reliability")
+    assert tf.io.decode_png(drawing.tensor_proto.string_val[2]).shape[2] == 4
 
 
 def test_what_it_prints(finished):

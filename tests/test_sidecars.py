@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from photographs import NAMESPACES, write, xmp
 
 from experiments.sidecars import sidecar_of, with_labels, write_labels
@@ -38,7 +40,8 @@ def test_a_persons_keywords_stay_and_the_rest_too(tmp_path):
     packet = with_labels(THEIRS, ["beach", "dog"], "auto", "theirs")
     found = keywords(packet, tmp_path)
     assert found[:3] == [("Rome",), ("beach",), ("dog",)]
-    assert found[3:] == [("places", "Rome"), ("auto", "beach"), ("auto", "dog")]
+    # A flat keyword is repeated for programs that read hierarchies alone.
+    assert found[3:] == [("places", "Rome"), ("beach",), ("auto", "beach"), ("auto", "dog")]
     assert b'xmp:Rating="4"' in packet
     assert b'xmlns:lr="http://ns.adobe.com/lightroom/1.0/"' in packet
 
@@ -49,11 +52,63 @@ def test_new_labels_take_the_place_of_old_ones_and_all_can_be_taken_back(tmp_pat
     again = with_labels(once, ["cat"], "auto", "a")
     assert keywords(again, tmp_path) == [
         *[("Rome",), ("beach",), ("cat",)],
-        *[("places", "Rome"), ("auto", "cat")],
+        *[("places", "Rome"), ("beach",), ("auto", "cat")],
     ]
     back = with_labels(again, [], "auto", "a")
     assert keywords(back, tmp_path) == keywords(THEIRS, tmp_path)
-    assert b"AddedSubjects" not in back
+    assert b"Added" not in back
+
+
+def test_a_persons_keyword_under_the_prefix_stays(tmp_path):
+    mine = xmp(lr_hierarchicalSubject=["auto|tram", "auto|dog"])
+    after = with_labels(mine, ["dog", "cat"], "auto", "a")
+    assert keywords(after, tmp_path)[-3:] == [("auto", "tram"), ("auto", "dog"), ("auto", "cat")]
+    back = with_labels(after, [], "other", "a")
+    assert keywords(back, tmp_path) == keywords(mine, tmp_path)
+
+
+def test_labels_are_taken_back_after_another_program_copied_them(tmp_path):
+    """digiKam repeats a hierarchy in a list of its own; under `pets` a person put `dog` there."""
+    after = with_labels(None, ["dog", "cat"], "auto", "a")
+    copied = b"<digiKam:TagsList><rdf:Seq><rdf:li>auto/dog</rdf:li><rdf:li>auto/cat</rdf:li>"
+    copied += b"<rdf:li>pets/dog</rdf:li></rdf:Seq></digiKam:TagsList></rdf:Description>"
+    uri = f'<x:xmpmeta xmlns:digiKam="{NAMESPACES["digiKam"]}" '.encode()
+    after = after.replace(b"</rdf:Description>", copied).replace(b"<x:xmpmeta ", uri)
+    assert keywords(with_labels(after, [], "auto", "a"), tmp_path) == [("dog",), ("pets", "dog")]
+
+
+def test_keywords_in_the_photograph_are_repeated_and_taken_back(tmp_path):
+    photo = write(tmp_path / "a.jpg", THEIRS)
+    before = photo.read_bytes()
+    write_labels(photo, ["dog"], "auto")
+    told = keywords(sidecar_of(photo).read_bytes(), tmp_path / "other")
+    assert set(told) == {
+        *[("Rome",), ("beach",), ("dog",)],
+        *[("places", "Rome"), ("auto", "dog")],
+    }
+    write_labels(photo, [], "auto")
+    assert keywords(sidecar_of(photo).read_bytes(), tmp_path / "other") == []
+    assert photo.read_bytes() == before
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=9)
+WORDS = st.lists(
+    st.from_regex(r"[a-c]{1,2}(\|[a-c]{1,2})?", fullmatch=True), max_size=4, unique=True
+)
+
+
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(flat=WORDS, deep=WORDS, first=st.lists(TEXT, max_size=4), second=st.lists(TEXT, max_size=4))
+def test_whatever_is_written_a_persons_keywords_stay_and_ours_go(
+    tmp_path, flat, deep, first, second
+):
+    theirs = xmp(dc_subject=flat, lr_hierarchicalSubject=deep)
+    packet = with_labels(theirs, first, "auto", "a")
+    packet = with_labels(packet, second, "auto", "a", own=[("of", "photo")] if second else ())
+    assert set(keywords(theirs, tmp_path)) <= set(keywords(packet, tmp_path))
+    assert keywords(with_labels(packet, [], "auto", "a"), tmp_path) == keywords(theirs, tmp_path)
 
 
 def test_it_follows_the_rules_of_xmp():

@@ -1,0 +1,297 @@
+"""The gallery: what the page holds, that text stays text, and how it behaves in a browser."""
+
+import base64
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from experiments.annotating import Answer, Job
+from experiments.gallery import corpus_place, gallery
+from experiments.page import thumbnail
+from tagnet.files import InputError
+
+HOSTILE = """</script><script>window.hacked = 1</script><img src=x onerror="hacked=1">&amp;'\x01"""
+NOWHERE = {}.get
+
+
+def job(name: str, labels: tuple[str, ...] | None = None, folder: Path = Path("none")) -> Job:
+    return Job(name, folder / name, (), labels=labels)
+
+
+def answer(name: str, shares: bool = True, **changes: Any) -> Answer:
+    """A dog, perhaps a cat, by two neighbours; as a line of JSON has it."""
+    split = {"picture": 1.0, "tags": 0.5, "neighbours": [0.25, -0.75], "constant": 0.125}
+    near = [("one", 0.5, ["beach"], ["dog"]), ("two", 0.75, ["sofa"], [])]
+    usual = {
+        "photo": name,
+        "tags": ["beach"],
+        "unknown_tags": ["zzz"],
+        "neighbours_by": "tags",
+        "labels": [
+            {"label": label, "probability": p, "score": 1.0, "shares": split if shares else None}
+            for label, p in (("dog", 0.9), ("cat", 0.4))
+        ],
+        "neighbours": [
+            dict(zip(("image_id", "distance", "tags", "labels"), entry, strict=True))
+            for entry in near
+        ],
+    }
+    return usual | changes
+
+
+class Elements(HTMLParser):
+    """Every element's name and attributes, the text of the scripts, and the page's policy."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.scripts: list[str] = []
+        self.policy = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.append(tag)
+        self.attributes += attrs
+        if tag == "script":
+            self.scripts.append("")
+        if ("http-equiv", "Content-Security-Policy") in attrs:
+            self.policy = dict(attrs)["content"] or ""
+
+    def handle_data(self, data: str) -> None:
+        if self.cdata_elem == "script":
+            self.scripts[-1] += data
+
+
+def data_of(page: str) -> dict[str, Any]:
+    return json.loads(Elements(page).scripts[0])
+
+
+def test_the_page_holds_what_the_answers_say(tmp_path):
+    Image.new("RGB", (300, 200), "red").save(tmp_path / "a.jpg")
+    Image.new("RGB", (40, 60), "blue").save(tmp_path / "one.png")
+    jobs = [job("a.jpg", ("dog", "bird"), tmp_path), job("b.jpg"), job("c.jpg")]
+    answers = [answer("a.jpg"), {"photo": "b.jpg", "error": "b.jpg: is empty"}, answer("c.jpg")]
+    place = {"one": tmp_path / "one.png", "two": tmp_path / "gone.png"}.get
+    page = gallery("title", jobs, answers, ["dog", "cat", "bird"], 50, place)
+    data = data_of(page)
+    first, second = data["photos"]
+    assert [first["name"], first["width"], first["height"]] == ["a.jpg", 240, 160]
+    assert [label["name"] for label in first["labels"]] == ["dog", "cat"]
+    assert first["labels"][0]["shares"]["neighbours"] == [0.25, -0.75]
+    assert first["truth"] == ["dog", "bird"]
+    assert second["image"] is None and second["truth"] is None
+    assert [near["image"] for near in first["neighbours"]] == [0, 1]
+    assert [image["id"] for image in data["corpus"]] == ["one", "two"]  # each once
+    with Image.open(io.BytesIO(base64.b64decode(data["corpus"][0]["image"]))) as small:
+        assert small.size == (40, 60)  # it fits as it is
+    assert data["corpus"][1]["image"] is None
+    assert "<summary>1 skipped</summary><ul><li>b.jpg: is empty</li></ul>" in page
+
+
+def test_errors_can_be_asked_for_only_where_the_truth_is_known():
+    for labels, there in ((None, False), ((), True), (("dog",), True)):
+        page = gallery("t", [job("a", labels)], [answer("a")], ["dog"], 50, NOWHERE)
+        assert ('name="errors"' in page) == there
+
+
+def test_nothing_is_loaded_from_elsewhere_and_no_other_script_runs():
+    page = gallery("t", [job("a")], [answer("a")], ["dog"], 50, NOWHERE)
+    elements = Elements(page)
+    assert elements.names.count("script") == 2
+    assert not {"link", "iframe", "img", "object"} & set(elements.names)
+    assert not [name for name, _ in elements.attributes if name == "src" or name.startswith("on")]
+    assert "http" not in page.replace("http-equiv", "")
+    digest = base64.b64encode(hashlib.sha256(elements.scripts[1].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}';" in elements.policy
+    assert elements.policy.startswith("default-src 'none'")
+
+
+def hostile_page(text: str) -> str:
+    labels = [{"label": text, "probability": 0.9, "score": 1.0, "shares": None}]
+    near = [{"image_id": text, "distance": 0.5, "tags": [text], "labels": [text]}]
+    hostile = answer(text, tags=[text], unknown_tags=[text], labels=labels, neighbours=near)
+    bad = {"photo": "b", "error": text}
+    jobs = [Job(text, Path("none"), (), labels=(text,)), job("b")]
+    return gallery(text, jobs, [hostile, bad], [text], 50, NOWHERE)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.one_of(st.just(HOSTILE), st.text(st.characters(exclude_categories=["Cs"]), min_size=1)))
+def test_any_text_stays_text(text):
+    page = hostile_page(text)
+    plain = Elements(hostile_page("plain"))
+    elements = Elements(page)
+    assert elements.names == plain.names
+    assert elements.attributes == plain.attributes
+    photo = json.loads(elements.scripts[0])["photos"][0]
+    assert [photo["name"], photo["tags"], photo["unknown"], photo["truth"]] == [
+        *[text, [text], [text], [text]]
+    ]
+
+
+def test_photographs_of_the_corpus_are_found_by_name_and_only_below_their_folder(tmp_path):
+    folder = tmp_path / "corpus"
+    for name in ("1.jpg", "deep/2.png", "../secret.jpg"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
+    place = corpus_place(tmp_path, folder)
+    assert place("1") == place("1.jpg") == folder / "1.jpg"
+    assert place("deep/2.png") == folder / "deep" / "2.png"
+    for name in ("3", "../secret", "../secret.jpg", str(tmp_path / "secret.jpg"), "a\0b", ""):
+        assert place(name) is None
+
+
+def test_photographs_of_the_corpus_are_where_the_data_set_says(tmp_path):
+    assert corpus_place(tmp_path, None)("1") is None  # a SavedModel without its run
+    (tmp_path / "config.json").write_text(json.dumps({"data": str(tmp_path / "data")}))
+    assert corpus_place(tmp_path, None)("1") is None  # its data set is gone
+    (tmp_path / "data").mkdir()
+    rows = [{"image_id": "1", "path": "/photos/1.jpg"}, {"image_id": "2"}]
+    (tmp_path / "data" / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    place = corpus_place(tmp_path, None)
+    assert place("1") == Path("/photos/1.jpg")
+    assert place("2") is None
+
+
+def test_a_thumbnail_is_upright_and_fits(tmp_path):
+    image = Image.new("RGB", (4000, 1000), "black")
+    image.paste("white", (0, 0, 1000, 1000))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # row 0 is the right-hand side: turned by 90 degrees
+    image.save(tmp_path / "a.jpg", exif=exif)
+    small = thumbnail(tmp_path / "a.jpg", (240, 240))
+    assert (small.width, small.height) == (60, 240)
+    with Image.open(io.BytesIO(base64.b64decode(small.base64 or ""))) as decoded:
+        assert decoded.size == (60, 240)
+        assert decoded.getpixel((30, 10)) == (255, 255, 255)
+        assert decoded.getpixel((30, 200)) == (0, 0, 0)
+    (tmp_path / "b.jpg").write_bytes(b"no image")
+    with pytest.raises(InputError, match="b.jpg: is not an image"):
+        thumbnail(tmp_path / "b.jpg", (240, 240))
+
+
+# --- In a browser -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """300 photographs; of every third the truth is a cat, of the others a dog; one is hostile."""
+    folder = tmp_path_factory.mktemp("gallery")
+    Image.new("RGB", (300, 200), "red").save(folder / "a.jpg")
+    jobs, answers = [], []
+    for number in range(300):
+        name = HOSTILE if number == 1 else f"photo {number}"
+        truth = ("cat",) if number % 3 == 0 else ("dog",)
+        jobs.append(Job(name, folder / "a.jpg", (), labels=truth))
+        labels = [
+            dict(label, probability=label["probability"] - number / 1000)
+            for label in answer(name)["labels"]
+        ]
+        answers.append(answer(name, labels=labels, tags=[f"tag{number}", HOSTILE]))
+    page = folder / "page.html"
+    text = gallery("many", jobs, answers, ["cat", "dog"], 50, lambda _: folder / "a.jpg")
+    page.write_text(text, encoding="utf-8")
+    return page
+
+
+@pytest.fixture
+def tab(browser: Any, many: Path) -> Iterator[Any]:
+    context = browser.new_context(viewport={"width": 1100, "height": 900})
+    opened = context.new_page()
+    opened.set_default_timeout(10_000)
+    opened.wrong = []
+    opened.on("pageerror", lambda error: opened.wrong.append(str(error)))
+    opened.on("request", lambda request: opened.wrong.append(request.url[:50]))
+    opened.goto(many.as_uri())
+    opened.wait_for_selector("article ul.labels")
+    yield opened
+    assert opened.wrong == [many.as_uri()[:50]], "an error, or a request besides the page itself"
+    context.close()
+
+
+@pytest.mark.large
+def test_in_a_browser_rows_are_built_as_they_come_near(tab):
+    assert tab.locator("article").count() == 300
+    assert tab.locator("article ul.labels").count() < 20
+    last = tab.locator("article").last
+    last.scroll_into_view_if_needed()
+    last.locator("ul.labels").wait_for()
+    assert tab.locator("article ul.labels").count() < 20
+    assert tab.evaluate("window.hacked") is None
+    tab.evaluate("scrollTo(0, 0)")
+    assert HOSTILE[:30] in tab.locator("article").nth(1).inner_text()
+
+
+@pytest.mark.large
+def test_in_a_browser_filters_and_orders(tab):
+    count, first = tab.locator("#count"), tab.locator("article h2").first
+    tab.get_by_label("errors").select_option("any")
+    assert count.inner_text() == "100 of 300 photographs"  # no cat is given from 50 % on
+    tab.get_by_label("label", exact=True).select_option("cat")
+    assert count.inner_text() == "100 of 300 photographs"
+    tab.get_by_label("errors").select_option("wrong")
+    assert count.inner_text() == "0 of 300 photographs"
+    tab.get_by_label("errors").select_option("")
+    tab.get_by_label("label", exact=True).select_option("dog")
+    tab.get_by_label("order").select_option("least")
+    assert first.inner_text() == "photo 299"
+    tab.get_by_label("labels from").fill("88")
+    assert count.inner_text() == "207 of 300 photographs"  # 0 to 20 by score; of others the true
+    tab.get_by_label("name or tag").fill("tag77")
+    assert count.inner_text() == "1 of 300 photographs"
+
+
+@pytest.mark.large
+def test_in_a_browser_a_label_tells_what_gave_its_score(tab):
+    article = tab.locator("article").first
+    assert "Score of “dog”: +1.00 from the picture, +0.50 from its tags" in article.inner_text()
+    assert article.locator("b").all_inner_texts() == ["+0.25", "−0.75"]
+    cat = article.get_by_role("button", name="cat")
+    assert cat.get_attribute("aria-pressed") == "false"
+    cat.press("Enter")
+    assert cat.get_attribute("aria-pressed") == "true"
+    assert "Score of “cat”" in article.inner_text()
+    assert "cat ✗ missed" in article.inner_text()
+    assert article.locator("img").first.get_attribute("alt") == "photo 0: dog"
+
+
+@pytest.mark.large
+def test_in_a_browser_keys_alone_are_enough(tab):
+    focused = "document.activeElement.closest('article')?.querySelector('h2').textContent"
+    for _ in range(12):
+        tab.keyboard.press("Tab")
+        if tab.evaluate(focused) == "photo 0":
+            break
+    assert tab.evaluate(focused) == "photo 0"
+    for _ in range(5):
+        tab.keyboard.press("PageDown")
+    assert tab.evaluate(focused) == "photo 5"
+    tab.keyboard.press("PageUp")
+    assert tab.evaluate(focused) == "photo 4"
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.tagName") == "BUTTON"
+    assert tab.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+
+
+@pytest.mark.large
+@pytest.mark.parametrize(("scheme", "back"), [("light", 255), ("dark", 22)])
+def test_in_a_browser_dark_light_and_narrow(browser, many, scheme, back):
+    context = browser.new_context(viewport={"width": 360, "height": 700}, color_scheme=scheme)
+    tab = context.new_page()
+    tab.goto(many.as_uri())
+    tab.wait_for_selector("article ul.labels")
+    colour = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert re.findall(r"\d+", colour)[0] == str(back)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 360
+    context.close()
