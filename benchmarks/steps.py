@@ -197,8 +197,8 @@ def main() -> None:
             print(row(arch, feed, times, differences), flush=True)
             keras.backend.clear_session()
     print(
-        f"\n{machine.described('tensorflow', 'keras', 'numpy')}; oneDNN "
-        f"{'on' if os.environ['TF_ENABLE_ONEDNN_OPTS'] == '1' else 'off'}; "
+        f"\n{machine.described('tensorflow', 'keras', 'numpy')}; "
+        f"TF_ENABLE_ONEDNN_OPTS={os.environ.get('TF_ENABLE_ONEDNN_OPTS', '')}; "
         f"median (least–most) of {options.repeats} repeats, {options.clock} clock"
     )
 

@@ -111,16 +111,16 @@ def main(options: Options) -> None:
 
 
 def _remove(jobs: Sequence[Job], prefix: str) -> None:
-    taken_out = 0
+    errors = []
     for job in jobs:
         try:
             sidecars.write_labels(job.path, [], prefix)
-            taken_out += 1
         except InputError as error:
             report(str(error))
-            first_error = error
-    if not taken_out:
-        raise InputError(f"no sidecar can be written; the first: {first_error}")
+            errors.append(error)
+    if len(errors) == len(jobs):
+        raise InputError(f"no sidecar can be written; the first: {errors[0]}")
+    taken_out = len(jobs) - len(errors)
     console.say(f"labels taken out of the sidecars of {taken_out:,} photographs")
 
 

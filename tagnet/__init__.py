@@ -12,8 +12,6 @@ import tempfile
 __version__ = "0.1.0"
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-# oneDNN's products are the faster ones; TensorFlow uses them by itself on some processors only.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 def _import_tensorflow_quietly() -> None:

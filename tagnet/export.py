@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from tagnet.architectures import ARCHITECTURES, GraphSettings
 from tagnet.calibration import Judgement
+from tagnet.checksums import CHECKSUMS, read_checksums, sha256, write_checksums
 from tagnet.corpus import Corpus, TaggedImages
 from tagnet.deployment import Deployment, DeploymentSettings, float32_graph
 from tagnet.files import InputError, read_json, write_json, written_whole
@@ -57,6 +58,8 @@ def export(deployment: Deployment, directory: str | Path) -> Path:
         signatures = server.signatures()
         tf.saved_model.save(server, str(temporary), signatures)
         _write_warmup(deployment, signatures, temporary / "assets.extra")
+        files = [path for path in temporary.rglob("*") if path.is_file()]
+        write_checksums(temporary, (str(path.relative_to(temporary)) for path in files))
     return target
 
 
@@ -138,6 +141,7 @@ def load(folder: str | Path) -> Deployment:
     if not found:
         raise InputError(f"{folder}: must be a finished run or a SavedModel of one")
     settings, judgement = _read_settings(found[0] / "assets" / SETTINGS)
+    _check(found[0])
     vocabulary = Vocabulary.load(found[0] / "assets" / VOCABULARY)
     try:
         reader = tf.train.load_checkpoint(str(found[0] / "variables" / "variables"))
@@ -150,6 +154,15 @@ def load(folder: str | Path) -> Deployment:
         raise InputError(f"{found[0]}: is damaged ({reason})") from error
     deployment.judgement = judgement
     return deployment
+
+
+def _check(folder: Path) -> None:
+    """A server reads more of a model than `load` does, so all files of it must be whole."""
+    for file, digest in read_checksums(folder).items():
+        if not (folder / file).is_file() or sha256(folder / file) != digest:
+            raise InputError(
+                f"{folder}: is damaged ({file} is not what {CHECKSUMS} says); export the run again"
+            )
 
 
 def _read_settings(path: Path) -> tuple[DeploymentSettings, Judgement | None]:
