@@ -10,19 +10,17 @@ a second with the model taken out, and beside those of a run's epoch. Memory: th
 """
 
 import argparse
-import datetime
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+import machine
 
 from tagnet.batches import Neighbourhood, training_batches
 from tagnet.dataset import PreparedDataset
@@ -124,11 +122,7 @@ def main() -> None:
     parser.add_argument("--runs", nargs="*", default=["ltn", "ltwin-w2v"], help="ARCH[-FEED]")
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
-    packages = ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "numpy", "numba"))
-    print(
-        f"{datetime.date.today()}, {os.cpu_count()} cores ({platform.machine()}), "
-        f"Python {platform.python_version()}, {packages}; load {os.getloadavg()[0]:.1f}"
-    )
+    print(machine.described("tensorflow", "numpy", "numba"))
     measure_loading(options.data, options.repeats)
     rate = measure_pipeline(options.data, options.repeats)
     for name in options.runs:

@@ -9,15 +9,13 @@ faiss' exact index; then faiss' approximate indexes, with the share of the neare
 """
 
 import argparse
-import datetime
 import os
-import platform
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any
 
 import faiss
+import machine
 import numpy as np
 from scipy import sparse
 
@@ -141,11 +139,7 @@ def main() -> None:
         "--all_pairs_only", action="store_true", help="and faiss on that part, scaled up"
     )
     options = parser.parse_args()
-    packages = ", ".join(f"{name} {version(name)}" for name in ("numba", "scipy", "faiss-cpu"))
-    print(
-        f"{datetime.date.today()}, {os.cpu_count()} cores ({platform.machine()}), "
-        f"Python {platform.python_version()}, {packages}; load {os.getloadavg()[0]:.1f}"
-    )
+    print(machine.described("numba", "scipy", "faiss-cpu"))
     tag_lists = [fields["tags"] for _, fields in twin.rows(options.images)]
     vocabulary = Vocabulary.most_frequent(tag_lists, TAU)
     tags = vocabulary.encode_all(tag_lists)
