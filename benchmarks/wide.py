@@ -63,7 +63,7 @@ MEASURES: dict[str, Callable[[Run], float]] = {
 
 def table(study: Study) -> str:
     """A line for each measure, from the splits of which all three runs are done."""
-    runs = {row: {} for row in (OURS, *OTHERS)}
+    runs: dict[Row, dict[int, Run]] = {row: {} for row in (OURS, *OTHERS)}
     for job in study.jobs:
         if study.is_done(job):
             directory = study.directory(job)

@@ -29,7 +29,8 @@ USAGE = f"""Trains one graph on a prepared data set, scores it on the test split
   python -m experiments.run --arch=ltwin_2rnn [--data=DIR] [--out=RUN]
 
 visual graphs: {", ".join(VISUAL)}
-joint graphs: {", ".join(JOINT)} ({", ".join(OURS)}: not the paper's)
+joint graphs: {", ".join(JOINT)}
+  (not the paper's: {", ".join(OURS)})
 {textwrap.fill("baselines: " + ", ".join(BASELINES), 100, subsequent_indent="  ")}"""
 FOR_GRAPHS = ("preset", "m", "M", "max_epochs", "hidden", "learning_rate", "l2", "table")
 

@@ -332,8 +332,8 @@ class Deployment(tf.Module):
         """What pixels, tags and bias of a linear path give to the scores; `product` [B, L]."""
         kernel, bias = self.weights[LINEAR]
         pixels = LINEAR_PIXELS * tf.math.l2_normalize(phi, axis=1) @ kernel[: phi.shape[1]]
-        shares = pixels, product - pixels - bias, tf.convert_to_tensor(bias)
-        return tuple(LINEAR_RATE * share for share in shares)
+        tags = product - pixels - bias
+        return LINEAR_RATE * pixels, LINEAR_RATE * tags, LINEAR_RATE * bias
 
     def _share_of_pixels(self, vector: tf.Tensor, phi: tf.Tensor) -> tf.Tensor:
         """Of the units of W_x [B, h], what pixels and bias gave; all where it reads no tags."""
