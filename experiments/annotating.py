@@ -7,7 +7,8 @@ import hashlib
 import io
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypeVar
@@ -20,6 +21,7 @@ from tagnet.files import InputError, read_text, writing, written_whole
 from tagnet.keywords import Photograph, find_photographs, read_keywords, split_keywords
 
 CHUNK = 128  # photographs whose answers are written together
+AHEAD = 2  # chunks that are read meanwhile
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -214,7 +216,7 @@ class Batch:
         chunks = [todo[first : first + CHUNK] for first in range(0, len(todo), CHUNK)]
         with (
             progress(None, "Annotating", len(todo)) as bar,
-            contextlib.closing(_one_ahead(self._read, chunks)) as contents,
+            contextlib.closing(_made_ahead(self._read, chunks)) as contents,
         ):
             for chunk, content in zip(chunks, contents, strict=True):
                 answers = self._answers(chunk, content)
@@ -275,16 +277,18 @@ class _Content(NamedTuple):
     errors: dict[int, InputError]
 
 
-def _one_ahead(call: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Results in order, each made in another thread while the one before it is used."""
-    with ThreadPoolExecutor(1) as thread:
-        ahead: Future[Result] | None = None
+def _made_ahead(
+    call: Callable[[Item], Result], items: Iterable[Item]
+) -> Generator[Result, None, None]:
+    """Results in order; the next `AHEAD` are made in other threads while one is used."""
+    with ThreadPoolExecutor(AHEAD) as threads:
+        made: deque[Future[Result]] = deque()
         for item in items:
-            before, ahead = ahead, thread.submit(call, item)
-            if before is not None:
-                yield before.result()
-        if ahead is not None:
-            yield ahead.result()
+            made.append(threads.submit(call, item))
+            if len(made) > AHEAD:
+                yield made.popleft().result()
+        while made:
+            yield made.popleft().result()
 
 
 def read_answers(path: Path, settings: str) -> dict[str, Answer]:
