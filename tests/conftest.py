@@ -44,6 +44,13 @@ def data_tools_command(module: str, *arguments: str) -> subprocess.CompletedProc
     )
 
 
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was printed to standard error, which is one line."""
+    errors = capsys.readouterr().err
+    assert len(errors.splitlines()) == 1, errors
+    return errors
+
+
 @dataclasses.dataclass(frozen=True)
 class Table:
     """A raw data set on disk: what `--source=table` reads.

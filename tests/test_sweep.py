@@ -24,7 +24,7 @@ def made(monkeypatch):
         write_json(out / "metrics.json", {"test": MAPS, "seconds": 60.0})
 
     monkeypatch.setattr(sweep, "make", make)
-    monkeypatch.setattr(sweep, "_forget_graphs", lambda: None)
+    monkeypatch.setattr(sweep, "forget_graphs", lambda: None)
     return names
 
 
