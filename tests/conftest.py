@@ -4,7 +4,7 @@ import dataclasses
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +134,21 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
     prepare(make_table(folder / "raw").settings(), folder / "data")
     return folder / "data"
+
+
+@pytest.fixture
+def refused(
+    prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Callable[[Callable[..., int], list[str], str], None]:
+    """Checks that a command answers wrong flags by one line, with status 2, and makes nothing."""
+
+    def check(command: Callable[..., int], given: list[str], line: str) -> None:
+        out = tmp_path / "out"
+        assert command(f"--data={prepared}", f"--out={out}", *given) == 2
+        assert line in one_line(capsys)
+        assert not out.exists()
+
+    return check
 
 
 @pytest.fixture(scope="session")

@@ -322,10 +322,8 @@ def test_killed_at_random_moments(prepared, tmp_path, kills):
         (["--pool=x"], "pool must be one of open, closed, train; received 'x'"),
     ],
 )
-def test_one_line_for_a_mistake(prepared, tmp_path, capsys, given, line):
-    assert command(f"--data={prepared}", f"--out={tmp_path / 'out'}", *given) == 2
-    assert line in one_line(capsys)
-    assert not (tmp_path / "out").exists()
+def test_one_line_for_a_mistake(refused, given, line):
+    refused(command, given, line)
 
 
 def test_optuna_is_asked_for_by_its_extra(flags, monkeypatch, capsys, tmp_path):
