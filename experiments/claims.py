@@ -16,6 +16,8 @@ import json
 import os
 import socket
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,6 +79,17 @@ def claim(directory: Path, name: str) -> Claim | None:
     with open(file, "w") as opened:
         json.dump({"machine": machine(), "pid": os.getpid()}, opened)
     return Claim(path)
+
+
+@contextlib.contextmanager
+def held(directory: Path, name: str, poll: float) -> Iterator[Claim]:
+    """Holds the claim on `name` meanwhile; waits for it, looking every `poll` seconds."""
+    while (mine := claim(directory, name)) is None:
+        time.sleep(poll)
+    try:
+        yield mine
+    finally:
+        mine.release()
 
 
 def holder(directory: Path, name: str) -> str | None:
