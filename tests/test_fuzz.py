@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import make_table
+from data_tools.checksums import read_checksums
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from photographs import iim, write, xmp
@@ -26,7 +27,6 @@ from test_weights import BIAS, KERNEL, Stored, Tensor, caffemodel, torch_modules
 from test_wordnet import write as write_wordnet
 
 from data_tools import images, manifest, mirflickr, nus_wide
-from data_tools.checksums import read_checksums
 from data_tools.table import read_table
 from data_tools.vector_files import read_vectors
 from data_tools.wordnet import read_graph
