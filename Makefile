@@ -1,7 +1,7 @@
 # make demo    prepare the embedded data set, train ltwin_2rnn on it, show the metrics
 # make test    run the tests
 # make check   style, types, and tests and doctests of the package as it would be installed
-# make bench   measure training steps; train every architecture on the embedded set, three seeds
+# make bench   measure steps, loading, scores and growth; train every architecture, three seeds
 # make clean   remove what the others made
 
 PYTHON ?= python3
@@ -30,7 +30,12 @@ check: $(VENV)/installed-dev
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/steps.py
-	$(BIN)/python benchmarks/mixed_precision.py
+	$(BIN)/python benchmarks/mixed_precision.py --out=runs/mixed-precision
+	$(BIN)/python -m data_tools.prepare --source=twin --pools=open --encodings=id,w2v \
+	    --out=runs/twin
+	$(BIN)/python benchmarks/loading.py --data=runs/twin
+	$(BIN)/python benchmarks/scoring.py --data=runs/twin
+	$(BIN)/python benchmarks/growth.py --plot=runs/growth.png
 	$(BIN)/python benchmarks/demo_table.py --out=runs/demo-table
 
 clean:

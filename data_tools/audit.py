@@ -113,13 +113,17 @@ def _check_images(report: Report, data: PreparedDataset) -> None:
     untagged = int((tags.lengths == 0).sum())
     promised = info["images_without_tags"]
     report.check(untagged == promised, f"{promised:,} images without tags", f"found {untagged:,}")
-    finite = all(np.isfinite(data.features[rows]).all() for rows in _blocks(data.num_images))
-    report.check(finite, f"{data.feature_dim:,} finite features an image")
+    if data.feature_dim:
+        finite = all(np.isfinite(data.features[rows]).all() for rows in _blocks(data.num_images))
+        report.check(finite, f"{data.feature_dim:,} finite features an image")
     carriers = np.bincount(tags.ids, minlength=len(data.vocabulary))
     say(f"          {tags.lengths.mean():.2f} tags an image, {tags.lengths.max()} at most")
     say(f"          {data.labels.sum() / data.num_images:.2f} labels an image")
     say(f"          {int((~data.labels.any(axis=1)).sum()):,} images without labels")
     say(f"          {int((carriers == 0).sum()):,} tags that no image carries")
+    if not data.feature_dim:
+        say("          no features: prepared by tags alone")
+        return
     copies = data.num_images - len(np.unique(report.twins))
     say(f"          {copies:,} images with the features of an earlier one")
 
@@ -161,6 +165,8 @@ def _check_split(report: Report, data: PreparedDataset, index: int) -> None:
         if len(lacking):
             names = ", ".join(data.label_names[label] for label in lacking)
             say(f"          {part} lacks {len(lacking)} labels: {names}")
+    if not data.feature_dim:
+        return
     copies = np.isin(report.twins[split["test"]], report.twins[split["train"]]).sum()
     say(f"          {copies:,} test images with the features of a training image")
 

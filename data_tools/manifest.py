@@ -65,14 +65,22 @@ def save(manifest: pd.DataFrame, path: str | Path) -> None:
 
 
 def load(path: str | Path) -> pd.DataFrame:
-    """Reads what `save` wrote; raises `InputError` where a line is not JSON any more."""
+    """Reads what `save` wrote; raises `InputError` where a line is no image any more."""
     images = []
     for number, line in enumerate(read_text(path).split("\n"), 1):
+        if not line:
+            continue
         try:
-            images += [json.loads(line)] if line else []
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}: line {number} is not JSON ({error.msg})") from error
-    return _frame([{"path": None} | image for image in images])
+            image = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}: line {number} is not JSON ({error})") from error
+        if not isinstance(image, dict) or not image.keys() >= set(REQUIRED):
+            raise InputError(
+                f"{path}: line {number} must be an object of {', '.join(REQUIRED)}; "
+                f"received {line[:40]!r}"
+            )
+        images.append({"path": None} | image)
+    return _frame(images)
 
 
 def _frame(images: list[dict[str, Any]]) -> pd.DataFrame:

@@ -301,9 +301,10 @@ def _say_summary(summary: dict[str, Any], out: Path, seconds: dict[str, float]) 
     """Prints what the directory holds, what was left out, its size, and where time went."""
     say()
     say(f"{summary['name']}: {out}")
+    dim = summary["feature_dim"]
     say(
         f"  {summary['images']:,} images, {summary['tags']:,} tags, {summary['labels']:,} labels, "
-        f"{summary['feature_dim']:,} features an image"
+        f"{f'{dim:,} features an image' if dim else 'no features: not for training'}"
     )
     if summary["images_without_tags"]:
         say(f"  {summary['images_without_tags']:,} images without a tag of the vocabulary")

@@ -58,7 +58,7 @@ def read_vectors(path: Path, wanted: Callable[[str], bool] = lambda word: True) 
                 word = name.decode(errors="replace")
                 if word not in vectors and wanted(word):
                     vectors[word] = (
-                        _parse(field, word, path) if is_text else np.frombuffer(field, "<f4")
+                        _parse(field, word, dim, path) if is_text else np.frombuffer(field, "<f4")
                     )
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
@@ -103,11 +103,17 @@ def _is_text_row(line: bytes, dim: int) -> bool:
         return False
 
 
-def _parse(field: bytes, word: str, path: Path) -> np.ndarray:
+def _parse(field: bytes, word: str, dim: int, path: Path) -> np.ndarray:
     try:
-        return np.array([float(number) for number in field.split()], np.float32)
+        numbers = [float(number) for number in field.split()]
     except ValueError as error:
         raise InputError(f"{path}: the vector of {word!r} must be numbers ({error})") from error
+    if len(numbers) != dim:  # two of them with a tab in between
+        raise InputError(
+            f"{path}: the vector of {word!r} must be {dim} numbers; received {len(numbers)}"
+        )
+    with np.errstate(over="ignore"):  # whoever uses the vectors refuses what is not finite
+        return np.array(numbers, np.float32)
 
 
 def _glove_rows(file: BinaryIO, path: Path, dim: int) -> Rows:

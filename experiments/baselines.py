@@ -26,6 +26,7 @@ from experiments.runner import Evaluation, being_made, write_results
 from tagnet import console, metrics, neighbours
 from tagnet.dataset import PreparedDataset
 from tagnet.embeddings import rho
+from tagnet.tags import TagLists
 
 PENALTIES = (0.01, 0.1, 0.3, 1.0, 3.0, 10.0)  # C of scikit-learn: the smaller, the stronger
 NEIGHBOURS = (5, 10, 20, 50, 100, 200)  # K
@@ -74,11 +75,16 @@ class Baseline:
 
 
 class Problem:
-    """A split of a data set, as baselines see it."""
+    """A split of a data set, as baselines see it.
+
+    Attributes:
+        tag_lists: the tags of every image, ids.
+    """
 
     def __init__(self, settings: BaselineSettings, dataset: PreparedDataset) -> None:
         self.settings = settings
         self.dataset = dataset
+        self.tag_lists = dataset.tags
         self.split = dataset.split(settings.split)
         self._found: dict[tuple[str, str], Neighbours] = {}
 
@@ -100,7 +106,7 @@ class Problem:
 
     def tags(self, part: str) -> scipy.sparse.csr_matrix:
         """o_x (eq. 4), sparse [n, τ]."""
-        lists = self.dataset.tags.select(self.split[part])
+        lists = self.tag_lists.select(self.split[part])
         shape = (len(lists), len(self.dataset.vocabulary))
         ones = np.ones(len(lists.ids), np.float32)
         return scipy.sparse.csr_matrix((ones, lists.ids, lists.offsets), shape)
@@ -111,7 +117,7 @@ class Problem:
         if feed == "id":
             return scipy.sparse.hstack([self.features(part), self.tags(part)]).tocsr()
         assert feed is not None
-        tags = self.dataset.tags.select(self.split[part])
+        tags = self.tag_lists.select(self.split[part])
         return np.hstack([self.features(part), rho(tags, self.dataset.embedding(feed))])
 
     def nearest(self, part: str, by: str) -> Neighbours:
@@ -137,7 +143,7 @@ class Problem:
     def _by_tags(
         self, rows: np.ndarray, pool: np.ndarray, number: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        tags, encoding = self.dataset.tags, self.settings.neighbours
+        tags, encoding = self.tag_lists, self.settings.neighbours
         if encoding == "id":
             usable = tags.lengths[rows] > 0
             found = neighbours.jaccard(tags, rows[usable], pool, number)
@@ -295,6 +301,30 @@ def _fit_and_evaluate(
         "validation": best[2].figures,
     }
     return write_results(out, results, test, dataset, problem.split)
+
+
+def restored(
+    settings: BaselineSettings, dataset: PreparedDataset, out: Path
+) -> Callable[[TagLists], np.ndarray]:
+    """A finished run of a linear baseline, fitted again.
+
+    Args:
+        settings: of the run.
+        dataset: what it was fitted on.
+        out: the run directory.
+
+    Returns:
+        The tags of every image → the scores [n, L] of the test part.
+    """
+    problem = Problem(settings, dataset)
+    chosen = read_json(out / "metrics.json")["chosen"]
+    scores = BASELINES[settings.arch].fit(problem, chosen)
+
+    def score(tags: TagLists) -> np.ndarray:
+        problem.tag_lists = tags
+        return scores("test")
+
+    return score
 
 
 def _evaluated(problem: Problem, scores: Scores, part: str) -> Evaluation:

@@ -2,17 +2,17 @@
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
-from experiments.paper import MAPS, SIZES, TITLES, Figure, Row, Series, published
+from experiments.paper import MAPS, SIZES, TITLES, Figure, Published, Row, Series, published
 from experiments.results import TITLES as METRIC_TITLES
 from experiments.results import Group
 from tagnet.files import write_text, written_whole
@@ -111,6 +111,59 @@ def _curve(
 
 def _line_style(row: Row) -> str:
     return FAMILIES[row.neighbours] if row.feed is None else STYLES[row.feed]
+
+
+class Plotted(NamedTuple):
+    """A line of `curves`: for each metric of `MAPS` its points, and what they are compared with."""
+
+    title: str
+    points: dict[str, list[Published | None]]
+    reference: dict[str, Published | None]
+
+
+def curves(
+    panels: Mapping[str, Sequence[Plotted]], axis: str, ticks: Sequence[str], joined: bool
+) -> Drawing:
+    """Lines over ticks, above the mAP per label, below per image; dotted their references.
+
+    Args:
+        panels: the lines by the title of their panel.
+        axis: what the ticks are.
+        ticks: their names.
+        joined: whether the points of a line are joined.
+    """
+    drawing = Drawing(figsize=(2.2 + 3.4 * len(panels), 6), layout="constrained")
+    axes = drawing.subplots(len(MAPS), len(panels), squeeze=False, sharex=True, sharey="row")
+    colours = list(COLOURS.values())
+    for column, (name, lines) in enumerate(panels.items()):
+        for place, metric in enumerate(MAPS):
+            one = axes[place][column]
+            for number, line in enumerate(lines):
+                shown = [(x, y) for x, y in enumerate(line.points[metric]) if y is not None]
+                one.errorbar(
+                    [x for x, _ in shown],
+                    [y.mean for _, y in shown],
+                    yerr=[y.sd or 0.0 for _, y in shown],
+                    color=colours[number],
+                    linestyle="-" if joined else "",
+                    marker="osv^Dp"[number],
+                    markersize=4,
+                    linewidth=1.2,
+                    capsize=2,
+                    label=line.title,
+                )
+                if (level := line.reference[metric]) is not None:
+                    one.axhline(level.mean, color=colours[number], linewidth=1, linestyle=":")
+            one.set_xticks(range(len(ticks)), ticks)
+            one.set_xlim(-0.3, len(ticks) - 0.7)
+        axes[0][column].set_title(name, loc="left")
+        axes[-1][column].set_xlabel(axis)
+    for place, metric in enumerate(MAPS):
+        axes[place][0].set_ylabel(f"{METRIC_TITLES[metric]}, %")
+    told = [one.get_legend_handles_labels() for one in axes[0]]
+    handles = {title: handle for pair in told for handle, title in zip(*pair, strict=True)}
+    axes[0][-1].legend(handles.values(), handles, loc="upper left", bbox_to_anchor=(1, 1))
+    return drawing
 
 
 def gains(bars: Sequence[tuple[str, np.ndarray]], labels: np.ndarray) -> Drawing:

@@ -7,17 +7,47 @@ what, and `failed/` has a record of each run that did not come to its end.
 """
 
 import dataclasses
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from experiments.baselines import BASELINES, BaselineSettings
 from experiments.paper import Row
+from experiments.presets import PRESETS
 from experiments.run import Options, resolve
 from experiments.runner import RunSettings
+from tagnet.console import option, require_all_of, require_at_least
 from tagnet.dataset import PreparedDataset
 from tagnet.files import InputError, read_json, write_json
 
 LARGEST = 24  # M of the paper's tables
+
+
+@dataclasses.dataclass(frozen=True)
+class Flags:
+    """The flags of every command that makes many runs."""
+
+    only: tuple[str, ...] = option((), "of the rows only these, by the names that are printed")
+    data: Path | None = option(None, "a prepared directory [the embedded data set]")
+    splits: tuple[str, ...] = option((), "which random splits [all that the data set has]")
+    pool: str = option("open", "where neighbours come from: open, closed, train")
+    preset: str | None = option(None, f"{', '.join(PRESETS)} [paper; without --data demo]")
+    seed: int = option(0, "of weights, order, draws and dropout")
+    hidden: int | None = option(None, "units of a hidden layer, h [the preset's]")
+    max_epochs: int | None = option(None, "stop after so many epochs [the preset's]")
+    dry_run: bool = option(False, "say what would be run, and stop")
+    out: Path | None = option(None, "the folder of the runs [runs/…, named after the settings]")
+
+    def check(self, rows: Collection[str]) -> None:
+        """Raises `InputError` for a value that is wrong whatever the data set.
+
+        Args:
+            rows: the names that `only` may have.
+        """
+        require_all_of("only", self.only, rows)
+        if wrong := [split for split in self.splits if not split.isdecimal()]:
+            raise InputError(f"--splits must be numbers from 0; received {wrong[0]!r}")
+        require_at_least(self, hidden=1, max_epochs=1, seed=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +71,32 @@ class Common:
     seed: int
     hidden: int | None
     max_epochs: int | None
+
+
+def common_of(options: Flags, dataset: PreparedDataset) -> Common:
+    """What the runs of a command with these options have in common."""
+    return Common(
+        data=str(dataset.directory.resolve()),
+        dataset=dataset.name,
+        encodings=tuple(dataset.encodings),
+        stored=min(dataset.max_rank(encoding, options.pool) for encoding in dataset.encodings),
+        preset=options.preset or ("paper" if options.data else "demo"),
+        pool=options.pool,
+        seed=options.seed,
+        hidden=options.hidden,
+        max_epochs=options.max_epochs,
+    )
+
+
+def splits_of(options: Flags, dataset: PreparedDataset) -> tuple[int, ...]:
+    """The splits that are asked for, all unless told otherwise."""
+    return tuple(map(int, options.splits)) or tuple(range(dataset.num_splits))
+
+
+def default_folder(common: Common) -> Path:
+    """Where runs with these settings are kept unless told otherwise."""
+    name = f"sweep-{common.dataset}-{common.preset}-{common.pool}-seed{common.seed}"
+    return Path("runs") / name
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,7 @@ from tagnet import architectures, console, export, layers, metrics, tensorboard,
 from tagnet.architectures import GraphSettings
 from tagnet.batches import Neighbourhood, training_batches
 from tagnet.claims import held
-from tagnet.dataset import PARTS, PreparedDataset, available_memory
+from tagnet.dataset import PARTS, PreparedDataset, Tables, available_memory
 from tagnet.deployment import Deployment, DeploymentSettings, deploy
 from tagnet.files import InputError, read_json, remove_leftovers, write_arrays, write_json
 from tagnet.scoring import Scorer, ScoringSettings
@@ -142,6 +142,37 @@ def write_results(
     return results
 
 
+def restored(run: RunSettings, dataset: PreparedDataset, out: Path) -> keras.Model:
+    """The graph of a finished run, with the weights that it was scored with.
+
+    Args:
+        run: its settings.
+        dataset: what it was trained on.
+        out: the run directory.
+    """
+    core = architectures.build(run.arch, _graph(run, dataset, dataset.tables(run.feed)))
+    core.load_weights(training.best_weights(out))
+    return core
+
+
+def scoring_of(preset: Preset) -> ScoringSettings:
+    """How a run with this preset averages over neighbourhoods."""
+    return ScoringSettings(preset.m, preset.exact, preset.samples, preset.average)
+
+
+def _graph(run: RunSettings, dataset: PreparedDataset, tables: Tables) -> GraphSettings:
+    return GraphSettings(
+        feature_dim=tables.feature_dim,
+        num_labels=len(dataset.label_names),
+        m=run.settings.m,
+        feed=run.feed,
+        tag_dim=tables.tag_dim,
+        hidden=run.settings.hidden,
+        dropout=run.settings.dropout,
+        l2=run.settings.l2,
+    )
+
+
 class Evaluation(NamedTuple):
     """Scores [n, L] and labels [n, L] of a part, and `metrics.evaluate` of them."""
 
@@ -156,17 +187,7 @@ class _Experiment:
     def __init__(self, run: RunSettings, dataset: PreparedDataset, layout: str) -> None:
         preset = run.settings
         tables = dataset.tables(run.feed)
-        graph = GraphSettings(
-            feature_dim=tables.feature_dim,
-            num_labels=len(dataset.label_names),
-            m=preset.m,
-            feed=run.feed,
-            tag_dim=tables.tag_dim,
-            hidden=preset.hidden,
-            dropout=preset.dropout,
-            l2=preset.l2,
-        )
-        scoring = ScoringSettings(preset.m, preset.exact, preset.samples, preset.average)
+        graph = _graph(run, dataset, tables)
         self.run = run
         self.dataset = dataset
         self.split = dataset.split(run.split)
@@ -181,7 +202,7 @@ class _Experiment:
         self.layout = layout
         # What a training step is given: row numbers, or what stands in those rows.
         self._given_rows = tables.on_device and layout == "rows"
-        self._scorer = Scorer(self.core, self._lookups, scoring)
+        self._scorer = Scorer(self.core, self._lookups, scoring_of(preset))
 
     def fit(self, out: Path) -> list[training.Epoch]:
         """Trains the graph; see `training.train`."""

@@ -14,9 +14,9 @@ import sys
 import time
 import traceback
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import keras
 
@@ -24,14 +24,14 @@ from experiments import paper, plan
 from experiments.baselines import BASELINES, ROWS
 from experiments.embedded import embedded
 from experiments.plan import Common, Job
-from experiments.presets import PRESETS
 from experiments.run import make
 from tagnet import claims, console
-from tagnet.console import option, require_at_least
+from tagnet.console import option, require_all_of
 from tagnet.dataset import PreparedDataset, Tables
 from tagnet.files import InputError, read_json, write_json
 from tagnet.layers import placed
 
+AnyJob = TypeVar("AnyJob", bound=Job)
 POLL = 5.0  # seconds between looks at the runs that others are making
 
 USAGE = """Makes the runs of a table or figure of the paper: what is missing, and nothing else.
@@ -41,33 +41,20 @@ USAGE = """Makes the runs of a table or figure of the paper: what is missing, an
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(plan.Flags):
     """The flags of a sweep."""
 
     table: tuple[str, ...] = option((), f"tables of the paper: {', '.join(paper.TABLES)}")
     figure: tuple[str, ...] = option((), f"figures of the paper: {', '.join(paper.FIGURES)}")
     baselines: bool = option(False, "the baselines: " + ", ".join(BASELINES))
-    only: tuple[str, ...] = option((), "of their rows only these, by the names that are printed")
-    data: Path | None = option(None, "a prepared directory [the embedded data set]")
-    splits: tuple[str, ...] = option((), "which random splits [all that the data set has]")
-    pool: str = option("open", "where neighbours come from: open, closed, train")
-    preset: str | None = option(None, f"{', '.join(PRESETS)} [paper; without --data demo]")
-    seed: int = option(0, "of weights, order, draws and dropout")
-    hidden: int | None = option(None, "units of a hidden layer, h [the preset's]")
-    max_epochs: int | None = option(None, "stop after so many epochs [the preset's]")
     export: bool = option(False, "write every run's SavedModel, with its training images")
-    dry_run: bool = option(False, "say what would be run, and stop")
-    out: Path | None = option(None, "the folder of the runs [runs/…, named after the settings]")
 
     def __post_init__(self) -> None:
         if not (self.table or self.figure or self.baselines):
             raise InputError("--table, --figure or --baselines must be given; received none")
-        _check("table", self.table, paper.TABLES)
-        _check("figure", self.figure, paper.FIGURES)
-        _check("only", self.only, [row.name for row in self.rows])
-        if wrong := [split for split in self.splits if not split.isdecimal()]:
-            raise InputError(f"--splits must be numbers from 0; received {wrong[0]!r}")
-        require_at_least(self, hidden=1, max_epochs=1, seed=0)
+        require_all_of("table", self.table, paper.TABLES)
+        require_all_of("figure", self.figure, paper.FIGURES)
+        self.check([row.name for row in self.rows])
 
     @property
     def rows(self) -> list[paper.Row]:
@@ -78,21 +65,14 @@ class Options:
         return list(dict.fromkeys([*rows, *(ROWS if self.baselines else ())]))
 
 
-def _check(flag: str, values: tuple[str, ...], known: Collection[str]) -> None:
-    for value in values:
-        if value not in known:
-            raise InputError(f"--{flag} must be of {', '.join(known)}; received {value!r}")
-
-
 def main(options: Options) -> None:
     """Runs the command; ends with status 1 where a run failed."""
     dataset = SharedTables(options.data or embedded(), table=None)
-    common = common_of(options, dataset)
+    common = plan.common_of(options, dataset)
     rows = [row for row in options.rows if not options.only or row.name in options.only]
-    splits = tuple(map(int, options.splits)) or tuple(range(dataset.num_splits))
+    splits = plan.splits_of(options, dataset)
     jobs = plan.jobs(rows, splits, common, dataset)
-    name = f"sweep-{dataset.name}-{common.preset}-{common.pool}-seed{common.seed}"
-    out = options.out or Path("runs") / name
+    out = options.out or plan.default_folder(common)
     if (out / "sweep.json").exists():
         plan.settle(out, common)
     sweep = Sweep(out, jobs, dataset, options.export)
@@ -101,22 +81,8 @@ def main(options: Options) -> None:
         return
     plan.settle(out, common)
     sweep.run()
-    _conclude(sweep)
-
-
-def common_of(options: Options, dataset: PreparedDataset) -> Common:
-    """What the runs of a sweep with these options have in common."""
-    return Common(
-        data=str(dataset.directory.resolve()),
-        dataset=dataset.name,
-        encodings=tuple(dataset.encodings),
-        stored=min(dataset.max_rank(encoding, options.pool) for encoding in dataset.encodings),
-        preset=options.preset or ("paper" if options.data else "demo"),
-        pool=options.pool,
-        seed=options.seed,
-        hidden=options.hidden,
-        max_epochs=options.max_epochs,
-    )
+    console.say()
+    sweep.conclude(f"the tables and figures: python -m experiments.report {sweep.out}")
 
 
 class SharedTables(PreparedDataset):
@@ -140,7 +106,7 @@ class SharedTables(PreparedDataset):
         return self._placed[feed]
 
 
-class Sweep:
+class Sweep(Generic[AnyJob]):
     """Runs in one folder, some done, some not.
 
     Args:
@@ -151,29 +117,33 @@ class Sweep:
     """
 
     def __init__(
-        self, out: Path, jobs: Sequence[Job], dataset: PreparedDataset, exports: bool = False
+        self, out: Path, jobs: Sequence[AnyJob], dataset: PreparedDataset, exports: bool = False
     ) -> None:
         self._exports = exports
         self.out = out
         self.jobs = jobs
-        self._dataset = dataset
+        self.dataset = dataset
         # What failed before this sweep began is tried again, what fails meanwhile is not.
         self._old_failures = {job.name: self._failure(job) for job in jobs}
 
     @property
-    def left(self) -> list[Job]:
+    def left(self) -> list[AnyJob]:
         """The runs that are neither done nor failed."""
         return [job for job in self.jobs if self.is_left(job)]
 
-    def is_left(self, job: Job) -> bool:
+    def is_left(self, job: AnyJob) -> bool:
         """Whether the run is neither done nor failed."""
         return not self.is_done(job) and not self.has_failed(job)
 
-    def is_done(self, job: Job) -> bool:
+    def is_done(self, job: AnyJob) -> bool:
         """Whether the run came to its end."""
-        return (self.out / job.name / "metrics.json").exists()
+        return (self.directory(job) / "metrics.json").exists()
 
-    def has_failed(self, job: Job) -> bool:
+    def directory(self, job: AnyJob) -> Path:
+        """The run directory."""
+        return self.out / job.name
+
+    def has_failed(self, job: AnyJob) -> bool:
         """Whether the run failed since this sweep began."""
         failure = self._failure(job)
         return failure is not None and failure != self._old_failures[job.name]
@@ -197,7 +167,7 @@ class Sweep:
         took: dict[str, list[float]] = {}
         for job in self.jobs:
             if self.is_done(job):
-                seconds = read_json(self.out / job.name / "metrics.json")["seconds"]
+                seconds = self._results(job)["seconds"]
                 took.setdefault(job.row.arch, []).append(seconds)
         if not took:
             return None
@@ -207,7 +177,17 @@ class Sweep:
         at_work = sum(claims.holder(self.out / "claims", job.name) is not None for job in left)
         return sum(usual.get(job.row.arch, other) for job in left) / (1 + at_work)
 
-    def _attempt(self, job: Job) -> bool:
+    def conclude(self, last: str) -> None:
+        """Says how it went, and `last`; ends the process with status 1 where a run failed."""
+        failed = [job for job in self.jobs if self.has_failed(job)]
+        console.say(f"{len(self.jobs) - len(failed)} of {len(self.jobs)} runs are done")
+        for job in failed:
+            console.say(f"  failed: {job.name}")
+        console.say(last)
+        if failed:
+            sys.exit(1)
+
+    def _attempt(self, job: AnyJob) -> bool:
         """Makes a run, unless somebody else is making it."""
         claim = claims.claim(self.out / "claims", job.name)
         if claim is None:
@@ -220,11 +200,10 @@ class Sweep:
         self._tell(job)
         return True
 
-    def _make(self, job: Job, claim: claims.Claim) -> None:
+    def _make(self, job: AnyJob, claim: claims.Claim) -> None:
         console.say()
         try:
-            out = self.out / job.name
-            make(job.settings, self._dataset, out, exports=self._exports)
+            self.produce(job)
             self._failure_path(job).unlink(missing_ok=True)
         except Exception as error:  # whatever it is, the other runs do not depend on it
             if not claim.lost:
@@ -232,7 +211,11 @@ class Sweep:
         finally:
             _forget_graphs()
 
-    def _record(self, job: Job, error: Exception) -> None:
+    def produce(self, job: AnyJob) -> None:
+        """Makes a run that is claimed."""
+        make(job.settings, self.dataset, self.directory(job), exports=self._exports)
+
+    def _record(self, job: AnyJob, error: Exception) -> None:
         record = {
             "id": uuid.uuid4().hex,
             "error": f"{type(error).__name__}: {error}",
@@ -241,19 +224,22 @@ class Sweep:
         }
         write_json(self._failure_path(job), record)
 
-    def _failure_path(self, job: Job) -> Path:
+    def _results(self, job: AnyJob) -> dict[str, Any]:
+        return read_json(self.directory(job) / "metrics.json")
+
+    def _failure_path(self, job: AnyJob) -> Path:
         return self.out / "failed" / f"{job.name}.json"
 
-    def _failure(self, job: Job) -> dict[str, Any] | None:
+    def _failure(self, job: AnyJob) -> dict[str, Any] | None:
         path = self._failure_path(job)
         return read_json(path) if path.exists() else None
 
-    def _tell(self, job: Job) -> None:
+    def _tell(self, job: AnyJob) -> None:
         """One line on a run that ended, and on how long the rest will take."""
         if failure := self._failure(job):
             how = f"FAILED, {' '.join(failure['error'].split())}; see {self._failure_path(job)}"
         else:
-            test = read_json(self.out / job.name / "metrics.json")["test"]
+            test = self._results(job)["test"]
             maps = (100 * test[metric] for metric in paper.MAPS)
             how = "mAP per label {:.2f}, per image {:.2f}".format(*maps)
         left = len(self.left)
@@ -300,17 +286,6 @@ def _announce(
         else:
             scaled = "" if (m, max_rank) == (row.m, row.max_rank) else " (scaled to the data set)"
             console.say(f"  {row.name}: (m, M) = ({m}, {max_rank}){scaled}")
-
-
-def _conclude(sweep: Sweep) -> None:
-    failed = [job for job in sweep.jobs if sweep.has_failed(job)]
-    console.say()
-    console.say(f"{len(sweep.jobs) - len(failed)} of {len(sweep.jobs)} runs are done")
-    for job in failed:
-        console.say(f"  failed: {job.name}")
-    console.say(f"the tables and figures: python -m experiments.report {sweep.out}")
-    if failed:
-        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """How a command speaks: flags from a dataclass, progress on a terminal, one line for a mistake."""
 
 import dataclasses
+import os
 import sys
 import types
 import typing
@@ -66,6 +67,12 @@ def require_one_of(flag: str, value: str | None, known: Collection[str]) -> None
         raise InputError(f"--{flag} must be of {', '.join(known)}; received {value!r}")
 
 
+def require_all_of(flag: str, values: Iterable[str], known: Collection[str]) -> None:
+    """Raises `InputError` where a value of the list option `flag` is not `known`."""
+    for value in values:
+        require_one_of(flag, value, known)
+
+
 def run(options_type: type[Options], main: Callable[[Options], None], usage: str) -> None:
     """Runs a command and ends the process; see `execute`."""
     sys.exit(execute(options_type, main, usage, sys.argv))
@@ -85,7 +92,8 @@ def execute(
 
     Returns:
         The exit status: 0 on success, 2 on a user's mistake, which is printed as one
-        line. Any other exception is a fault of ours and passes, traceback and all.
+        line, 1 where whoever read the output, as `head`, has gone. Any other exception
+        is a fault of ours and passes, traceback and all.
     """
     logging.set_verbosity(logging.WARNING)
     fields = [field for field in dataclasses.fields(options_type) if field.name != "arguments"]
@@ -97,6 +105,9 @@ def execute(
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # else Python fails to flush the old one
+        return 1
     return 0
 
 

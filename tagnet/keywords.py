@@ -2,7 +2,8 @@
 
 Keywords are read as digiKam, Lightroom and darktable write them: IPTC Keywords, and of
 XMP dc:subject, lr:hierarchicalSubject and digiKam:TagsList, also from sidecars beside a
-photograph (`name.xmp`, `name.jpg.xmp`). Pillow reads all of it.
+photograph (`name.xmp`, `name.jpg.xmp`). Pillow reads all of it: XMP in every format, IPTC in
+JPEG and TIFF, the two that have a place for it.
 """
 
 import os

@@ -76,6 +76,11 @@ def best_epoch(history: Sequence[Epoch]) -> int:
     return int(np.argmax([epoch[f"validation_{MONITOR}"] for epoch in history]))
 
 
+def best_weights(directory: Path) -> Path:
+    """Where a run in `directory` keeps the weights of its best epoch."""
+    return directory / "checkpoints" / "best.weights.h5"
+
+
 def train(
     core: keras.Model,
     *,
@@ -114,7 +119,7 @@ def train(
     """
     directory = Path(directory)
     model = compiled(core, lookups, settings)
-    state = _State(core, model.optimizer, directory / "checkpoints")
+    state = _State(core, model.optimizer, directory)
     history = state.restore()
     if not should_stop(history, settings):
         epochs = range(len(history), settings.max_epochs)
@@ -216,8 +221,8 @@ class _State:
             for owner, variables in (("model", core.variables), ("optimizer", optimizer.variables))
             for index, variable in enumerate(variables)
         }
-        self._last = directory / "last.npz"
-        self.best = directory / "best.weights.h5"
+        self._last = directory / "checkpoints" / "last.npz"
+        self.best = best_weights(directory)
 
     def store(self, history: Sequence[Epoch]) -> None:
         """Writes the best weights first: a kill in between repeats the epoch, equally."""

@@ -1,6 +1,8 @@
 """How a command reads its flags and ends."""
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,21 @@ def test_an_input_error_of_the_command_itself(capsys):
 
     assert console.execute(Options, refuse, "usage", ["command"]) == 2
     assert capsys.readouterr().err == "error: file: rule; received x\n"
+
+
+def test_a_reader_that_has_gone_is_no_fault():
+    program = (
+        "import dataclasses; from tagnet import console\n"
+        "Options = dataclasses.make_dataclass('Options', [])\n"
+        "console.run(Options, lambda options: [console.say('x') for _ in range(99999)], '')\n"
+    )
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() == b"x\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
 
 
 def test_a_fault_of_ours_keeps_its_traceback():

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from data_tools import mirflickr
+from data_tools.audit import audit
 from data_tools.pipeline import prepare
 from data_tools.settings import Settings
 from tagnet.dataset import PreparedDataset
@@ -256,7 +257,9 @@ def test_settings_that_do_not_fit(changed: dict, message: str) -> None:
         Settings.of(**(usual | changed))
 
 
-def test_prepare_by_tags_alone(lists: Path, tmp_path: Path) -> None:
+def test_prepare_by_tags_alone(
+    lists: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
     summary = prepare(settings(lists), out)
     assert (summary["images"], summary["feature_dim"], summary["name"]) == (5, 0, "mirflickr")
@@ -270,6 +273,12 @@ def test_prepare_by_tags_alone(lists: Path, tmp_path: Path) -> None:
     assert nearest == {"im1": "im4", "im2": "im6", "im4": "im5", "im5": "im4", "im6": "im2"}
     with pytest.raises(InputError, match="was prepared with --tags_only, without the features"):
         data.tables("id")
+    assert "no features: not for training" in capsys.readouterr().out
+    _, report = audit(out)
+    assert report.broken == []
+    printed = capsys.readouterr().out
+    assert "no features: prepared by tags alone" in printed
+    assert "with the features of" not in printed  # all of them have the same none
 
 
 def test_tags_alone_must_say_something(lists: Path, tmp_path: Path) -> None:

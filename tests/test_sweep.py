@@ -106,7 +106,7 @@ def test_several_sweeps_at_once_make_every_run_once(made, prepared, tmp_path, mo
     monkeypatch.setattr(sweep, "POLL", 0.01)
     out, dataset = tmp_path / "out", PreparedDataset(prepared)
     options = sweep.Options(table=("2",), data=prepared, out=out)
-    jobs = plan.jobs(options.rows, (0, 1), sweep.common_of(options, dataset), dataset)
+    jobs = plan.jobs(options.rows, (0, 1), plan.common_of(options, dataset), dataset)
     threads = [threading.Thread(target=sweep.Sweep(out, jobs, dataset).run) for _ in range(3)]
     for thread in threads:
         thread.start()

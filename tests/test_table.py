@@ -105,6 +105,20 @@ def test_manifest_round_trip(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(manifest.load(tmp_path / "manifest.jsonl"), table)
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"image_id": "a"', "line 2 is not JSON (Expecting ',' delimiter"),
+        ("[1]", "line 2 must be an object of image_id, tags, labels; received '[1]'"),
+        ('{"image_id": "a"}', "line 2 must be an object of image_id, tags, labels; received"),
+    ],
+)
+def test_a_damaged_manifest(tmp_path: Path, line: str, message: str) -> None:
+    path = write(tmp_path, "manifest.jsonl", f"\n{line}\n")
+    with pytest.raises(InputError, match=re.escape(f"{path}: {message}")):
+        manifest.load(path)
+
+
 # --- What is refused ----------------------------------------------------------------------
 
 

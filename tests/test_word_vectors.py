@@ -143,6 +143,7 @@ def test_gzip_cut_off_anywhere_is_refused(binary: Path) -> None:
         ("2 2\na 0.1 0.2\nb 0.3\n", "line 3 must be a word and 2 numbers; received b'b 0.3\\n'"),
         ("2 2\na 0.1 0.2\nb c 0.3 1\n", "line 3 must be a word and 2 numbers"),
         ("3 2\na 0.1 0.2\nb 0.3 x\nc 1 2\n", "the vector of 'b' must be numbers (could not"),
+        ("a 0.1 0.2\nb 0.3\t1 2\n", "the vector of 'b' must be 2 numbers; received 3"),
         ("a 0.1 0.2\nb 0.3\n", "line 2 must be a word and 2 numbers; received b'b 0.3\\n'"),
         ("900 300\na 0.1 0.2\n", "promises 900 words of 300 numbers, which 18 bytes cannot hold"),
         (b"1 2\na 12345678b", "promises 1 words of 2 numbers and holds more"),
