@@ -26,6 +26,7 @@ from experiments.runner import Evaluation, being_made, write_results
 from tagnet import console, metrics, neighbours
 from tagnet.dataset import PreparedDataset
 from tagnet.embeddings import rho
+from tagnet.files import read_json
 from tagnet.tags import TagLists
 
 PENALTIES = (0.01, 0.1, 0.3, 1.0, 3.0, 10.0)  # C of scikit-learn: the smaller, the stronger

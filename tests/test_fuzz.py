@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import make_table
-from data_tools.checksums import read_checksums
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from photographs import iim, write, xmp
