@@ -50,7 +50,7 @@ class Settings:
         "exact", "exact, or hnsw or ivf for millions of images; id is always exact"
     )
     layout: str = option(
-        "rows", "rows, or packed: training records with their neighbours' features in them too"
+        "rows", "rows, or packed: training records hold their neighbours' features too"
     )
     pools: tuple[str, ...] = option(tuple(POOLS), "where neighbours come from")
     encodings: tuple[str, ...] | None = option(
