@@ -1,8 +1,10 @@
 """Runs one experiment into a run directory; what `run.py` calls and others may import."""
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +21,7 @@ from tagnet import architectures, console, export, layers, metrics, tensorboard,
 from tagnet.architectures import GraphSettings
 from tagnet.batches import Neighbourhood, training_batches
 from tagnet.calibration import Judgement
+from tagnet.claims import held
 from tagnet.dataset import PARTS, PreparedDataset, Tables, available_memory
 from tagnet.deployment import Deployment, DeploymentSettings, deploy
 from tagnet.files import InputError, read_json, remove_leftovers, write_arrays, write_json
@@ -81,11 +84,15 @@ def train_and_evaluate(
     Raises:
         InputError: `out` holds a run with other settings, or the data set lacks something.
     """
-    claim(run.flat(), out)
-    if (out / "metrics.json").exists():
-        return read_json(out / "metrics.json")
+    with being_made(run.flat(), out) as finished:
+        return finished or _train_and_evaluate(run, dataset, out, exports, layout)
+
+
+def _train_and_evaluate(
+    run: RunSettings, dataset: PreparedDataset, out: Path, exports: bool, layout: str
+) -> dict[str, Any]:
+    """As `train_and_evaluate`, in a directory that is this process' alone."""
     begun = time.perf_counter()
-    remove_leftovers(out)
     keras.utils.set_random_seed(run.seed)
     keras.config.set_dtype_policy(run.precision)
     experiment = _Experiment(run, dataset, layout)
@@ -276,7 +283,30 @@ class _Experiment:
             tf.summary.scalar(f"epoch/{name}", epoch[name], step=epoch["epoch"])
 
 
-def claim(flat: dict[str, Any], out: Path) -> None:
+@contextlib.contextmanager
+def being_made(flat: dict[str, Any], out: Path) -> Iterator[dict[str, Any] | None]:
+    """Gives what a finished run's `metrics.json` holds, or holds `out` for a run to be made.
+
+    Args:
+        flat: the settings of the run.
+        out: the run directory.
+
+    Raises:
+        InputError: `out` holds a run with other settings, another process is at work in it,
+            or it cannot be written to.
+    """
+    results = out / "metrics.json"
+    if results.exists():
+        settle(flat, out)
+        yield read_json(results)
+        return
+    with held(out, "run"):
+        settle(flat, out)
+        remove_leftovers(out)
+        yield read_json(results) if results.exists() else None
+
+
+def settle(flat: dict[str, Any], out: Path) -> None:
     """Writes settings to `config.json`, or checks that the run which is there has the same.
 
     Raises:
