@@ -17,7 +17,7 @@ import numpy as np
 
 from tagnet.annotator import MAX_TAGS, Annotation, Annotator
 from tagnet.console import progress
-from tagnet.files import InputError, read_text, writing, written_whole
+from tagnet.files import InputError, on_one_line, read_text, writing, written_whole
 from tagnet.keywords import Photograph, find_photographs, read_keywords, split_keywords
 
 CHUNK = 128  # photographs whose answers are written together
@@ -343,4 +343,4 @@ def append_answers(path: Path, answers: Iterable[Answer], settings: str) -> None
 
 def report(line: str) -> None:
     """Tells of a photograph that is skipped."""
-    print(f"skipped: {line}", file=sys.stderr, flush=True)
+    print(f"skipped: {on_one_line(line)}", file=sys.stderr, flush=True)
