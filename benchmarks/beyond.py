@@ -38,13 +38,13 @@ class Trainer:
         self._network = Network(trial, problem, hidden, seed)
         self._loss = loss_of(trial, problem.frequency)
         given = problem.batch("train", np.arange(2), np.tile(np.arange(PRESET.m), (2, 1)))
-        self._network(*given, True)  # makes the weights
+        self._network(given, True)  # makes the weights
         self._weights = list(self._network.weights.of.values())
         self._squares = [tf.Variable(tf.zeros_like(weight)) for weight in self._weights]
         self._means = [tf.Variable(weight) for weight in self._weights]
         self._steps = tf.Variable(0.0)
         self._step = tf.function(self._train_step, reduce_retracing=True)
-        self._infer = tf.function(lambda *batch: self._network(*batch, False))
+        self._infer = tf.function(lambda *batch: self._network(batch, False))
 
     @property
     def parameters(self) -> int:
@@ -53,7 +53,7 @@ class Trainer:
 
     def _train_step(self, labels: tf.Tensor, *batch: tf.Tensor) -> None:
         with tf.GradientTape() as tape:
-            loss = self._loss(labels, self._network(*batch, True))
+            loss = self._loss(labels, self._network(batch, True))
         gradients = tape.gradient(loss, self._weights)
         rate = self._trial.learning_rate or PRESET.training.learning_rate
         self._steps.assign_add(1.0)

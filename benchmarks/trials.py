@@ -1,7 +1,7 @@
 """The trials of beyond.py: what each changes in `ltwin`, and the network that it makes of it."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -199,16 +199,9 @@ class Network:
         self._dropout = PRESET.dropout if trial.dropout is None else trial.dropout
         self._phi = trial.unit * problem.unit if trial.unit else problem.phi
 
-    def __call__(
-        self,
-        rows: tf.Tensor,
-        near: tf.Tensor,
-        far: tf.Tensor,
-        trained: tf.Tensor,
-        trained_far: tf.Tensor,
-        training: bool,
-    ) -> tf.Tensor:
-        """Logits [B, L] of images `rows` with the neighbours `near` [B, K] at distances `far`."""
+    def __call__(self, batch: Sequence[tf.Tensor], training: bool) -> tf.Tensor:
+        """Logits [B, L] of a batch of `Problem.batch`."""
+        rows, near, far, trained, trained_far = batch
         trial, problem, weights = self._trial, self._problem, self.weights
         ids = tf.gather(problem.ids, rows)
         if training and trial.tag_drop:
@@ -299,7 +292,7 @@ class Network:
                 pooled.append(tf.reduce_max(neighbours, axis=1))
             elif way == "max":
                 pooled.append(mean_subset_max(tf.unstack(neighbours, axis=1), PRESET.m))
-            elif way == "attention":
+            elif attention is not None and way == "attention":
                 pooled.append(tf.reduce_sum(neighbours * attention[..., None], axis=1))
             else:
                 weight = tf.nn.softmax(-self.weights.positive("nearness", 4.0) * far)
