@@ -21,11 +21,13 @@ from tagnet import architectures, console, export, layers, metrics, tensorboard,
 from tagnet.architectures import GraphSettings
 from tagnet.batches import Neighbourhood, training_batches
 from tagnet.calibration import Judgement
+from tagnet.claims import held
 from tagnet.dataset import PARTS, PreparedDataset, Tables, available_memory
 from tagnet.deployment import Deployment, DeploymentSettings, deploy
 from tagnet.files import InputError, read_json, remove_leftovers, write_arrays, write_json
 from tagnet.scoring import Scorer, ScoringSettings
 
+VALIDATION = "validation.json"
 WATCHED = ("map_label", "map_image")  # after every epoch
 
 
@@ -83,9 +85,14 @@ def train_and_evaluate(
     Raises:
         InputError: `out` holds a run with other settings, or the data set lacks something.
     """
-    claim(run.flat(), out)
-    if (out / "metrics.json").exists():
-        return read_json(out / "metrics.json")
+    with being_made(run.flat(), out) as finished:
+        return finished or _train_and_evaluate(run, dataset, out, exports, layout)
+
+
+def _train_and_evaluate(
+    run: RunSettings, dataset: PreparedDataset, out: Path, exports: bool, layout: str
+) -> dict[str, Any]:
+    """As `train_and_evaluate`, in a directory that is this process' alone."""
     begun = time.perf_counter()
     with _trained(run, dataset, out, layout) as (experiment, history):
         test = experiment.evaluate("test")
@@ -119,15 +126,15 @@ def train_and_validate(run: RunSettings, dataset: PreparedDataset, out: Path) ->
         Diverged: the loss is no number any more.
         InputError: `out` holds a run with other settings, or the data set lacks something.
     """
-    claim(run.flat(), out)
-    if (out / "validation.json").exists():
-        return read_json(out / "validation.json")
-    with _trained(run, dataset, out) as (experiment, history):
-        figures = experiment.evaluate("validation").figures
-        _write_hparams(experiment, "validation", figures)
-    results = {"best_epoch": training.best_epoch(history) + 1, "validation": figures}
-    write_json(out / "validation.json", results)
-    return results
+    with being_made(run.flat(), out, VALIDATION) as finished:
+        if finished:
+            return finished
+        with _trained(run, dataset, out) as (experiment, history):
+            figures = experiment.evaluate("validation").figures
+            _write_hparams(experiment, "validation", figures)
+        results = {"best_epoch": training.best_epoch(history) + 1, "validation": figures}
+        write_json(out / VALIDATION, results)
+        return results
 
 
 @contextlib.contextmanager
@@ -135,7 +142,6 @@ def _trained(
     run: RunSettings, dataset: PreparedDataset, out: Path, layout: str = "rows"
 ) -> Iterator[tuple["_Experiment", list[training.Epoch]]]:
     """A run with its best weights, and its history; summaries go to its TensorBoard meanwhile."""
-    remove_leftovers(out)
     keras.utils.set_random_seed(run.seed)
     keras.config.set_dtype_policy(run.precision)
     experiment = _Experiment(run, dataset, layout)
@@ -311,7 +317,33 @@ class _Experiment:
             tf.summary.scalar(f"epoch/{name}", epoch[name], step=epoch["epoch"])
 
 
-def claim(settings: dict[str, Any], out: Path, what: str = "run", file: str = "config") -> None:
+@contextlib.contextmanager
+def being_made(
+    flat: dict[str, Any], out: Path, results: str = "metrics.json"
+) -> Iterator[dict[str, Any] | None]:
+    """Gives what a run's file of results holds, or holds `out` for it to be made.
+
+    Args:
+        flat: the settings of the run.
+        out: the run directory.
+        results: the file's name.
+
+    Raises:
+        InputError: `out` holds a run with other settings, another process is at work in it,
+            or it cannot be written to.
+    """
+    file = out / results
+    if file.exists():
+        settle(flat, out)
+        yield read_json(file)
+        return
+    with held(out, "run"):
+        settle(flat, out)
+        remove_leftovers(out)
+        yield read_json(file) if file.exists() else None
+
+
+def settle(settings: dict[str, Any], out: Path, what: str = "run", file: str = "config") -> None:
     """Writes settings to a file of `out`, or checks that those which are there are the same.
 
     Args:

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from experiments import claims, plan, run
+from experiments import plan, run
 from experiments.embedded import embedded
 from experiments.presets import PRESETS
-from experiments.runner import RunSettings, claim, train_and_validate
+from experiments.runner import RunSettings, settle, train_and_validate
 from experiments.sweep import POLL, SharedTables, forget_graphs, until
-from tagnet import console
+from tagnet import claims, console
 from tagnet.architectures import ARCHITECTURES
 from tagnet.console import option, require_all_of, require_at_least, require_one_of
 from tagnet.files import InputError, write_text
@@ -158,7 +158,7 @@ class Search:
         from experiments import trials  # Optuna is an extra
 
         options, flat = self._options, self.base.flat()
-        claim(self._settings(), self.out, "search", "search")
+        settle(self._settings(), self.out, "search", "search")
         if options.grid:
             space = {"l2": trials.one_of(GRID)}
             first = [{"l2": value} for value in GRID]
@@ -203,7 +203,7 @@ class Search:
             place = self._place(trial.values, split)
             console.say()
             # Two trials may have the same values.
-            with claims.held(self.out / "claims", place.name, POLL):
+            with claims.waited_for(self.out / "claims", place.name, POLL):
                 try:
                     results = train_and_validate(settings, self._dataset, place)
                 except Diverged as error:

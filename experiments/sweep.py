@@ -20,12 +20,12 @@ from typing import Any, Generic, TypeVar
 
 import keras
 
-from experiments import claims, paper, plan
+from experiments import paper, plan
 from experiments.baselines import BASELINES, ROWS
 from experiments.embedded import embedded
 from experiments.plan import Common, Job
 from experiments.run import make
-from tagnet import console
+from tagnet import claims, console
 from tagnet.console import option, require_all_of
 from tagnet.dataset import PreparedDataset, Tables
 from tagnet.files import InputError, read_json, write_json

@@ -22,9 +22,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments import claims
 from experiments.sweep import POLL
-from tagnet import console
+from tagnet import claims, console
 from tagnet.files import InputError
 
 JOURNAL = "search.journal"
@@ -138,7 +137,7 @@ class Trials:
         """The next trial, claimed; None where all are over. Waits for what others are making."""
         waiting = False
         while True:
-            with claims.held(self._claims, "asking", ASKING):
+            with claims.waited_for(self._claims, "asking", ASKING):
                 self._give_up_the_orphaned()
                 chosen = self._trials((*OVER, TrialState.RUNNING))
                 if len(chosen) < self._wanted:

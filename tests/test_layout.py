@@ -20,6 +20,7 @@ ORDER = (
     "files",
     "checksums",
     "console",
+    "claims",
     "shards",
     "records",
     "packed",

@@ -6,8 +6,8 @@ import threading
 import pytest
 from conftest import one_line
 
-from experiments import claims, paper, plan, sweep
-from tagnet import console
+from experiments import paper, plan, sweep
+from tagnet import claims, console
 from tagnet.dataset import PreparedDataset
 from tagnet.files import write_json
 
