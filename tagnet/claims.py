@@ -152,12 +152,12 @@ def held(directory: Path, name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def waited_for(directory: Path, name: str, poll: float) -> Iterator[None]:
+def waited_for(directory: Path, name: str, poll: float) -> Iterator[Claim]:
     """Holds the claim on `name` meanwhile; waits for it, looking every `poll` seconds."""
     while (claimed := claim(directory, name)) is None:
         time.sleep(poll)
     try:
-        yield
+        yield claimed
     finally:
         claimed.release()
 

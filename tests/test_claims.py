@@ -52,11 +52,11 @@ def test_one_holder_at_a_time(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["run-2.0"]
 
 
-def test_held_waits_for_the_holder(tmp_path, monkeypatch):
+def test_waiting_for_the_holder(tmp_path, monkeypatch):
     first = claims.claim(tmp_path, "run")
     monkeypatch.setattr(claims.time, "sleep", lambda _: first.release())
-    with claims.held(tmp_path, "run", 1.0) as second:
-        assert second.path != first.path
+    with claims.waited_for(tmp_path, "run", 1.0) as second:
+        assert second.path.exists() and not second.lost
         assert claims.claim(tmp_path, "run") is None
     assert claims.holder(tmp_path, "run") is None
 
