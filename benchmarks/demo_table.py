@@ -2,7 +2,7 @@
 
     python benchmarks/demo_table.py --out=runs/demo-table
 
-Beside the nine graphs stand the baselines, so that one sees what the networks add. Their
+Beside the graphs stand the baselines, so that one sees what the networks add. Their
 settings are chosen on the validation split, as are those of the `demo` preset; the test
 split is only scored. Finished runs are not run again.
 """
@@ -18,7 +18,7 @@ import machine
 import numpy as np
 
 from experiments.baselines import BASELINES
-from tagnet.architectures import ARCHITECTURES
+from tagnet.architectures import ARCHITECTURES, OURS
 
 SEEDS = (0, 1, 2)
 HEADER = (
@@ -39,7 +39,7 @@ def figures(arch: str, seed: int, data: Path, out: Path, *further: str) -> dict[
     flags = [f"--arch={arch}", f"--seed={seed}", f"--data={data}", *further]
     if arch in ARCHITECTURES:
         flags.append("--preset=demo")
-    elif BASELINES[arch].reads == "feed":
+    if arch in OURS or (arch in BASELINES and BASELINES[arch].reads == "feed"):
         flags.append("--feed=id")
     folder = out / f"{arch}-seed{seed}"
     command = [sys.executable, "-m", "experiments.run", *flags, f"--out={folder}"]

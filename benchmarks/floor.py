@@ -46,7 +46,7 @@ def lstm(batch: int, steps: int, inputs: int, units: int) -> Iterator[Product]:
 def products(
     arch: str, settings: GraphSettings, batch: int, dense_tags: bool = False
 ) -> list[Product]:
-    """The products of a step of one of the nine graphs.
+    """The products of a step of a graph.
 
     Args:
         arch: its name in `tagnet.architectures`.
@@ -72,6 +72,8 @@ def products(
         of += lstm(batch, m, h, h)
     if arch == "ltwin_2rnn":
         return of + list(lstm(batch, 4, h, labels))
+    if arch == "ltwin_wide":
+        of += dense(batch, dim + n, labels)
     return of + list(dense(batch, (4 if twin else 2) * h, labels, below=True))
 
 

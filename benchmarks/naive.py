@@ -1,4 +1,4 @@
-"""The nine graphs as a good Keras user would write them from the paper: the yardstick.
+"""The graphs as a good Keras user would write them from their equations: the yardstick.
 
 Plain Keras throughout: a batch carries the features and the multi-hot tags of the image
 and of its m neighbours, every layer is one of Keras', `model.fit` trains and
@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from tagnet.architectures import GraphSettings
+from tagnet.architectures import LINEAR_PIXELS, LINEAR_RATE, GraphSettings
 from tagnet.dataset import Tables
 from tagnet.tags import TagLists
 
@@ -22,7 +22,7 @@ PREDICT_BATCH = 256
 
 
 def build(arch: str, settings: GraphSettings) -> keras.Model:
-    """One of the nine graphs, from `phi_x` [B, D], `phi_z` [B, m, D], `pi_x`, `pi_z` to logits.
+    """A graph, from `phi_x` [B, D], `phi_z` [B, m, D], `pi_x`, `pi_z` to logits.
 
     Args:
         arch: its name in `tagnet.architectures`.
@@ -71,7 +71,7 @@ def build(arch: str, settings: GraphSettings) -> keras.Model:
         pairs = keras.ops.stack([drop(v_z), drop(u_z)], axis=2)  # [B, m, 2, h]
         steps = layers.Concatenate(axis=1)([first, layers.Reshape((2 * m, settings.hidden))(pairs)])
         return keras.Model([phi_x, phi_z, pi_x, pi_z], lstm(steps, settings.num_labels, "W_RNN"))
-    if arch == "ltwin":
+    if arch in ("ltwin", "ltwin_wide"):
         pooled = [layers.GlobalMaxPooling1D()(v_z), layers.GlobalMaxPooling1D()(u_z)]
     else:
         pooled = [lstm(v_z, settings.hidden, "W_RNN"), lstm(u_z, settings.hidden, "W_oRNN")]
@@ -80,6 +80,11 @@ def build(arch: str, settings: GraphSettings) -> keras.Model:
         logits = lstm(keras.ops.stack(vectors, axis=1), settings.num_labels, "W_fRNN")
     else:
         logits = scores(*vectors)
+    if arch == "ltwin_wide":
+        unit = LINEAR_PIXELS * layers.UnitNormalization()(phi_x)
+        penalty = keras.regularizers.L2(settings.linear_l2 * LINEAR_RATE**2)
+        linear = layers.Dense(settings.num_labels, kernel_regularizer=penalty, name="W_o")
+        logits += LINEAR_RATE * linear(layers.Concatenate()([unit, pi_x]))
     return keras.Model([phi_x, phi_z, pi_x, pi_z], logits)
 
 

@@ -42,7 +42,7 @@ class Sizes:
     batch_size: int = 64
 
     def graph(self, arch: str, feed: str = "id", dropout: float = 0.5) -> GraphSettings:
-        """The settings of one of the nine graphs; a visual one is fed no tags."""
+        """The settings of a graph; a visual one is fed no tags."""
         return GraphSettings(
             feature_dim=self.feature_dim,
             num_labels=self.num_labels,

@@ -188,15 +188,26 @@ def compare(one: Group, other: Group, metric: str) -> Comparison | None:
     differences = np.array(
         [100 * (a.results["test"][metric] - b.results["test"][metric]) for a, b in pairs]
     )
-    mean, spread = float(differences.mean()), float(differences.std(ddof=1))
     parts = pairs[0][0].results["images"]
-    overlap = parts["test"] / parts["train"]
     corrected = len({run.config["split"] for run, _ in pairs}) == len(pairs)
+    return paired(differences, parts["test"] / parts["train"] if corrected else None)
+
+
+def paired(differences: np.ndarray, overlap: float | None) -> Comparison:
+    """Tests whether differences of pairs, at least two, are other than none on average.
+
+    Args:
+        differences: one for each split, in points.
+        overlap: images that are scored for each one that is trained on; None where a split
+            comes more than once.
+    """
+    count = len(differences)
+    mean, spread = float(differences.mean()), float(differences.std(ddof=1))
     return Comparison(
-        pairs=len(pairs),
+        pairs=count,
         difference=mean,
-        p=_p(mean, spread, 1 / len(pairs), len(pairs)),
-        p_corrected=_p(mean, spread, 1 / len(pairs) + overlap, len(pairs)) if corrected else None,
+        p=_p(mean, spread, 1 / count, count),
+        p_corrected=None if overlap is None else _p(mean, spread, 1 / count + overlap, count),
     )
 
 

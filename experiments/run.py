@@ -17,7 +17,7 @@ from experiments.presets import PRESETS, Preset
 from experiments.results import TITLES
 from experiments.runner import RunSettings, train_and_evaluate
 from tagnet import console, export
-from tagnet.architectures import ARCHITECTURES, JOINT, VISUAL
+from tagnet.architectures import ARCHITECTURES, JOINT, OURS, VISUAL
 from tagnet.batches import Neighbourhood
 from tagnet.console import option, require_at_least, require_one_of
 from tagnet.dataset import TABLES, PreparedDataset
@@ -31,6 +31,7 @@ USAGE = f"""Trains one graph on a prepared data set, scores it on the test split
 
 visual graphs: {", ".join(VISUAL)}
 joint graphs: {", ".join(JOINT)}
+  (not the paper's: {", ".join(OURS)})
 {textwrap.fill("baselines: " + ", ".join(BASELINES), 100, subsequent_indent="  ")}"""
 FOR_GRAPHS = (
     *("preset", "m", "M", "max_epochs", "hidden", "dropout", "learning_rate", "l2", "table"),

@@ -1,4 +1,4 @@
-"""The nine graphs of the paper, in its order, each beside its equation.
+"""The nine graphs of the paper, in its order, each beside its equation, and one of ours.
 
 Symbols are the paper's. φ_x [D] and φ_z [K, D] are CNN features of an image x
 and of its neighbours z_1 … z_K, nearest first; π_x and π_z are their encoded
@@ -21,6 +21,12 @@ from keras import KerasTensor, layers
 from tagnet.layers import ROWS, Lookups, MaxOverNeighbours, MultiHotDense, Zip, looked_up
 from tagnet.linear_lstm import LinearLSTM
 
+# Of the linear path of `ltwin_wide`. RMSProp moves every weight about as far in a step, which is
+# too little for a path whose weights, one for every tag, must come to some units: these factors
+# lengthen its steps. Chosen on the validation split of the embedded data set.
+LINEAR_RATE = 40.0
+LINEAR_PIXELS = 2.0  # the length of φ_x beside the binary o_x
+
 
 @dataclasses.dataclass(frozen=True)
 class GraphSettings:
@@ -34,7 +40,8 @@ class GraphSettings:
         m: how many neighbours a neighbourhood has.
         hidden: h.
         dropout: the probability that a hidden unit is dropped.
-        l2: λ of the penalty λ‖W‖² on every kernel.
+        l2: λ of the penalty λ‖W‖² on every kernel but that of a linear path.
+        linear_l2: λ of the penalty on the weights of a linear path, which no dropout holds.
     """
 
     feature_dim: int
@@ -45,6 +52,7 @@ class GraphSettings:
     hidden: int = 500
     dropout: float = 0.5
     l2: float = 3e-4
+    linear_l2: float = 0.0
 
 
 class Blocks:
@@ -109,6 +117,29 @@ class Blocks:
             name=weights,
         )
         return layer(_join(vectors))
+
+    def linear_scores(self, weights: str) -> KerasTensor:
+        """Logits [B, L] of a path without a hidden layer, s (W [p φ_x / ‖φ_x‖; π_x] + b).
+
+        s is `LINEAR_RATE`, p is `LINEAR_PIXELS`; the penalty is on s W.
+        """
+        settings = self.settings
+        phi = layers.UnitNormalization(dtype="float32")(self.phi_x)
+        phi = layers.Rescaling(LINEAR_PIXELS, dtype="float32")(phi)
+        pi = self.pi_x
+        l2 = settings.linear_l2 * LINEAR_RATE**2
+        dense = {
+            "kernel_initializer": "zeros",
+            "kernel_regularizer": keras.regularizers.L2(l2) if l2 else None,
+            "dtype": "float32",
+            "name": weights,
+        }
+        if settings.feed == "id":
+            layer = MultiHotDense(settings.num_labels, settings.tag_dim, **dense)
+            product = layer([phi, pi])
+        else:
+            product = layers.Dense(settings.num_labels, **dense)(_join((phi, pi)))
+        return layers.Rescaling(LINEAR_RATE, dtype="float32")(product)
 
     def rnn_scores(self, weights: str, steps: KerasTensor) -> KerasTensor:
         """RNN(steps; weights) with L units: its last output is the logits [B, L], in float32."""
@@ -238,6 +269,19 @@ def lzip(g: Blocks) -> KerasTensor:
     return g.rnn_scores("W_RNN", steps)
 
 
+# --- ours, not the paper's ---
+
+
+def ltwin_wide(g: Blocks) -> KerasTensor:
+    """F = W_y [v_x; v_z; u_x; u_z] + b_y + s (W_o [p φ_x / ‖φ_x‖; π_x] + b_o): not of the paper.
+
+    `ltwin` beside logistic regression on the image's own features and tags: what a single
+    tag or feature says need not pass through the hidden layers. Called wide, and trained
+    jointly, after Cheng et al. (2016), Wide & Deep Learning.
+    """
+    return layers.Add(dtype="float32")([ltwin(g), g.linear_scores("W_o")])
+
+
 Builder = Callable[[Blocks], KerasTensor]
 
 VISUAL: dict[str, Builder] = {"v_only": v_only, "ltn": ltn, "rtn": rtn}
@@ -248,12 +292,14 @@ JOINT: dict[str, Builder] = {
     "ltwin_rnn": ltwin_rnn,
     "ltwin_2rnn": ltwin_2rnn,
     "lzip": lzip,
+    "ltwin_wide": ltwin_wide,
 }
+OURS = ("ltwin_wide",)  # the others are the paper's
 ARCHITECTURES: dict[str, Builder] = VISUAL | JOINT
 
 
 def build(arch: str, settings: GraphSettings) -> keras.Model:
-    """Builds one of the nine graphs.
+    """Builds a graph.
 
     Args:
         arch: a key of `ARCHITECTURES`.

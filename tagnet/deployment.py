@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tagnet import architectures, calibration
-from tagnet.architectures import GraphSettings
+from tagnet.architectures import LINEAR_PIXELS, LINEAR_RATE, GraphSettings
 from tagnet.corpus import Corpus, TaggedImages
 from tagnet.dataset import PreparedDataset
 from tagnet.embeddings import rho
@@ -28,6 +28,7 @@ BATCH = 64
 CALIBRATION_IMAGES = 2000  # of the validation split, at most, and of the test split
 SUBSETS_SEED = 0  # of the neighbourhoods that an LSTM graph averages over: the same for all images
 HIDDEN = ("W_x", "W_z", "W_xu", "W_zu")  # in the order in which W_y joins their outputs
+LINEAR = "W_o"  # what reads φ_x and π_x without a hidden layer; no graph but `ltwin_wide` has it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -293,8 +294,9 @@ class Deployment(tf.Module):
         if not self.reads_neighbours:
             picture = phi @ kernel
             vectors = {}
-        parts = tf.split(kernel, len(vectors)) if vectors else []
-        for (name, vector), part in zip(vectors.items(), parts, strict=True):
+        hidden = {name: vector for name, vector in vectors.items() if name in HIDDEN}
+        parts = tf.split(kernel, len(hidden)) if hidden else []
+        for (name, vector), part in zip(hidden.items(), parts, strict=True):
             if name in NEIGHBOUR_LAYERS:
                 neighbours += tf.einsum("bhm,hl->bml", self._pooled_shares(vector), part)
             elif name == "W_xu":
@@ -303,6 +305,9 @@ class Deployment(tf.Module):
                 pixels = self._share_of_pixels(vector, phi)
                 picture += pixels @ part
                 tags += (vector - pixels) @ part
+        if LINEAR in vectors:
+            pixels, rest, bias = self._linear_shares(phi, vectors[LINEAR])
+            picture, tags, constant = picture + pixels, tags + rest, constant + bias
         return {
             "picture": picture,
             "tags": tags,
@@ -322,6 +327,15 @@ class Deployment(tf.Module):
         spread = tf.broadcast_to(weights, tf.shape(places))
         spread = tf.math.unsorted_segment_sum(spread, places, count)
         return units * tf.reshape(spread, tf.shape(units))
+
+    def _linear_shares(
+        self, phi: tf.Tensor, product: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """What pixels, tags and bias of a linear path give to the scores; `product` [B, L]."""
+        kernel, bias = self.weights[LINEAR]
+        pixels = LINEAR_PIXELS * tf.math.l2_normalize(phi, axis=1) @ kernel[: phi.shape[1]]
+        tags = product - pixels - bias
+        return LINEAR_RATE * pixels, LINEAR_RATE * tags, LINEAR_RATE * bias
 
     def _share_of_pixels(self, vector: tf.Tensor, phi: tf.Tensor) -> tf.Tensor:
         """Of the units of W_x [B, h], what pixels and bias gave; all where it reads no tags."""
@@ -393,7 +407,7 @@ def _variables(layer: keras.Layer) -> list[tf.Variable]:
 def _cut(core: keras.Model) -> tuple[Callable[..., dict[str, tf.Tensor]], Callable[..., tf.Tensor]]:
     """The graph before the pooling (inputs → vectors by layer), and after it (→ scores)."""
     names = [layer.name for layer in core.layers]
-    cut = {name: core.get_layer(name).output for name in HIDDEN if name in names}
+    cut = {name: core.get_layer(name).output for name in (*HIDDEN, LINEAR) if name in names}
     if not cut:
         return (lambda inputs: inputs), (lambda inputs: core(inputs, training=False))
     hidden, head = keras.Model(core.inputs, cut), keras.Model(list(cut.values()), core.output)

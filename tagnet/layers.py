@@ -1,4 +1,4 @@
-"""The blocks that the nine graphs are composed of, beyond what Keras has.
+"""The blocks that the graphs are composed of, beyond what Keras has.
 
 Shapes: B images in a batch, K neighbours of each, D features, T tag ids (padded
 with −1), h hidden units.

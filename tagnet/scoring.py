@@ -19,7 +19,7 @@ from tagnet.dataset import Part
 from tagnet.heads import head_of
 from tagnet.layers import ROWS, Lookups, looked_up
 
-IMAGE_LAYERS = ("W_x", "W_xu")
+IMAGE_LAYERS = ("W_x", "W_xu", "W_o")
 NEIGHBOUR_LAYERS = ("W_z", "W_zu")
 ENCODE_BATCH = 1024
 HEAD_BATCH = 2560  # neighbourhoods

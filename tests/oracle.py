@@ -140,6 +140,12 @@ def ltwin(w, phi_x, pi_x, phi_z, pi_z):
     return _affine(w["W_y"], np.concatenate([v_x, v_z, u_x, u_z]))
 
 
+def ltwin_wide(w, phi_x, pi_x, phi_z, pi_z):
+    """Not of the paper."""
+    both = np.concatenate([2 * phi_x / np.sqrt(phi_x @ phi_x), pi_x])
+    return ltwin(w, phi_x, pi_x, phi_z, pi_z) + 40 * _affine(w["W_o"], both)
+
+
 def _ltwin_rnn(w, phi_x, pi_x, phi_z, pi_z):
     v_x, u_x = _fc(w["W_x"], phi_x), _fc(w["W_xu"], pi_x)
     v_z = linear_lstm(w["W_RNN"], [_fc(w["W_z"], z) for z in phi_z])

@@ -1,4 +1,4 @@
-"""The nine graphs: equal to the equations, of the stated size, with the stated invariants."""
+"""The graphs: equal to the equations, of the stated size, with the stated invariants."""
 
 import keras
 import numpy as np
@@ -7,7 +7,15 @@ import pytest
 import tensorflow as tf
 from graphs import CASES, D, H, M, multi_hot, random_inputs, small, taken_by, weights_by_name
 
-from tagnet.architectures import ARCHITECTURES, JOINT, VISUAL, GraphSettings, build, reads_order
+from tagnet.architectures import (
+    ARCHITECTURES,
+    JOINT,
+    LINEAR_RATE,
+    VISUAL,
+    GraphSettings,
+    build,
+    reads_order,
+)
 
 READS_NEIGHBOURS = [case for case in CASES if case[0] != "v_only"]
 EVERY = pytest.mark.parametrize(("arch", "feed"), CASES)
@@ -17,7 +25,7 @@ EVERY = pytest.mark.parametrize(("arch", "feed"), CASES)
 # v_only 81·4097; ltn 2 FC_x + 81·1001; rtn + LSTM(500 → 500); ltn_vecs and
 # ltn_allvecs 9096·500 + 500 for one or both FC; ltwin 2 FC_x + 2 FC_u + 81·2001;
 # ltwin_rnn + 2 LSTM(500 → 500); ltwin_2rnn with LSTM(500 → 81) for W_y; lzip the
-# four FC and LSTM(500 → 81).
+# four FC and LSTM(500 → 81); ltwin_wide is ltwin + 81·9097.
 PARAMETERS = {
     "v_only": 331_857,
     "ltn": 4_178_081,
@@ -28,6 +36,7 @@ PARAMETERS = {
     "ltwin_rnn": 13_264_081,
     "ltwin_2rnn": 13_290_568,
     "lzip": 9_286_568,
+    "ltwin_wide": 9_996_938,
 }
 
 
@@ -126,8 +135,8 @@ def test_dropout_acts_in_training_alone(arch, feed):
 
 @EVERY
 def test_the_penalty_is_on_every_kernel_and_no_bias(arch, feed):
-    """λ‖W‖² summed over the kernels, recurrent ones included."""
-    model = small(arch, feed, l2=0.25)
+    """λ‖W‖² summed over the kernels, recurrent ones included; of a linear path ‖s W‖²."""
+    model = small(arch, feed, l2=0.25, linear_l2=0.25 / LINEAR_RATE**2)
     kernels = [weight for weight in model.trainable_weights if len(weight.shape) == 2]
     expected = 0.25 * sum(float((weight.numpy() ** 2).sum()) for weight in kernels)
     assert sum(float(loss) for loss in model.losses) == pytest.approx(expected, rel=1e-5)

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from graphs import CASES, TAGS, D, M, deployed, multi_hot, random_images
 
+from tagnet.architectures import LINEAR_PIXELS, LINEAR_RATE
 from tagnet.corpus import Vectors
 from tagnet.embeddings import Embedding, rho
 from tagnet.files import InputError
@@ -14,8 +15,10 @@ from tagnet.neighbours import cosine, nearest
 from tagnet.scoring import draw_subsets
 from tagnet.tags import TagLists
 
-MAX_POOL = [case for case in CASES if case[0] in ("ltn", "ltn_vecs", "ltn_allvecs", "ltwin")]
-FEWER = [case for case in CASES if case[1] != "id" or case[0] in ("ltn_allvecs", "lzip")]
+MAX_POOL_GRAPHS = ("ltn", "ltn_vecs", "ltn_allvecs", "ltwin", "ltwin_wide")
+MAX_POOL = [case for case in CASES if case[0] in MAX_POOL_GRAPHS]
+WITH_BOTH_FEEDS = ("ltn_allvecs", "lzip", "ltwin_wide")
+FEWER = [case for case in CASES if case[1] != "id" or case[0] in WITH_BOTH_FEEDS]
 QUERIES = random_images(9, seed=5)  # two of them without tags
 
 
@@ -116,7 +119,7 @@ def test_scores_are_the_mean_over_neighbourhoods(arch, feed):
     for row in (0, 4):  # with tags, and without
         places = answers["neighbours"][row].numpy()
         f = [expected_scores(deployment, row, subset, places) for subset in subsets]
-        np.testing.assert_allclose(answers["scores"][row], np.mean(f, axis=0), atol=1e-5)
+        np.testing.assert_allclose(answers["scores"][row], np.mean(f, axis=0), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("max_rank", [M, M + 2])
@@ -126,7 +129,7 @@ def test_a_score_is_the_sum_of_its_shares(arch, feed, max_rank):
     answers = answer(deployment, explain=True)
     total = answers["picture"] + answers["tags"] + answers["constant"]
     total += tf.reduce_sum(answers["neighbour_shares"], axis=1)
-    np.testing.assert_allclose(total, answers["scores"], atol=1e-5)
+    np.testing.assert_allclose(total, answers["scores"], rtol=1e-5, atol=1e-5)
 
 
 def test_shares_come_from_where_they_say():
@@ -138,6 +141,22 @@ def test_shares_come_from_where_they_say():
         answers = answer(deployment, explain=True)
         np.testing.assert_allclose(answers[share], 0, atol=1e-6)
         assert np.abs(answers["neighbour_shares"]).max() > 0.1
+
+
+def test_a_linear_path_gives_to_pictures_and_tags_alone():
+    """With the weights of all other layers at zero neighbours have no share."""
+    deployment = deployed("ltwin_wide", "w2v")
+    for layer in ("W_x", "W_z", "W_xu", "W_zu"):
+        for weight in deployment.weights[layer]:
+            weight.assign(tf.zeros_like(weight))
+    answers = answer(deployment, explain=True)
+    np.testing.assert_array_equal(answers["neighbour_shares"], 0)
+    np.testing.assert_allclose(answers["tags"][4], 0, atol=1e-4)  # it has none
+    assert np.abs(answers["tags"][0]).max() > 1
+    kernel, _ = deployment.weights["W_o"]
+    unit = QUERIES.phi / np.linalg.norm(QUERIES.phi.astype(np.float32), axis=1, keepdims=True)
+    expected = LINEAR_RATE * LINEAR_PIXELS * unit @ kernel.numpy()[:D]
+    np.testing.assert_allclose(answers["picture"], expected, rtol=1e-3, atol=1e-3)
 
 
 def test_one_layer_over_pixels_and_tags_is_split_at_its_kernel():

@@ -124,7 +124,9 @@ def example(image: bytes, tags: list[str]) -> bytes:
     return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
 
 
-@pytest.mark.parametrize(("arch", "feed"), [("ltwin_2rnn", "id"), ("ltwin", "w2v")])
+@pytest.mark.parametrize(
+    ("arch", "feed"), [("ltwin_2rnn", "id"), ("ltwin", "w2v"), ("ltwin_wide", "id")]
+)
 def test_every_signature_answers_equally_without_tagnet_and_moved(arch, feed, tmp_path, tiny):
     deployment = deployed(arch, feed, backbone="tiny")
     export(deployment, tmp_path / "saved_model")

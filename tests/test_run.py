@@ -18,6 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from experiments import presets
 from experiments import run as command
+from experiments.runner import restored
 from tagnet import console, export, metrics
 from tagnet.architectures import ARCHITECTURES, JOINT, VISUAL
 from tagnet.dataset import PreparedDataset
@@ -279,3 +280,19 @@ def test_the_paper_preset_is_section_3_4():
 def test_the_released_preset_clips_rtn_and_lzip_alone():
     clipped = {arch for arch in ARCHITECTURES if presets.released(arch).training.clip_norm}
     assert clipped == {"rtn", "lzip"}
+
+
+def test_a_linear_path_is_penalised_like_logistic_regression_on_all_training_images(
+    prepared, tmp_path
+):
+    """At C = 0.4 and n images λ = 1 / (2 C n), on 40 times the weights; exported as it is."""
+    out = tmp_path / "run"
+    flags = dict(arch="ltwin_wide", data=prepared, feed="id", hidden=4, m=2, M=4, max_epochs=1)
+    dataset = PreparedDataset(prepared)
+    settings = command.resolve(command.Options(**flags), dataset)
+    results = command.make(settings, dataset, out)
+    assert {"test", "calibration"} <= set(results)
+    layer = restored(settings, dataset, out).get_layer("W_o")
+    images = len(dataset.split(0)["train"])
+    assert layer.kernel_regularizer.l2 == pytest.approx(1600 / (0.8 * images))
+    assert (out / "saved_model" / "1" / "saved_model.pb").is_file()

@@ -53,7 +53,7 @@ def test_scores_equal_the_mean_over_all_subsets(arch, feed):
     core, on_device = small(arch, feed, m=SUBSET), lookups(tables(feed))
     expected = every_subset(core, on_device, part()).mean(axis=0)
     scores = Scorer(core, on_device, ScoringSettings(SUBSET, samples=10))(part())
-    np.testing.assert_allclose(scores, expected, atol=1e-5)
+    np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_exact_scores_are_not_those_of_the_nearest_m():
