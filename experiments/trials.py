@@ -139,13 +139,14 @@ class Trials:
         while True:
             with claims.waited_for(self._claims, "asking", ASKING):
                 self._give_up_the_orphaned()
-                running = self._trials((TrialState.RUNNING,))
-                if len(self._trials(OVER)) + len(running) < self._wanted:
+                chosen = self._trials((*OVER, TrialState.RUNNING))
+                if len(chosen) < self._wanted:
                     return self._ask()
+            running = sum(trial.state == TrialState.RUNNING for trial in chosen)
             if not running:
                 return None
             if not waiting:
-                console.say(f"waiting for {len(running)} trials that others are making")
+                console.say(f"waiting for trials that others are making: {running}")
             waiting = True
             time.sleep(POLL)
 
@@ -165,8 +166,14 @@ class Trials:
 
     def _give_up_the_orphaned(self) -> None:
         """Marks as failed what a process left behind that was killed."""
+        free = [
+            trial.number
+            for trial in self._trials((TrialState.RUNNING,))
+            if claims.holder(self._claims, _name(trial.number)) is None
+        ]
+        # Read again: one that ended since is told before its claim is released.
         for trial in self._trials((TrialState.RUNNING,)):
-            if claims.holder(self._claims, _name(trial.number)) is None:
+            if trial.number in free:
                 self._study.tell(trial.number, state=TrialState.FAIL)
 
     def _ask(self) -> Trial:

@@ -206,8 +206,25 @@ def test_it_waits_for_a_trial_that_another_is_making(made, flags, tmp_path, monk
     made.clear()
     assert command(*flags, "--grid", "--trials=3") == 0
     assert made == []
-    assert "waiting for 1 trials that others are making" in capsys.readouterr().out
+    assert "waiting for trials that others are making: 1" in capsys.readouterr().out
     assert len(table(tmp_path / "out")) == 3
+
+
+def test_a_trial_that_ends_while_it_is_looked_at_is_not_given_up(
+    made, flags, tmp_path, monkeypatch
+):
+    assert command(*flags, "--grid", "--trials=1") == 0
+    grid = {"l2": trials.one_of(search.GRID)}, [{"l2": value} for value in search.GRID], 0, 2
+    one, other = (trials.Trials(tmp_path / "out", *grid) for _ in range(2))
+    trial = other.next()
+
+    def holder(directory, name):
+        other.complete(trial, 0.5, {})
+        trial.claim.release()
+
+    monkeypatch.setattr(trials.claims, "holder", holder)
+    assert one.next() is None
+    assert [tried.value for tried in one.tried()][1] == 0.5
 
 
 @pytest.fixture(scope="module")
