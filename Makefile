@@ -35,6 +35,7 @@ bench: $(VENV)/installed-dev
 	    --out=runs/twin
 	$(BIN)/python benchmarks/loading.py --data=runs/twin
 	$(BIN)/python benchmarks/scoring.py --data=runs/twin
+	$(BIN)/python benchmarks/ways.py --data runs/twin
 	$(BIN)/python benchmarks/growth.py --plot=runs/growth.png
 	$(BIN)/python benchmarks/demo_table.py --out=runs/demo-table
 
