@@ -20,7 +20,11 @@ PR_THRESHOLDS = 101
 
 def write_graph(core: keras.Model) -> None:
     """Writes the functional graph, a node a layer, for the Graphs dashboard."""
-    layers = keras_util.keras_model_to_graph_def(json.loads(core.to_json()))
+    config = json.loads(core.to_json())
+    for layer in config["config"]["layers"]:  # TensorBoard knows no policy of mixed precision
+        if isinstance(policy := layer["config"].get("dtype"), dict):
+            layer["config"]["dtype"] = keras.dtype_policies.deserialize(policy).compute_dtype
+    layers = keras_util.keras_model_to_graph_def(config)
     graph = tf.compat.v1.GraphDef.FromString(layers.SerializeToString())
     for node in graph.node:  # names begin with the model's, which would hide all in one box
         node.name = node.name.removeprefix(f"{core.name}/")
