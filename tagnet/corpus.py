@@ -14,6 +14,8 @@ import tensorflow as tf
 
 from tagnet.dataset import PreparedDataset
 from tagnet.files import InputError
+from tagnet.layers import on_device
+from tagnet.records import empty_table
 from tagnet.tags import TagLists
 from tagnet.vector_search import ROUNDING, SLACK, norms
 
@@ -41,9 +43,12 @@ class TaggedImages:
     @classmethod
     def of(cls, dataset: PreparedDataset, rows: np.ndarray) -> "TaggedImages":
         """The images `rows` of a prepared data set."""
+        features = dataset.features
+        phi = empty_table((len(rows), features.shape[1]), features.dtype)
+        np.take(features, rows, axis=0, out=phi, mode="clip")  # "raise" would copy it
         return cls(
             [dataset.image_ids[row] for row in rows],
-            dataset.features[rows],
+            phi,
             dataset.tags.select(rows),
             TagLists.from_lists([np.flatnonzero(dataset.labels[row]) for row in rows]),
         )
@@ -80,7 +85,8 @@ class Vectors(tf.Module):
         if not np.isfinite(lengths).all():
             row = int(np.argmin(np.isfinite(lengths)))
             raise InputError(f"corpus: vectors must be finite; received others in row {row}")
-        self.table = tf.Variable(table, trainable=False)
+        # As a tensor, which the variable takes over; it would copy an array twice.
+        self.table = tf.Variable(on_device(table), trainable=False)
         self.norms = tf.Variable(lengths, trainable=False)
 
     def gather(self, rows: tf.Tensor) -> tf.Tensor:
