@@ -12,13 +12,13 @@ products where each image of a batch is projected once.
 import argparse
 from pathlib import Path
 
+import loading
 import machine
 import numpy as np
 import steps
 import workload
 
 from tagnet.architectures import JOINT
-from tagnet.batches import Neighbourhood, training_batches
 from tagnet.dataset import PreparedDataset
 
 TOGETHER = (1, 4, 16)  # steps in one call
@@ -48,17 +48,7 @@ def show_together(arch: str, repeats: int) -> None:
 def show_distinct(directory: Path) -> None:
     """Prints the share of distinct images among the neighbours of a batch."""
     dataset = PreparedDataset(directory)
-    batches = training_batches(
-        dataset,
-        split=0,
-        encoding="id",
-        pool="open",
-        neighbourhood=Neighbourhood(12, dataset.max_rank("id", "open")),
-        inputs=["neighbours"],
-        batch_size=64,
-        seed=0,
-        epochs=range(1),
-    )
+    batches = loading.one_epoch(dataset, ["neighbours"])
     rows = [given["neighbours"].numpy() for given, _ in batches.take(200)]
     shares = [len(np.unique(batch)) / batch.size for batch in rows]
     print(f"{dataset.name}: {np.mean(shares):.1%} of a batch's neighbours are distinct")
