@@ -183,11 +183,14 @@ def machine() -> str:
 
 def _all(directory: Path, name: str) -> list[Path]:
     """The claims on `name`, the newest last."""
-    paths = [
-        path
-        for path in directory.glob(f"{name}.*")
-        if path.stem == name and path.suffix[1:].isdecimal()
-    ]
+    try:
+        # Not `glob`: it fails where the last claim on anything, and with it the folder, goes
+        # away between its look at the folder and its reading of it.
+        files = os.listdir(directory)
+    except FileNotFoundError:
+        return []
+    paths = [directory / file for file in files]
+    paths = [path for path in paths if path.stem == name and path.suffix[1:].isdecimal()]
     return sorted(paths, key=lambda path: int(path.suffix[1:]))
 
 

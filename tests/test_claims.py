@@ -78,6 +78,35 @@ def test_of_many_that_try_at_once_one_succeeds(tmp_path):
     assert sum(one is not None for one in held) == 1
 
 
+def test_a_folder_that_comes_and_goes_stops_nobody(tmp_path):
+    directory = tmp_path / "claims"  # goes with the last claim in it
+    alone = threading.Lock()
+    faults, taken = [], []
+
+    def take_turns():
+        for _ in range(300):
+            try:
+                held = claims.claim(directory, "run")
+                if held is None:
+                    continue
+                if not alone.acquire(blocking=False):
+                    faults.append("two hold it")
+                else:
+                    taken.append(held)
+                    alone.release()
+                held.release()
+            except OSError as error:
+                faults.append(repr(error))
+
+    threads = [threading.Thread(target=take_turns) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    assert taken and not directory.exists()
+
+
 def test_a_dead_process_of_this_machine_holds_nothing(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
