@@ -1,17 +1,20 @@
 """Φ of all images: from a features file or from the photographs, in checked blocks."""
 
+import functools
 import hashlib
 import json
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import h5py
 import numpy as np
 
-from tagnet.console import say
-from tagnet.features import Backbone, extract
+from data_tools.engines import Engine
+from tagnet.console import progress, say
+from tagnet.features import Backbone, extract, network
 from tagnet.files import InputError, read_arrays, write_arrays
 
 BLOCK = 4096  # rows that are checked and written together
@@ -21,17 +24,25 @@ CHUNK = 1024  # photographs whose features are kept in one file
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 
+class Blocks(Protocol):
+    """Gives Φ of images from one to before another as float32 blocks; what can be pickled."""
+
+    def __call__(self, first: int = 0, last: int | None = None, /) -> Iterator[np.ndarray]:
+        """Those from `first` to before `last`, or to the end."""
+        ...
+
+
 @dataclass(frozen=True)
 class Features:
     """Φ of N images.
 
     Attributes:
         dim: D.
-        blocks: gives float32 blocks [n_i, D] that add up to N rows.
+        blocks: gives float32 blocks [n_i, D] that add up to N rows, or to some of them.
     """
 
     dim: int
-    blocks: Callable[[], Iterator[np.ndarray]]
+    blocks: Blocks
 
 
 def from_file(
@@ -63,7 +74,7 @@ def from_file(
             f"{path}: must have one row for each of the {' or '.join(map(str, orders))} images; "
             f"received {len(array)} rows"
         )
-    return from_array(array, path, orders[len(array)])
+    return Features(array.shape[1], _ArrayBlocks(array, path, orders[len(array)], path))
 
 
 def from_array(array: Any, where: str | Path, rows: np.ndarray | None = None) -> Features:
@@ -75,22 +86,40 @@ def from_array(array: Any, where: str | Path, rows: np.ndarray | None = None) ->
         rows: those of the images, in order; all of them unless told otherwise.
     """
     chosen = np.arange(len(array)) if rows is None else rows
-
-    def blocks() -> Iterator[np.ndarray]:
-        for first in range(0, len(chosen), BLOCK):
-            wanted = chosen[first : first + BLOCK]
-            # A number beyond float32 becomes infinite here and is refused below.
-            with np.errstate(over="ignore"):
-                block = _read_rows(array, wanted, where).astype(np.float32)
-            _check_numbers(block, wanted, where)
-            yield block
-
-    return Features(array.shape[1], blocks)
+    return Features(array.shape[1], _ArrayBlocks(array, where, chosen))
 
 
 def none(num_images: int) -> Features:
     """No features: blocks [n_i, 0] for a data set that is prepared by its tags alone."""
     return from_array(np.zeros([num_images, 0], np.float32), "no features")
+
+
+class _ArrayBlocks:
+    """The `Blocks` of an array, of which `path`, if there is one, is pickled in its place."""
+
+    def __init__(
+        self, array: Any, where: str | Path, chosen: np.ndarray, path: Path | None = None
+    ) -> None:
+        self._array = array
+        self._where = where
+        self._chosen = chosen
+        self._path = path
+
+    def __call__(self, first: int = 0, last: int | None = None) -> Iterator[np.ndarray]:
+        if self._array is None:
+            assert self._path is not None
+            self._array = _one_array(self._path)
+        asked = self._chosen[first:last]
+        for start in range(0, len(asked), BLOCK):
+            wanted = asked[start : start + BLOCK]
+            # A number beyond float32 becomes infinite here and is refused below.
+            with np.errstate(over="ignore"):
+                block = _read_rows(self._array, wanted, self._where).astype(np.float32)
+            _check_numbers(block, wanted, self._where)
+            yield block
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | ({} if self._path is None else {"_array": None})
 
 
 def _read_rows(array: Any, rows: np.ndarray, where: str | Path) -> np.ndarray:
@@ -159,8 +188,21 @@ def _one_hdf5_array(path: Path) -> h5py.Dataset:
     return next(iter(found.values()))
 
 
+@dataclass(frozen=True)
+class Cache:
+    """Where features of photographs are kept, and who extracts them.
+
+    Attributes:
+        folder: of the chunks.
+        engine: extracts those that are missing.
+    """
+
+    folder: Path
+    engine: Engine
+
+
 def from_photographs(
-    paths: Sequence[str], backbone: Backbone, cache: Path
+    paths: Sequence[str], backbone: Backbone, cache: Cache
 ) -> tuple[Features, dict[int, str]]:
     """Extracts the features of photographs, a chunk at a time.
 
@@ -170,7 +212,7 @@ def from_photographs(
     Args:
         paths: the photographs.
         backbone: the network.
-        cache: folder of the chunks; those of other photographs are removed from it.
+        cache: of the chunks; those of other photographs are removed from it.
 
     Returns:
         The features of the readable photographs in order, and for each other one
@@ -180,26 +222,50 @@ def from_photographs(
         InputError: not one photograph can be read.
     """
     chunks = [paths[first : first + CHUNK] for first in range(0, len(paths), CHUNK)]
-    files = [cache / f"{photographs_digest(chunk, backbone)}.npz" for chunk in chunks]
+    files = [cache.folder / f"{photographs_digest(chunk, backbone)}.npz" for chunk in chunks]
+    missing = [pair for pair in zip(chunks, files, strict=True) if not pair[1].exists()]
+    if missing:
+        say(f"features: {sum(len(chunk) for chunk, _ in missing):,} photographs")
+    extracted = cache.engine.pool(functools.partial(_extractor, backbone), missing)
+    for _ in progress(extracted, "features", len(missing)):
+        pass
     unreadable: dict[int, str] = {}
+    starts = [0]
     for number, (chunk, file) in enumerate(zip(chunks, files, strict=True)):
-        if not file.exists():
-            say(f"features: photographs {number * CHUNK + 1} to {number * CHUNK + len(chunk)}")
-            _extract_chunk(chunk, backbone, file)
         stored = read_arrays(file, "unreadable", "reasons")
         for position, reason in zip(stored["unreadable"], stored["reasons"], strict=True):
             unreadable[number * CHUNK + int(position)] = str(reason)
-    for stale in set(cache.glob("*.npz")) - set(files):
+        starts.append(starts[-1] + len(chunk) - len(stored["unreadable"]))
+    for stale in set(cache.folder.glob("*.npz")) - set(files):
         stale.unlink()
     if len(unreadable) == len(paths):
         raise InputError(f"no photograph can be read; the first: {unreadable[0]}")
-    return (
-        Features(backbone.dim, lambda: (read_arrays(file, "phi")["phi"] for file in files)),
-        unreadable,
-    )
+    return Features(backbone.dim, functools.partial(_chunk_blocks, files, starts)), unreadable
 
 
-def _extract_chunk(paths: Sequence[str], backbone: Backbone, file: Path) -> None:
+def _chunk_blocks(
+    files: Sequence[Path], starts: Sequence[int], first: int = 0, last: int | None = None
+) -> Iterator[np.ndarray]:
+    last = starts[-1] if last is None else last
+    for file, start, end in zip(files, starts, starts[1:], strict=False):
+        if start < last and first < end:
+            phi = read_arrays(file, "phi")["phi"]
+            yield phi[max(first - start, 0) : last - start]
+
+
+def _extractor(backbone: Backbone) -> Callable[[tuple[Sequence[str], Path]], None]:
+    """Extracts chunks with one network."""
+    network(backbone)
+    return lambda chunk: _extract_chunk(backbone, *chunk)
+
+
+def _extract_chunk(backbone: Backbone, paths: Sequence[str], file: Path) -> None:
+    # By its name the file is of photographs as they are seen where it was asked for.
+    if file.stem != photographs_digest(paths, backbone):
+        raise InputError(
+            f"{socket.gethostname()}: must see the photographs and weights that others see, with "
+            f"the same size and time; received others, or none, among {paths[0]} to {paths[-1]}"
+        )
     unreadable: dict[int, str] = {}
     phi = extract(
         backbone,

@@ -1,16 +1,19 @@
 """The stage that finds every image's neighbours, for one encoding and one pool."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from data_tools.engines import Engine
+from tagnet import neighbours, partitions
 from tagnet.console import say
 from tagnet.dataset import PARTS
-from tagnet.embeddings import Embedding, rho
-from tagnet.files import InputError
-from tagnet.neighbours import Neighbourhoods, nearest, recall, says_something
+from tagnet.embeddings import Embedding, Sums, rho
+from tagnet.files import InputError, Table
+from tagnet.neighbours import Neighbourhoods, recall, says_something
 from tagnet.packed import packed_sizes, write_packed
 from tagnet.records import write_neighbourhoods
 from tagnet.tags import TagLists
@@ -38,10 +41,11 @@ def write_neighbours(
     directory: Path,
     name: str,
     tags: TagLists,
-    features: np.ndarray,
+    features: Table,
     embedding: Embedding | None,
     splits: Sequence[dict[str, np.ndarray]],
     rank: int,
+    engine: Engine,
     index: str = "exact",
     packed_labels: TagLists | None = None,
 ) -> dict[str, Any]:
@@ -55,6 +59,7 @@ def write_neighbours(
         embedding: β of the encoding, None for `id`.
         splits: row numbers of each part.
         rank: M, how many neighbours are wanted.
+        engine: searches, unless by an index, and writes.
         index: how they are searched for, see `tagnet.neighbours.cosine`.
         packed_labels: ids of the labels of all images, to write `packed/split-i/NAME/` too;
             None to leave that.
@@ -74,7 +79,14 @@ def write_neighbours(
         raise InputError(f"{name}: every pool must have at least 2 images; see --sizes and --pools")
     if stored < rank:
         say(f"{name}: M {stored} in place of {rank}; the smallest pool has {stored + 1} images")
-    pi = tags if embedding is None else rho(tags, embedding)
+    nearest = neighbours.nearest
+    pi: TagLists | Table = tags if embedding is None else Sums(tags, embedding)
+    if engine.apart:
+        by_sets = functools.partial(partitions.jaccard, engine.map)
+        by_vectors = functools.partial(partitions.cosine, engine.map)
+        nearest = functools.partial(nearest, by_sets=by_sets, by_vectors=by_vectors)
+    elif embedding is not None:
+        pi = rho(tags, embedding)
     if not features.shape[1]:
         if packed_labels is not None:
             raise InputError(f"{name}: --layout=packed packs features; received images without")
@@ -108,6 +120,7 @@ def write_neighbours(
                     tags,
                     packed_labels,
                     shards,
+                    engine.map,
                 )
                 packed["bytes"].append(size)
             write_neighbourhoods(
@@ -117,6 +130,7 @@ def write_neighbours(
                 part_found.neighbours,
                 part_found.distances,
                 shards,
+                engine.map,
             )
     report: dict[str, Any] = {"M": stored, "by_features": int(by_features.sum())}
     if packed_labels is not None:
@@ -129,9 +143,7 @@ def write_neighbours(
     return report
 
 
-def _check_tags(
-    name: str, pi: TagLists | np.ndarray, splits: Sequence[dict[str, np.ndarray]]
-) -> None:
+def _check_tags(name: str, pi: TagLists | Table, splits: Sequence[dict[str, np.ndarray]]) -> None:
     """Refuses images whose tags say nothing, for a data set without features."""
     asked = np.unique(np.concatenate([rows for split in splits for rows in split.values()]))
     if count := int((~says_something(pi)[asked]).sum()):

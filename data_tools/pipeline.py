@@ -15,7 +15,8 @@ import pandas as pd
 import tensorflow as tf
 
 import tagnet
-from data_tools import manifest, neighbourhoods, splits, word_vectors
+from data_tools import images, manifest, neighbourhoods, splits, word_vectors
+from data_tools.engines import Engine, Local, Ray, paths_of
 from data_tools.raw_data import Raw
 from data_tools.settings import Settings
 from data_tools.stages import MARKS, Stage, Stages
@@ -28,20 +29,34 @@ from tagnet.claims import CLAIMS, held
 from tagnet.console import say
 from tagnet.dataset import FORMAT
 from tagnet.embeddings import Embedding
-from tagnet.files import InputError, read_json, read_text, write_json, write_text
+from tagnet.files import (
+    TEMPORARY,
+    InputError,
+    MappedTable,
+    Table,
+    read_json,
+    read_text,
+    remove_leftovers,
+    write_blocks,
+    write_json,
+    write_text,
+)
 from tagnet.tags import TagLists, Vocabulary
 
 SUMMARY = "dataset.json"
 MOST_REASONS = 8  # that dataset.json counts; left_out.jsonl has one for every image
 
 
-def prepare(settings: Settings, out: str | Path, dry_run: bool = False) -> dict[str, Any]:
+def prepare(
+    settings: Settings, out: str | Path, dry_run: bool = False, engine: Engine | None = None
+) -> dict[str, Any]:
     """Runs the stages that are not up to date, and prints what came of it.
 
     Args:
         settings: what to prepare.
         out: the prepared directory; new, empty, or prepared earlier.
         dry_run: only print what would be done.
+        engine: does the work; this process unless given.
 
     Returns:
         What `dataset.json` holds; empty in a dry run.
@@ -53,13 +68,16 @@ def prepare(settings: Settings, out: str | Path, dry_run: bool = False) -> dict[
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise InputError(f"--out={out}: must be a folder; received a file")
+    engine = engine or Local()
     if dry_run:
-        return _prepare(settings, out, dry_run)
+        return _prepare(settings, out, dry_run, engine)
     with held(out, "prepare"):
-        return _prepare(settings, out, dry_run)
+        if isinstance(engine, Ray):
+            engine.check(out, [*paths_of(settings.source), *paths_of(settings)])
+        return _prepare(settings, out, dry_run, engine)
 
 
-def _prepare(settings: Settings, out: Path, dry_run: bool) -> dict[str, Any]:
+def _prepare(settings: Settings, out: Path, dry_run: bool, engine: Engine) -> dict[str, Any]:
     """As `prepare`, in a directory that nobody else is preparing."""
     others = {path.name for path in out.iterdir()} - {CLAIMS} if out.is_dir() else set()
     if others and MARKS not in others:
@@ -67,9 +85,11 @@ def _prepare(settings: Settings, out: Path, dry_run: bool) -> dict[str, Any]:
             f"--out={out}: must be new, empty or prepared earlier; it holds other files"
         )
     stages = Stages(out, last=SUMMARY, dry_run=dry_run)
-    for stage in _Preparation(settings, out, stages.reports).stages():
+    for stage in _Preparation(settings, out, stages.reports, engine).stages():
         stages.run(stage)
     stages.remove_others()
+    if engine.apart and not dry_run:
+        remove_leftovers(out)  # of processes that died, and what was shared with the others
     if dry_run:
         return {}
     summary = read_json(out / SUMMARY)
@@ -84,12 +104,16 @@ class _Preparation:
         settings: what to prepare.
         out: the directory.
         reports: what the stages that have run returned.
+        engine: does what can be done in pieces.
     """
 
-    def __init__(self, settings: Settings, out: Path, reports: dict[str, dict[str, Any]]) -> None:
+    def __init__(
+        self, settings: Settings, out: Path, reports: dict[str, dict[str, Any]], engine: Engine
+    ) -> None:
         self.settings = settings
         self.out = out
         self.reports = reports
+        self.engine = engine
 
     def stages(self) -> Iterable[Stage]:
         """All stages but the last, in order."""
@@ -103,7 +127,9 @@ class _Preparation:
         )
         yield Stage(
             "vocabulary",
-            lambda: write_vocabulary(self.out, self.manifest, settings.tau, settings.min_images),
+            lambda: write_vocabulary(
+                self.out, self.manifest, settings.tau, settings.min_images, self.engine
+            ),
             ["vocabulary.txt", "labels.txt"],
             {"tau": settings.tau, "min_images": settings.min_images},
             after=["manifest"],
@@ -192,7 +218,8 @@ class _Preparation:
 
     @functools.cached_property
     def _raw(self) -> Raw:
-        return self.settings.source.read(self.out / MARKS / "photographs")
+        cache = images.Cache(self.out / MARKS / "photographs", self.engine)
+        return self.settings.source.read(cache)
 
     @functools.cached_property
     def manifest(self) -> pd.DataFrame:
@@ -218,10 +245,15 @@ class _Preparation:
         )
 
     @functools.cached_property
-    def features(self) -> np.ndarray:
-        """Φ, float16 [N, D], as it is stored."""
-        dim = self.reports["images"]["feature_dim"]
-        return records.read_images(self.out, len(self.manifest), dim).phi
+    def features(self) -> Table:
+        """Φ, float16 [N, D], as it is stored; for other processes in a file of its own."""
+        count, dim = len(self.manifest), self.reports["images"]["feature_dim"]
+        if not self.engine.apart:
+            return records.read_images(self.out, count, dim).phi
+        path = self.out.absolute() / MARKS / f"{TEMPORARY}features.npy"
+        blocks = (block.phi for block in records.image_blocks(self.out, count, dim))
+        write_blocks(path, (count, dim), np.float16, blocks)
+        return MappedTable(path, (count, dim), np.float16)
 
     @functools.cached_property
     def _origins(self) -> dict[str, Origin]:
@@ -260,10 +292,11 @@ class _Preparation:
         records.write_images(
             self.out,
             list(self.manifest["image_id"]),
-            raw.features.blocks(),
+            raw.features.blocks,
             self.tags,
             self.labels,
             raw.features.dim,
+            self.engine.map,
         )
         return {"feature_dim": raw.features.dim, "backbone": raw.backbone}
 
@@ -284,6 +317,7 @@ class _Preparation:
                 for index in range(self.settings.splits_or_default)
             ],
             self.settings.M,
+            self.engine,
             self._index(encoding),
             self.labels if self.settings.layout == "packed" else None,
         )

@@ -5,13 +5,16 @@
   python -m data_tools.prepare --source=nus_wide --raw=FOLDER --features=FEATURES --out=DIR
   python -m data_tools.prepare --source=photo_folder --raw=FOLDER --out=DIR
 
-A second run does only what has changed; a killed one goes on where it was.
+A second run does only what has changed; a killed one goes on where it was. With --engine=ray
+--address=HOST:PORT a Ray cluster does the work, on files that all its machines see under the
+same names; the result is the same.
 """
 
 import dataclasses
 from pathlib import Path
 from typing import Any
 
+from data_tools.engines import opened
 from data_tools.pipeline import prepare
 from data_tools.settings import Settings, flags
 from tagnet import console
@@ -23,6 +26,8 @@ OPTIONS = dataclasses.make_dataclass(
         *flags(),
         ("out", Path | None, console.option(None, "the prepared directory")),
         ("dry_run", bool, console.option(False, "only say what would be done")),
+        ("engine", str, console.option("local", "local, or ray: the workers of a Ray cluster")),
+        ("address", str | None, console.option(None, "of the cluster [one on this machine]")),
     ],
 )
 
@@ -30,10 +35,15 @@ OPTIONS = dataclasses.make_dataclass(
 def main(options: Any) -> None:
     """Runs the command."""
     settings = vars(options)
-    out, dry_run = settings.pop("out"), settings.pop("dry_run")
+    out, dry_run, engine, address = map(settings.pop, ("out", "dry_run", "engine", "address"))
     if out is None:
         raise InputError("--out is missing: where should the prepared directory be?")
-    prepare(Settings.of(**settings), out, dry_run=dry_run)
+    chosen = Settings.of(**settings)
+    if dry_run:
+        prepare(chosen, out, dry_run=True)
+        return
+    with opened(engine, address) as worker:
+        prepare(chosen, out, engine=worker)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from data_tools import images, table
-from data_tools.images import Features
+from data_tools.images import Cache, Features
 from data_tools.originals import Collection, Original
 from data_tools.vector_files import WordTable
 from tagnet.console import option, require_one_of
@@ -69,8 +69,8 @@ class Source:
         """The further files on which Φ depends."""
         return {}
 
-    def read(self, cache: Path) -> Raw:
-        """Reads the data set; `cache` is a folder for what is costly to compute.
+    def read(self, cache: Cache) -> Raw:
+        """Reads the data set; `cache` is for what is costly to compute.
 
         Raises:
             InputError: names the file, the row or the field.
@@ -116,7 +116,7 @@ class Photographed(Source):
         return dataclasses.replace(chosen, weights=self.weights)
 
     def with_photographs(
-        self, rows: pd.DataFrame, paths: list[str], left_out: list[tuple[str, str]], cache: Path
+        self, rows: pd.DataFrame, paths: list[str], left_out: list[tuple[str, str]], cache: Cache
     ) -> Raw:
         """The images of `rows` whose photographs can be read, and Φ of those."""
         if self.tags_only:
@@ -147,7 +147,7 @@ class Featured(Photographed):
     def feature_inputs(self) -> dict[str, Path]:
         return {} if self.features is None else {"features": self.features}
 
-    def with_features(self, found: Collection, cache: Path) -> Raw:
+    def with_features(self, found: Collection, cache: Cache) -> Raw:
         """Adds Φ from the file, from nowhere, or from the photographs; those unreadable go."""
         rows = found.manifest
         if self.features is not None:

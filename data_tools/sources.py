@@ -1,5 +1,6 @@
 """The sources: each kind of raw data set with its settings, and how it is read."""
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from data_tools import demo, images, manifest, mirflickr, nus_wide, photo_folder, table, twin
-from data_tools.images import Features
+from data_tools.images import Cache, Features
 from data_tools.originals import Collection, Original
 from data_tools.raw_data import BACKBONE, Featured, Photographed, Published, Raw, Source
 from data_tools.vector_files import WordTable
@@ -31,7 +32,7 @@ class Demo(Source):
     def manifest_inputs(self) -> dict[str, Path]:
         return {file.name: file for file in sorted(demo.FOLDER.glob("*.*"))}
 
-    def read(self, cache: Path) -> Raw:
+    def read(self, cache: Cache) -> Raw:
         data = demo.load()
         rows = enumerate(data.manifest.to_dict("records"), 1)
         return Raw(
@@ -71,7 +72,7 @@ class Table(Featured):
     def manifest_inputs(self) -> dict[str, Path]:
         return {"raw": self.raw}
 
-    def read(self, cache: Path) -> Raw:
+    def read(self, cache: Cache) -> Raw:
         rows = self._rows()
         if max(map(len, rows["tags"])) == 1:
             say(f"tags: no image has two; is {self.separator!r} between them? see --separator")
@@ -115,7 +116,7 @@ class PhotoFolder(Photographed):
     def manifest_inputs(self) -> dict[str, Path]:
         return {} if self.label_table is None else {"label_table": self.label_table}
 
-    def read(self, cache: Path) -> Raw:
+    def read(self, cache: Cache) -> Raw:
         photographs, left_out = find_photographs(self.raw)
         labels = None
         if self.label_table is not None:
@@ -151,7 +152,7 @@ class NusWide(Published):
     def manifest_inputs(self) -> dict[str, Path]:
         return super().manifest_inputs() | ({} if self.ids is None else {"ids": self.ids})
 
-    def read(self, cache: Path) -> Raw:
+    def read(self, cache: Cache) -> Raw:
         return self.with_features(nus_wide.read(self.raw, self.tag_set, self.ids), cache)
 
 
@@ -178,7 +179,7 @@ class Mirflickr(Published):
     def photographs(self) -> Path | None:
         return mirflickr.photograph_folder(self.raw)
 
-    def read(self, cache: Path) -> Raw:
+    def read(self, cache: Cache) -> Raw:
         return self.with_features(mirflickr.read(self.raw, self.tag_set, self.label_set), cache)
 
 
@@ -202,11 +203,11 @@ class Twin(Source):
     def manifest_settings(self) -> dict[str, Any]:
         return {"images": self.images}
 
-    def read(self, cache: Path) -> Raw:
+    def read(self, cache: Cache) -> Raw:
         say(f"twin: {twin.NOTE}")
         return Raw(
             manifest.from_rows(twin.rows(self.images), "the twin", SEPARATOR),
-            Features(twin.FEATURES, lambda: twin.feature_blocks(self.images)),
+            Features(twin.FEATURES, functools.partial(twin.feature_blocks, self.images)),
         )
 
     def word_table(self, encoding: str) -> WordTable:

@@ -55,22 +55,27 @@ def rows(num_images: int) -> Iterator[tuple[int, dict[str, Any]]]:
             )
 
 
-def feature_blocks(num_images: int) -> Iterator[np.ndarray]:
+def feature_blocks(
+    num_images: int, first: int = 0, last: int | None = None
+) -> Iterator[np.ndarray]:
     """Φ in blocks, float32 [n_i, 4096]: the labels' own directions and noise, negatives cut off.
 
     Args:
-        num_images: how many rows the blocks add up to.
+        num_images: how many there are.
+        first: the first that is wanted.
+        last: where the wanted ones end; at the last of all unless told otherwise.
     """
+    last = num_images if last is None else last
     directions = _normal(LABEL_STREAM, 0, [LABELS, FEATURES])
-    for first in range(0, num_images, BLOCK):
-        count = min(BLOCK, num_images - first)
-        labels, _ = _draw_block(first // BLOCK)
-        phi = _normal(FEATURE_STREAM, first // BLOCK, [count, FEATURES])
+    for start in range(first - first % BLOCK, last, BLOCK):
+        count = min(BLOCK, last - start)
+        labels, _ = _draw_block(start // BLOCK)
+        phi = _normal(FEATURE_STREAM, start // BLOCK, [count, FEATURES])
         # Of the whole block, since a product's last bits depend on its size.
         phi += (labels.astype(np.float32) @ directions)[:count]
         phi -= 1  # leaves about a third of them positive, as in a ReLU layer
         np.maximum(phi, 0, out=phi)
-        yield phi
+        yield phi[max(first - start, 0) :]
 
 
 def word_vectors(size: int = VECTORS) -> tuple[list[str], np.ndarray]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -89,3 +90,27 @@ def rho(tags: TagLists, embedding: Embedding) -> np.ndarray:
         )
         sums[first : first + len(block)] = o_x @ vectors
     return sums
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """ρ(o_x; β) of N images, summed where rows are asked for: a table [N, n] without its memory.
+
+    Attributes:
+        tags: the tag ids of the images.
+        embedding: β.
+    """
+
+    tags: TagLists
+    embedding: Embedding
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        return rho(self.tags.select(rows), self.embedding)
+
+    def __len__(self) -> int:
+        return len(self.tags)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """N and n."""
+        return len(self.tags), self.embedding.vectors.shape[1]

@@ -10,7 +10,7 @@ import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,19 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 TEMPORARY = ".tmp-"  # how the name of an unfinished file or folder begins
 UNFINISHED = re.compile(rf"{re.escape(TEMPORARY)}[0-9a-f]{{8}}-(.+)", re.DOTALL)
 NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Python has the name since 3.13; Linux' value
+
+
+class Table(Protocol):
+    """Numbers [N, n] of which chosen rows are read: an array, or what stands for one."""
+
+    def __getitem__(self, rows: Any, /) -> np.ndarray: ...
+
+    def __len__(self) -> int: ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """N and n."""
+        ...
 
 
 class InputError(ValueError):
@@ -213,3 +226,31 @@ def mapped_array(path: str | Path, shape: Sequence[int], dtype: npt.DTypeLike) -
             f"received {stored[2]} of shape {stored[0]} in {len(pages)}"
         )
     return np.frombuffer(pages, dtype, offset=start).reshape(shape)
+
+
+class MappedTable:
+    """A file of `write_blocks` that is mapped where its rows are asked for.
+
+    Pickled it is a path and a shape, so that other processes that see the file can be given it.
+
+    Args:
+        path: the file.
+        shape: [N, …] of it, an attribute too.
+        dtype: of it.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
+        self.shape = shape
+        self._made_of = path, shape, dtype
+        self._array: np.ndarray | None = None
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        if self._array is None:
+            self._array = mapped_array(*self._made_of)
+        return self._array[rows]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return MappedTable, self._made_of

@@ -4,14 +4,15 @@ The search is exact: it finds what sorting all candidates by (distance, row numb
 would. An image is never its own neighbour.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 
 from tagnet import approximate, set_search, vector_search
 from tagnet.console import progress
-from tagnet.files import InputError
+from tagnet.files import InputError, Table
 from tagnet.tags import TagLists
 from tagnet.vector_search import Vectors
 
@@ -41,13 +42,27 @@ class Neighbourhoods:
         return Neighbourhoods(*(getattr(self, field.name)[places] for field in fields(self)))
 
 
+class Best(NamedTuple):
+    """The M nearest of Q images among some candidates, before distances are rounded to float32.
+
+    Attributes:
+        neighbours: int32 [Q, M], row numbers, nearest first, equal distances by row.
+        distances: float64 [Q, M].
+    """
+
+    neighbours: np.ndarray
+    distances: np.ndarray
+
+
 def nearest(
-    pi: TagLists | np.ndarray,
-    features: np.ndarray,
+    pi: TagLists | Table,
+    features: Table,
     rows: np.ndarray,
     pool: np.ndarray,
     M: int,
     index: str = "exact",
+    by_sets: Callable[..., Neighbourhoods] | None = None,
+    by_vectors: Callable[..., Neighbourhoods] | None = None,
 ) -> Neighbourhoods:
     """The M nearest by tags; by Φ for an image whose tags say nothing.
 
@@ -63,11 +78,14 @@ def nearest(
         pool: the candidates' row numbers; the images themselves may be among them.
         M: how many neighbours.
         index: how the nearest by ρ are searched for, see `cosine`.
+        by_sets: searches in place of `jaccard`.
+        by_vectors: searches in place of the exact `cosine`.
 
     Raises:
         InputError: the pool is too small for M, tags and features differ in length,
             or a feature is not finite.
     """
+    by_sets, by_vectors = by_sets or jaccard, by_vectors or cosine
     if len(features) != len(pi):
         raise InputError(
             "neighbours: tags and features must be of the same images; "
@@ -76,10 +94,12 @@ def nearest(
     rows = np.asarray(rows, np.int32)
     usable = says_something(pi)[rows]
     if isinstance(pi, TagLists):
-        by_tags = jaccard(pi, rows[usable], pool, M)
+        by_tags = by_sets(pi, rows[usable], pool, M)
+    elif index == "exact":
+        by_tags = by_vectors(pi, rows[usable], pool, M)
     else:
         by_tags = cosine(pi, rows[usable], pool, M, index)
-    by_features = cosine(features, rows[~usable], pool, M)
+    by_features = by_vectors(features, rows[~usable], pool, M)
     found = _empty(rows, M)
     for part, source in [(usable, by_tags), (~usable, by_features)]:
         found.neighbours[part] = source.neighbours
@@ -88,9 +108,12 @@ def nearest(
     return found
 
 
-def says_something(pi: TagLists | np.ndarray) -> np.ndarray:
+def says_something(pi: TagLists | Table) -> np.ndarray:
     """Whether neighbours can be found by an image's encoded tags: bool [N], see `nearest`."""
-    return (pi.lengths if isinstance(pi, TagLists) else np.abs(pi).sum(axis=1)) > 0
+    if isinstance(pi, TagLists):
+        return pi.lengths > 0
+    blocks = (np.arange(len(pi))[block] for block in _blocks(len(pi)))
+    return np.concatenate([np.zeros(0, bool), *(pi[rows].any(axis=1) for rows in blocks)])
 
 
 def jaccard(tags: TagLists, rows: np.ndarray, pool: np.ndarray, M: int) -> Neighbourhoods:
@@ -113,23 +136,28 @@ def jaccard(tags: TagLists, rows: np.ndarray, pool: np.ndarray, M: int) -> Neigh
     >>> found.neighbours.tolist(), found.distances.tolist()
     ([[2, 3, 1]], [[0.5, 0.5, 1.0]])
     """
-    rows, pool = _checked(rows, pool, M)
+    rows, pool = checked(rows, pool, M)
+    return of_best(rows, best_by_sets(tags, rows, pool, M))
+
+
+def best_by_sets(tags: TagLists, rows: np.ndarray, pool: np.ndarray, M: int) -> Best:
+    """What `jaccard` finds, of rows and an ascending pool that are checked."""
     index = set_search.build(tags, pool, longest=int(tags.lengths[rows].max(initial=0)))
-    found = _empty(rows, M)
+    best = no_best(len(rows), M)
     for block in _blocks(len(rows), "neighbours by tags"):
         set_search.search(
             index,
             tags.select(rows[block]),
             rows[block],
             pool,
-            found.neighbours[block],
-            found.distances[block],
+            best.neighbours[block],
+            best.distances[block],
         )
-    return found
+    return best
 
 
 def cosine(
-    vectors: np.ndarray, rows: np.ndarray, pool: np.ndarray, M: int, index: str = "exact"
+    vectors: Table, rows: np.ndarray, pool: np.ndarray, M: int, index: str = "exact"
 ) -> Neighbourhoods:
     """The M nearest by cosine distance 1 - x·z / (|x| |z|) (eq. 7).
 
@@ -154,39 +182,77 @@ def cosine(
     >>> found.neighbours.tolist(), found.distances.tolist()
     ([[2, 1, 3]], [[0.0, 1.0, 2.0]])
     """
-    rows, pool = _checked(rows, pool, M)
+    rows, pool = checked(rows, pool, M)
     if index != "exact":
         return _cosine_by_index(vectors, rows, pool, M, index)
+    if not is_mutual(rows, pool):
+        return of_best(rows, best_by_vectors(vectors, rows, pool, M))
+    best, _ = best_of_both(vectors, pool, pool, M)
+    return of_best(pool, best).select(np.searchsorted(pool, rows))
+
+
+def is_mutual(rows: np.ndarray, pool: np.ndarray) -> bool:
+    """Whether it takes less to find the nearest of the whole pool than of the queries alone.
+
+    Where most of the pool are queries too, x·z serves x and z: half the products are enough.
+    """
+    return 2 * len(np.unique(rows)) > len(pool) and bool(np.isin(rows, pool).all())
+
+
+def best_by_vectors(vectors: Table, rows: np.ndarray, pool: np.ndarray, M: int) -> Best:
+    """What `cosine` finds, of rows and an ascending pool that are checked."""
+    best = no_best(len(rows), M)
+    for block, _, queries, candidates, similarity, error in _products(vectors, rows, pool):
+        vector_search.merge_rows(
+            similarity, error, queries, candidates, *(values[block] for values in best)
+        )
+    return best
+
+
+def best_of_both(vectors: Table, rows: np.ndarray, pool: np.ndarray, M: int) -> tuple[Best, Best]:
+    """The nearest of `rows` in `pool` and of `pool` in `rows`, by the same products.
+
+    Both are ascending. Either they are the same, or every row of `pool` is above all of `rows`.
+    """
+    same = rows is pool
+    best = no_best(len(rows), M)
+    others = best if same else no_best(len(pool), M)
+    for block, part, queries, candidates, similarity, error in _products(vectors, rows, pool, same):
+        vector_search.merge_rows(
+            similarity, error, queries, candidates, *(values[block] for values in best)
+        )
+        if not same or part.start >= block.stop:
+            vector_search.merge_columns(
+                similarity, error, candidates, queries, *(values[part] for values in others)
+            )
+    return best, others
+
+
+def _products(
+    vectors: Table, rows: np.ndarray, pool: np.ndarray, same: bool = False
+) -> Iterator[tuple[slice, slice, Vectors, Vectors, np.ndarray, float]]:
+    """Yields blocks of queries and of candidates with their similarities, and how these may err.
+
+    Where both are the `same`, without those of which the mirror image has come.
+    """
     # A float32 sum of n products, in any order, errs by at most n·u / (1 - n·u) of |x| |z|,
     # u = 2^-24 (Higham 2002, section 3.1); 8 more units cover the rounding to unit length.
     n = vectors.shape[1] + 8
     error = n * 2.0**-24 / (1 - n * 2.0**-24)
-    # Where most of the pool are queries too, x·z serves x and z: half the products are enough.
-    mutual = 2 * len(np.unique(rows)) > len(pool) and bool(np.isin(rows, pool).all())
-    found = _empty(pool if mutual else rows, M)
-    best = np.full(found.neighbours.shape, np.inf)
     # One piece of memory for all products: asking for it anew takes longer than merging.
-    memory = np.empty(min(4 * BLOCK, len(found.rows)) * min(BLOCK, len(pool)), np.float32)
-    for block in _blocks(len(found.rows), "neighbours by vectors", 4 * BLOCK):
-        queries = _load(vectors, found.rows[block])
-        for part in _blocks(len(pool), first=block.start if mutual else 0):
+    memory = np.empty(min(4 * BLOCK, len(rows)) * min(BLOCK, len(pool)), np.float32)
+    for block in _blocks(len(rows), "neighbours by vectors", 4 * BLOCK):
+        queries = _load(vectors, rows[block])
+        for part in _blocks(len(pool), first=block.start if same else 0):
             candidates = _load(vectors, pool[part])
             shape = len(queries.rows), len(candidates.rows)
             similarity = memory[: shape[0] * shape[1]].reshape(shape)
             np.matmul(queries.units, candidates.units.T, out=similarity)
-            vector_search.merge_rows(
-                similarity, error, queries, candidates, found.neighbours[block], best[block]
-            )
-            if mutual and part.start >= block.stop:
-                vector_search.merge_columns(
-                    similarity, error, candidates, queries, found.neighbours[part], best[part]
-                )
-    found.distances[:] = best
-    return found.select(np.searchsorted(pool, rows)) if mutual else found
+            yield block, part, queries, candidates, similarity, error
 
 
 def _cosine_by_index(
-    vectors: np.ndarray, rows: np.ndarray, pool: np.ndarray, M: int, index: str
+    vectors: Table, rows: np.ndarray, pool: np.ndarray, M: int, index: str
 ) -> Neighbourhoods:
     candidates = _load(vectors, pool)
     search = approximate.index_of(candidates.units, CANDIDATES * M + 1, index)
@@ -212,7 +278,7 @@ def recall(found: Neighbourhoods, exact: Neighbourhoods) -> float:
     return float((found.distances <= exact.distances[:, -1:]).mean())
 
 
-def _checked(rows: np.ndarray, pool: np.ndarray, M: int) -> tuple[np.ndarray, np.ndarray]:
+def checked(rows: np.ndarray, pool: np.ndarray, M: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows, and the pool in ascending order without repeats: both int32."""
     rows, pool = np.asarray(rows, np.int32), np.unique(pool).astype(np.int32)
     if M < 1:
@@ -246,7 +312,18 @@ def _blocks(
         yield slice(start, min(start + size, count))
 
 
-def _load(vectors: np.ndarray, rows: np.ndarray) -> Vectors:
+def no_best(queries: int, M: int) -> Best:
+    """Of nobody yet."""
+    return Best(np.full([queries, M], -1, np.int32), np.full([queries, M], np.inf))
+
+
+def of_best(rows: np.ndarray, best: Best) -> Neighbourhoods:
+    """As neighbourhoods, none of them by features."""
+    distances = best.distances.astype(np.float32)
+    return Neighbourhoods(rows, best.neighbours, distances, np.zeros(len(rows), bool))
+
+
+def _load(vectors: Table, rows: np.ndarray) -> Vectors:
     """Some of the vectors as float32, with their norms and at unit length."""
     with np.errstate(over="ignore"):  # an overflow becomes an infinite norm
         raw = np.ascontiguousarray(vectors[rows], np.float32)

@@ -12,8 +12,9 @@ The shards of packed training records begin and end with the same images as thos
 ones beside them, so that both can be streamed in the same order.
 """
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +22,8 @@ import numpy as np
 import tensorflow as tf
 
 from tagnet import records
-from tagnet.records import IdLists
+from tagnet.files import Table
+from tagnet.records import IdLists, Run
 
 LAYOUTS = ("rows", "packed")  # of training records: with row numbers, or with what stands there
 SHARD_BYTES = 256 * 2**20
@@ -53,10 +55,11 @@ def write_packed(
     part: str,
     rows: np.ndarray,
     neighbours: np.ndarray,
-    phi: np.ndarray,
+    phi: Table,
     tags: IdLists,
     labels: IdLists,
     num_shards: int,
+    run: Run = map,
 ) -> int:
     """Writes `PART-…tfrecord`, packed.
 
@@ -69,17 +72,30 @@ def write_packed(
         tags: the tag ids of all images.
         labels: their label ids.
         num_shards: how many.
+        run: writes them.
 
     Returns:
         The bytes of all shards.
     """
     everyone = np.concatenate([rows[:, None], neighbours], axis=1)
-    examples = (
-        encode_packed(images, phi[images], [tags[row] for row in images], labels[images[0]])
-        for images in everyone
+    encode = functools.partial(_encode_all, phi, tags, labels)
+    records.write_shards(
+        directory,
+        part,
+        encode,
+        lambda first, last: (everyone[first:last],),
+        len(rows),
+        num_shards,
+        run,
     )
-    records.write_shards(directory, part, examples, len(rows), num_shards)
     return sum(Path(path).stat().st_size for path in records.shard_paths(directory, part))
+
+
+def _encode_all(
+    phi: Table, tags: IdLists, labels: IdLists, everyone: np.ndarray
+) -> Iterator[bytes]:
+    for images in everyone:
+        yield encode_packed(images, phi[images], [tags[row] for row in images], labels[images[0]])
 
 
 class Packed(NamedTuple):

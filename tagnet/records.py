@@ -5,6 +5,7 @@ stored as row numbers into the images, since packing 24 neighbours' features int
 every record would take 25 times the room.
 """
 
+import functools
 import itertools
 import math
 import mmap
@@ -34,6 +35,14 @@ class IdLists(Protocol):
     """A list of ids for each image, e.g. `tags.TagLists`."""
 
     def __getitem__(self, row: int, /) -> Any: ...
+
+
+class Run(Protocol):
+    """As Python's `map`, perhaps by other processes: then work, items and results are pickled."""
+
+    def __call__(self, work: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]:
+        """`work(item)` of every item, in order."""
+        ...
 
 
 def neighbourhood_schema(max_rank: int) -> dict[str, tf.io.FixedLenFeature]:
@@ -89,32 +98,46 @@ def encode_neighbourhood(row: int, neighbours: np.ndarray, distances: np.ndarray
 def write_images(
     directory: str | Path,
     image_ids: Sequence[str],
-    phi: Iterable[np.ndarray],
+    phi: Callable[[int, int], Iterable[np.ndarray]],
     tags: IdLists,
     labels: IdLists,
     feature_dim: int,
+    run: Run = map,
 ) -> int:
     """Writes `images-…tfrecord`, one Example per image in row order.
 
     Args:
         directory: the prepared directory.
         image_ids: N unique names.
-        phi: blocks [n_i, D] that add up to N rows; a single [N, D] array goes as `[array]`.
+        phi: gives Φ of the images from one row to before another, in blocks [n_i, D].
         tags: the N lists of tag ids.
         labels: the N lists of label ids.
         feature_dim: D.
+        run: writes the shards.
 
     Returns:
         The number of shards.
     """
-    vectors = (vector for block in phi for vector in block)
-    rows = progress(vectors, "images", total=len(image_ids))
-    examples = (
-        encode_image(image_ids[row], row, vector, tags[row], labels[row])
-        for row, vector in enumerate(rows)
-    )
+
+    def of_shard(first: int, last: int) -> tuple[Any, ...]:
+        lists = ([ids[row] for row in range(first, last)] for ids in (tags, labels))
+        return (first, image_ids[first:last], *lists)
+
     count = max(MIN_SHARDS, math.ceil(len(image_ids) * 2 * feature_dim / MAX_SHARD_BYTES))
-    return write_shards(Path(directory), "images", examples, len(image_ids), count)
+    encode = functools.partial(_encode_images, phi)
+    return write_shards(Path(directory), "images", encode, of_shard, len(image_ids), count, run)
+
+
+def _encode_images(
+    phi: Callable[[int, int], Iterable[np.ndarray]],
+    first: int,
+    image_ids: Sequence[str],
+    tags: Sequence[Sequence[int]],
+    labels: Sequence[Sequence[int]],
+) -> Iterator[bytes]:
+    rows = range(first, first + len(image_ids))
+    vectors = (vector for block in phi(rows.start, rows.stop) for vector in block)
+    return map(encode_image, image_ids, rows, vectors, tags, labels)
 
 
 def write_neighbourhoods(
@@ -124,30 +147,73 @@ def write_neighbourhoods(
     neighbours: np.ndarray,
     distances: np.ndarray,
     num_shards: int | None = None,
+    run: Run = map,
 ) -> int:
     """Writes `PART-…tfrecord`: for each of `rows` [n] its neighbours and distances [n, M].
 
-    There are `num_shards` of them, by default as few as keep to `MAX_SHARD_BYTES`.
+    There are `num_shards` of them, by default as few as keep to `MAX_SHARD_BYTES`; `run` writes
+    them.
     """
-    examples = map(encode_neighbourhood, rows, neighbours, distances)
+
+    def of_shard(first: int, last: int) -> tuple[np.ndarray, ...]:
+        return rows[first:last], neighbours[first:last], distances[first:last]
+
     count = num_shards or max(1, math.ceil(neighbours.size * 8 / MAX_SHARD_BYTES))
-    return write_shards(Path(directory), part, examples, len(rows), count)
+    encode = functools.partial(map, encode_neighbourhood)
+    return write_shards(Path(directory), part, encode, of_shard, len(rows), count, run)
 
 
 def write_shards(
-    directory: Path, prefix: str, examples: Iterable[bytes], num_records: int, num_shards: int
+    directory: Path,
+    prefix: str,
+    encode: Callable[..., Iterable[bytes]],
+    of_shard: Callable[[int, int], tuple[Any, ...]],
+    num_records: int,
+    num_shards: int,
+    run: Run,
 ) -> int:
-    """Writes `PREFIX-…tfrecord` in place of those that are there; returns `num_shards`."""
+    """Writes `PREFIX-…tfrecord` in place of those that are there.
+
+    Args:
+        directory: where to.
+        prefix: of the names.
+        encode: makes a shard's serialised records from what `of_shard` gives.
+        of_shard: what the records from one to before another are made of.
+        num_records: in all.
+        num_shards: how many shards.
+        run: writes them, each by one call.
+
+    Returns:
+        `num_shards`.
+    """
     for stale in directory.glob(f"{prefix}-*-of-*.tfrecord"):
         stale.unlink()
-    source = iter(examples)
     bounds = shard_bounds(num_records, num_shards)
-    for shard, (first, last) in enumerate(zip(bounds, bounds[1:], strict=False)):
-        path = directory / f"{prefix}-{shard:05d}-of-{num_shards:05d}.tfrecord"
-        with written_whole(path) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
-            for _ in range(first, last):
-                writer.write(next(source))
+    items = (
+        (
+            directory / f"{prefix}-{shard:05d}-of-{num_shards:05d}.tfrecord",
+            last - first,
+            of_shard(first, last),
+        )
+        for shard, (first, last) in enumerate(zip(bounds, bounds[1:], strict=False))
+    )
+    for _ in progress(run(functools.partial(_write_shard, encode), items), prefix, num_shards):
+        pass
     return num_shards
+
+
+def _write_shard(
+    encode: Callable[..., Iterable[bytes]], item: tuple[Path, int, tuple[Any, ...]]
+) -> None:
+    path, num_records, made_of = item
+    written = 0
+    with written_whole(path) as temporary:
+        with tf.io.TFRecordWriter(str(temporary)) as writer:
+            for example in encode(*made_of):
+                writer.write(example)
+                written += 1
+        if written != num_records:
+            raise ValueError(f"{path}: of {num_records} records {written} came")
 
 
 def shard_bounds(num_records: int, num_shards: int) -> list[int]:

@@ -67,7 +67,7 @@ def search(
         rows: int32 [Q], their row numbers; an image is not its own neighbour.
         pool: int32 [P], the candidates' row numbers, ascending.
         neighbours: int32 [Q, M], to be filled in.
-        distances: float32 [Q, M], to be filled in.
+        distances: float64 [Q, M], to be filled in.
     """
     _search(
         queries.ids,

@@ -36,6 +36,15 @@ def normalise(tag: str) -> str:
     return "_".join(tag.split())
 
 
+def count_tags(tag_lists: Iterable[Sequence[str]]) -> Counter[str]:
+    """How many of the images whose tags are given carry each tag, in its one spelling.
+
+    >>> count_tags([["sky", "Sea"], ["sea", "SEA"]])
+    Counter({'sea': 2, 'sky': 1})
+    """
+    return Counter(word for tags in tag_lists for word in {normalise(tag) for tag in tags} if word)
+
+
 @dataclass(frozen=True, eq=False)
 class TagLists:
     """The tag (or label) ids of N images in compressed rows; a row is sorted, without repeats.
@@ -119,12 +128,14 @@ class Vocabulary:
         >>> Vocabulary.most_frequent([["sky", "Sea"], ["sea"], ["sun"]], size=2).words
         ('sea', 'sky')
         """
+        return cls.of_counts(count_tags(tag_lists), size, min_images)
+
+    @classmethod
+    def of_counts(cls, counts: Counter[str], size: int, min_images: int = 1) -> "Vocabulary":
+        """`most_frequent` of tag lists of which there are the counts, see `count_tags`."""
         for name, value in {"size": size, "min_images": min_images}.items():
             if value < 1:
                 raise InputError(f"vocabulary: {name} must be at least 1; received {value}")
-        counts = Counter(
-            word for tags in tag_lists for word in {normalise(tag) for tag in tags} if word
-        )
         ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         words = tuple(word for word, images in ranked[:size] if images >= min_images)
         if not words:

@@ -161,14 +161,28 @@ def a_repeated_id(copy: Path) -> None:
     data = PreparedDataset(copy)
     labels = TagLists.from_lists([np.flatnonzero(row) for row in data.labels])
     names = ["img7", *data.image_ids[1:]]
-    write_images(copy, names, [data.features], data.tags, labels, data.feature_dim)
+    write_images(
+        copy,
+        names,
+        lambda first, last: [data.features[first:last]],
+        data.tags,
+        labels,
+        data.feature_dim,
+    )
 
 
 def infinite_features(copy: Path) -> None:
     data = PreparedDataset(copy)
     labels = TagLists.from_lists([np.flatnonzero(row) for row in data.labels])
     data.features[4, 2] = np.inf
-    write_images(copy, data.image_ids, [data.features], data.tags, labels, data.feature_dim)
+    write_images(
+        copy,
+        data.image_ids,
+        lambda first, last: [data.features[first:last]],
+        data.tags,
+        labels,
+        data.feature_dim,
+    )
 
 
 def a_missing_vocabulary(copy: Path) -> None:
@@ -239,7 +253,14 @@ def test_labels_that_a_part_lacks_are_said(copy: Path, capsys: pytest.CaptureFix
     labels = data.labels.copy()
     labels[data.split(0)["test"], :2] = 0
     lists = TagLists.from_lists([np.flatnonzero(row) for row in labels])
-    write_images(copy, data.image_ids, [data.features], data.tags, lists, data.feature_dim)
+    write_images(
+        copy,
+        data.image_ids,
+        lambda first, last: [data.features[first:last]],
+        data.tags,
+        lists,
+        data.feature_dim,
+    )
     run(copy)
     assert "          test lacks 2 labels: animal, beach\n" in capsys.readouterr().out
 
@@ -249,7 +270,14 @@ def test_equal_photographs_are_counted(copy: Path, capsys: pytest.CaptureFixture
     split = data.split(0)
     data.features[split["test"][:3]] = data.features[split["train"][0]]
     lists = TagLists.from_lists([np.flatnonzero(row) for row in data.labels])
-    write_images(copy, data.image_ids, [data.features], data.tags, lists, data.feature_dim)
+    write_images(
+        copy,
+        data.image_ids,
+        lambda first, last: [data.features[first:last]],
+        data.tags,
+        lists,
+        data.feature_dim,
+    )
     run(copy)
     output = capsys.readouterr().out
     assert "          3 images with the features of an earlier one\n" in output

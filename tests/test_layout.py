@@ -33,6 +33,7 @@ ORDER = (
     "vector_search",
     "approximate",
     "neighbours",
+    "partitions",
     "weights",
     "efficientnet",
     "caffenet",

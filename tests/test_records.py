@@ -17,7 +17,11 @@ IDS = [f"image-{row}" for row in range(10)]
 
 
 def write(directory: Path) -> int:
-    return records.write_images(directory, IDS, [PHI[:4], PHI[4:]], TAGS, LABELS, feature_dim=3)
+    def blocks(first: int, last: int) -> list[np.ndarray]:
+        middle = (first + last) // 2
+        return [PHI[first:middle], PHI[middle:last]]
+
+    return records.write_images(directory, IDS, blocks, TAGS, LABELS, feature_dim=3)
 
 
 def test_images_round_trip(tmp_path):
@@ -164,7 +168,9 @@ def test_the_checksum_is_crc_32c_by_tables_too():
 
 def test_lists_of_many_and_of_large_ids(tmp_path):
     tags = [list(range(0, 2**31, 2**24)), [], [2**31 - 1]]
-    records.write_images(tmp_path, IDS[:3], [PHI[:3]], tags, [[]] * 3, feature_dim=3)
+    records.write_images(
+        tmp_path, IDS[:3], lambda first, last: [PHI[first:last]], tags, [[]] * 3, feature_dim=3
+    )
     images = records.read_images(tmp_path, 3, 3)
     assert images.tag_ids.tolist() == tags[0] + tags[2]
     assert images.tag_counts.tolist() == [128, 0, 1]
