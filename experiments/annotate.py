@@ -17,7 +17,7 @@ from experiments.annotating import Answer, Batch, Choice, Job, jobs_of, jobs_of_
 from tagnet import console
 from tagnet.annotator import Annotator
 from tagnet.console import option, require_at_least
-from tagnet.files import InputError, write_text, writing
+from tagnet.files import InputError, on_one_line, remove_unfinished, write_text, writing
 
 USAGE = """Annotates photographs with the model of a run.
 
@@ -85,6 +85,10 @@ def main(options: Options) -> None:
         jobs = jobs_of_table(options.table, options.separator)
     else:
         jobs = jobs_of(options.arguments, options.tags, options.prefix)
+    written = list(filter(None, (options.jsonl, options.csv, options.html)))
+    if options.xmp or options.remove:
+        written += [sidecars.sidecar_of(job.path) for job in jobs]
+    remove_unfinished(written)
     if options.remove:
         _remove(jobs, options.prefix)
         return
@@ -160,9 +164,9 @@ def _choice(options: Options, annotator: Annotator) -> Choice:
 
 def _show(job: Job, answer: Answer) -> None:
     told = ", ".join(answer["tags"]) or "no known tags: neighbours are those that look alike"
-    console.say(f"{job.name}  ({told})")
+    console.say(on_one_line(f"{job.name}  ({told})"))
     for label in answer["labels"]:
-        console.say(f"  {label['probability']:>6.1%}  {label['label']}")
+        console.say(on_one_line(f"  {label['probability']:>6.1%}  {label['label']}"))
 
 
 def _write_sidecar(job: Job, answer: Answer, prefix: str) -> None:

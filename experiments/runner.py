@@ -28,6 +28,7 @@ from tagnet.distributed import Workers, company, is_chief
 from tagnet.files import InputError, read_json, remove_leftovers, write_arrays, write_json
 from tagnet.scoring import Scorer, ScoringSettings
 
+VALIDATION = "validation.json"
 WATCHED = ("map_label", "map_image")  # after every epoch
 
 
@@ -118,11 +119,7 @@ def _train_and_evaluate(
 ) -> dict[str, Any]:
     """As `train_and_evaluate`, in a directory that is this process' alone."""
     begun = time.perf_counter()
-    experiment = _Experiment(run, dataset, layout, workers)
-    _announce(experiment, out)
-    with tf.summary.create_file_writer(str(out / "tensorboard")).as_default():
-        tensorboard.write_graph(experiment.core)
-        history = experiment.fit(out)
+    with _trained(run, dataset, out, layout, workers) as (experiment, history):
         test = experiment.evaluate("test")
         _write_dashboards(experiment, test, out / "tensorboard")
         judgement = _export(experiment, out) if exports else None
@@ -141,6 +138,47 @@ def _train_and_evaluate(
     if workers is not None:
         workers.wait()  # so that no other process ends before the work is done
     return written
+
+
+def train_and_validate(run: RunSettings, dataset: PreparedDataset, out: Path) -> dict[str, Any]:
+    """Trains into the run directory `out` and scores the validation part, never the test part.
+
+    What came out is read back where it is there. The run is unfinished: `train_and_evaluate`
+    goes on from its trained weights.
+
+    Returns:
+        What `validation.json` holds: `best_epoch` from 1, and under `validation` what
+        `metrics.json` holds there.
+
+    Raises:
+        Diverged: the loss is no number any more.
+        InputError: `out` holds a run with other settings, or the data set lacks something.
+    """
+    with being_made(run.flat(), out, VALIDATION) as finished:
+        if finished:
+            return finished
+        with _trained(run, dataset, out) as (experiment, history):
+            figures = experiment.evaluate("validation").figures
+            _write_hparams(experiment, "validation", figures)
+        results = {"best_epoch": training.best_epoch(history) + 1, "validation": figures}
+        write_json(out / VALIDATION, results)
+        return results
+
+
+@contextlib.contextmanager
+def _trained(
+    run: RunSettings,
+    dataset: PreparedDataset,
+    out: Path,
+    layout: str = "rows",
+    workers: Workers | None = None,
+) -> Iterator[tuple["_Experiment", list[training.Epoch]]]:
+    """A run with its best weights, and its history; summaries go to its TensorBoard meanwhile."""
+    experiment = _Experiment(run, dataset, layout, workers)
+    _announce(experiment, out)
+    with tf.summary.create_file_writer(str(out / "tensorboard")).as_default():
+        tensorboard.write_graph(experiment.core)
+        yield experiment, experiment.fit(out)
 
 
 def _export(experiment: "_Experiment", out: Path) -> Judgement | None:
@@ -320,50 +358,59 @@ class _Experiment:
 
 
 @contextlib.contextmanager
-def being_made(flat: dict[str, Any], out: Path) -> Iterator[dict[str, Any] | None]:
-    """Gives what a finished run's `metrics.json` holds, or holds `out` for a run to be made.
+def being_made(
+    flat: dict[str, Any], out: Path, results: str = "metrics.json"
+) -> Iterator[dict[str, Any] | None]:
+    """Gives what a run's file of results holds, or holds `out` for it to be made.
 
     Args:
         flat: the settings of the run.
         out: the run directory.
+        results: the file's name.
 
     Raises:
         InputError: `out` holds a run with other settings, another process is at work in it,
             or it cannot be written to.
     """
-    results = out / "metrics.json"
-    if results.exists():
+    file = out / results
+    if file.exists():
         settle(flat, out)
-        yield read_json(results)
+        yield read_json(file)
         return
     with held(out, "run"):
         settle(flat, out)
         remove_leftovers(out)
-        yield read_json(results) if results.exists() else None
+        yield read_json(file) if file.exists() else None
 
 
-def settle(flat: dict[str, Any], out: Path) -> None:
-    """Writes settings to `config.json`, or checks that the run which is there has the same.
+def settle(settings: dict[str, Any], out: Path, what: str = "run", file: str = "config") -> None:
+    """Writes settings to a file of `out`, or checks that those which are there are the same.
+
+    Args:
+        settings: by name, as JSON has them.
+        out: the folder.
+        what: what it holds, for the message.
+        file: the file's name without `.json`.
 
     Raises:
-        InputError: it has others, or `out` cannot be written to.
+        InputError: `out` holds others, or cannot be written to.
     """
-    config = out / "config.json"
+    config = out / f"{file}.json"
     if not config.exists():
         versions = {
             package: importlib.metadata.version(package)
             for package in ("tensorflow", "keras", "numpy")
         }
         try:
-            write_json(config, flat | {"versions": versions | {"tagnet": tagnet.__version__}})
+            write_json(config, settings | {"versions": versions | {"tagnet": tagnet.__version__}})
         except OSError as error:
             raise InputError(f"{out}: cannot be written to ({error.strerror})") from error
         return
     there = read_json(config)
-    for name, value in flat.items():
+    for name, value in settings.items():
         if there.get(name) != value:
             raise InputError(
-                f"{out}: holds a run with {name} {there.get(name)!r}; received {value!r}; "
+                f"{out}: holds a {what} with {name} {there.get(name)!r}; received {value!r}; "
                 "choose another --out or remove the folder"
             )
 
@@ -395,12 +442,17 @@ def _announce(experiment: _Experiment, out: Path) -> None:
 def _write_dashboards(experiment: _Experiment, test: Evaluation, directory: Path) -> None:
     """What TensorBoard shows of a finished run."""
     run, dataset = experiment.run, experiment.dataset
-    settings = run.flat() | {"data": dataset.name}
-    tensorboard.write_hparams(settings, {name: test.figures[name] for name in TITLES})
+    _write_hparams(experiment, "test", test.figures)
     tensorboard.write_pr_curves(test.labels, expit(test.scores), dataset.label_names)
     if run.feed:
         vectors = _tag_vectors(experiment.core, dataset, run.feed)
         tensorboard.write_projector(directory, vectors, dataset.vocabulary.words, run.feed)
+
+
+def _write_hparams(experiment: _Experiment, part: str, figures: dict[str, Any]) -> None:
+    """Writes the settings, and beside them the figures of a part."""
+    settings = experiment.run.flat() | {"data": experiment.dataset.name}
+    tensorboard.write_hparams(settings, {f"{part}/{name}": figures[name] for name in TITLES})
 
 
 def _tag_vectors(core: keras.Model, dataset: PreparedDataset, feed: str) -> np.ndarray:

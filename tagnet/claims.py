@@ -151,6 +151,17 @@ def held(directory: Path, name: str) -> Iterator[None]:
                 directory.rmdir()
 
 
+@contextlib.contextmanager
+def waited_for(directory: Path, name: str, poll: float) -> Iterator[Claim]:
+    """Holds the claim on `name` meanwhile; waits for it, looking every `poll` seconds."""
+    while (claimed := claim(directory, name)) is None:
+        time.sleep(poll)
+    try:
+        yield claimed
+    finally:
+        claimed.release()
+
+
 def holder(directory: Path, name: str) -> str | None:
     """The process that holds `name`, its machine, and since when; None where none does."""
     held_by = [path for path in _all(directory, name) if not _is_free(path)]

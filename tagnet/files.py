@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 TEMPORARY = ".tmp-"  # how the name of an unfinished file or folder begins
+UNFINISHED = re.compile(rf"{re.escape(TEMPORARY)}[0-9a-f]{{8}}-(.+)", re.DOTALL)
 NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Python has the name since 3.13; Linux' value
 
 
@@ -28,7 +29,12 @@ class InputError(ValueError):
     """
 
     def __init__(self, line: str) -> None:
-        super().__init__(CONTROL.sub(lambda found: ascii(found[0])[1:-1], line))
+        super().__init__(on_one_line(line))
+
+
+def on_one_line(text: str) -> str:
+    """Text with what breaks a line or moves a terminal's cursor as escapes."""
+    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 @contextlib.contextmanager
@@ -71,6 +77,21 @@ def remove_leftovers(directory: str | Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def remove_unfinished(paths: Iterable[Path]) -> None:
+    """Removes what killed processes had begun to write in the place of any of `paths`.
+
+    Unlike `remove_leftovers` it is for folders that hold other people's files.
+    """
+    names: dict[Path, set[str]] = {}
+    for path in paths:
+        names.setdefault(path.parent, set()).add(path.name)
+    for folder, wanted in names.items():
+        for left in folder.glob(f"{TEMPORARY}*"):
+            if (found := UNFINISHED.fullmatch(left.name)) and found[1] in wanted:
+                with contextlib.suppress(OSError):  # what cannot be removed does no harm
+                    left.unlink()
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -9,7 +9,11 @@ resampling differs.
 import functools
 
 import tensorflow as tf
+from PIL import Image
 
+PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"  # how the files begin
+SIDES = 16  # where a PNG has its width and height, four bytes each
+MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 2**27  # as `features.read_image`
 PRECISION = 22  # bits of a coefficient
 CUBIC = -0.5  # Keys' a
 EXIF = b"Exif\x00\x00"
@@ -18,15 +22,36 @@ ORIENTATION = 0x0112
 
 
 def decode(contents: tf.Tensor) -> tf.Tensor:
-    """JPEG or PNG bytes → uint8 [H, W, 3]: upright, transparency over white."""
-    return tf.cond(
-        tf.strings.substr(contents, 0, 2) == b"\xff\xd8",
-        lambda: _upright(
-            tf.io.decode_jpeg(contents, channels=3, dct_method="INTEGER_ACCURATE"),
-            _orientation(contents),
-        ),
-        lambda: _over_white(tf.io.decode_png(contents, channels=4)),
-    )
+    """JPEG or PNG bytes → uint8 [H, W, 3]: upright, transparency over white.
+
+    Raises:
+        tf.errors.InvalidArgumentError: they are neither, are damaged, or have more pixels than
+            `MAX_PIXELS`; this is found before memory is taken for them.
+    """
+
+    def jpeg() -> tf.Tensor:
+        sides = tf.image.extract_jpeg_shape(contents, tf.int64)[:2]
+        with tf.control_dependencies(_not_too_large(sides)):
+            image = tf.io.decode_jpeg(contents, channels=3, dct_method="INTEGER_ACCURATE")
+        return _upright(image, _orientation(contents))
+
+    def png() -> tf.Tensor:
+        head = tf.strings.substr(contents, 0, SIDES + 8)
+        whole = (tf.strings.length(head) == SIDES + 8) & (tf.strings.substr(head, 0, 8) == PNG)
+        size = tf.strings.length(contents)
+        is_png = tf.debugging.Assert(whole, ["an image must be JPEG or PNG; received bytes:", size])
+        with tf.control_dependencies([is_png]):
+            sides = tf.io.decode_raw(tf.strings.substr(head, SIDES, 8), tf.int32, False)
+        with tf.control_dependencies(_not_too_large(tf.cast(sides, tf.int64))):
+            return _over_white(tf.io.decode_png(contents, channels=4))
+
+    return tf.cond(tf.strings.substr(contents, 0, 2) == JPEG, jpeg, png)
+
+
+def _not_too_large(sides: tf.Tensor) -> list[tf.Operation]:
+    fits = tf.reduce_all(sides > 0) & (tf.reduce_prod(sides) <= MAX_PIXELS)
+    line = f"an image must have at most {MAX_PIXELS} pixels; received sides of"
+    return [tf.debugging.Assert(fits, [line, sides])]
 
 
 def central_square(image: tf.Tensor, size: int) -> tf.Tensor:

@@ -1,6 +1,7 @@
 """Photographs with keywords in them, as programs write them, for several tests."""
 
 import io
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,35 @@ def xmp(**properties: list[str]) -> bytes:
 def iim(*keywords: bytes) -> bytes:
     """IPTC's IIM 4.2: the dataset 2:25 of each keyword, length in two bytes."""
     return b"".join(b"\x1c\x02\x19" + len(text).to_bytes(2, "big") + text for text in keywords)
+
+
+def png_bomb(side: int = 50_000, chunks: bytes = b"") -> bytes:
+    """A PNG whose few bytes unpack to the pixels, one bit each, that its header says.
+
+    Args:
+        side: width and height, hundreds.
+        chunks: what stands before the pixels.
+    """
+    rows = bytes(100 * (1 + -(-side // 8)))  # of a hundred: the filter, and black
+    pack = zlib.compressobj(9, zlib.DEFLATED, -15)
+    block = pack.compress(rows) + pack.flush(zlib.Z_FULL_FLUSH)  # which may then be repeated
+    count = side // 100
+    checksum = (count * len(rows) % 65521 << 16 | 1).to_bytes(4, "big")  # Adler-32 of zeros
+    pixels = b"\x78\xda" + block * count + b"\x03\0" + checksum
+    header = side.to_bytes(4, "big") * 2 + b"\x01\0\0\0\0"
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + png_chunk(b"IHDR", header)
+        + chunks
+        + png_chunk(b"IDAT", pixels)
+        + png_chunk(b"IEND", b"")
+    )
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    """A chunk of a PNG: length, kind, content, checksum."""
+    checksum = zlib.crc32(kind + content).to_bytes(4, "big")
+    return len(content).to_bytes(4, "big") + kind + content + checksum
 
 
 def write(path: Path, xmp: bytes = b"", iptc: bytes = b"", colour: Any = "red") -> Path:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import keras
@@ -17,13 +18,13 @@ import pytest
 from graphs import D, L, deployed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from photographs import write, xmp
+from photographs import png_bomb, png_chunk, write, xmp
 from PIL import Image
 
 from experiments import annotate as command
 from experiments.annotating import Batch, Choice, Job
 from tagnet import console, features
-from tagnet.annotator import Annotator
+from tagnet.annotator import MAX_TAGS, Annotator
 from tagnet.export import export
 from tagnet.features import Backbone
 from tagnet.files import InputError
@@ -232,39 +233,118 @@ def test_a_sidecar_that_cannot_be_written_is_skipped(model, photos, tmp_path, ca
     assert "no sidecar can be written; the first: " in capsys.readouterr().err
 
 
+# Runs the command, and kills itself a while after it opened, made, renamed or removed something
+# for the n-th time since it began to annotate.
 KILLED = """
-import os, signal, sys
-sys.path[:0] = sys.argv[2:4]
+import os, random, signal, sys, threading, time
+last, chunk = int(sys.argv[1]), int(sys.argv[2])
+sys.path[:0] = sys.argv[3:5]
 import test_annotate
 from experiments import annotating
 from tagnet import features
 features.BACKBONES["tiny"] = test_annotate.TINY
-annotating.CHUNK, append, calls = 2, annotating.append_answers, []
-def dying(*arguments):
-    append(*arguments)
-    calls.append(1)
-    if len(calls) == int(sys.argv[1]):
-        os.kill(os.getpid(), signal.SIGKILL)
-annotating.append_answers = dying
-sys.exit(test_annotate.run(*sys.argv[4:]))
+annotating.CHUNK, run, begun, done = chunk, annotating.Batch.run, False, 0
+
+def die():
+    time.sleep(random.Random(last).uniform(0, 0.02))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def watch(event, arguments):
+    global done
+    if begun and event in ("open", "os.rename", "os.remove", "os.listdir"):
+        done += 1
+        if done == last:
+            threading.Thread(target=die).start()
+
+def running(*arguments):
+    global begun
+    begun = True
+    return run(*arguments)
+
+annotating.Batch.run = running
+sys.addaudithook(watch)
+status = test_annotate.run(*sys.argv[5:])
+print("operations:", done)
+sys.exit(status)
 """
 
 
+def start(place: Path, *flags: str, last: int = 0, chunk: int = 2) -> tuple[int, str]:
+    """Annotates `photos` in a process of its own, killed unless `last` is 0: its status, output."""
+    argv = [str(last), str(chunk), str(ROOT), str(ROOT / "tests"), *flags, "photos"]
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, *argv], cwd=place, capture_output=True, text=True
+    )
+    return done.returncode, done.stdout
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    """All files below a folder."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
 def test_killed_in_the_middle_every_photograph_is_annotated_once(model, tmp_path):
-    folder, out = tmp_path / "many", tmp_path / "answers.jsonl"
     for number in range(7):
-        write(folder / f"{number}.jpg", xmp(dc_subject=[f"tag {number}"]))
-
-    def start(dies_after: int) -> int:
-        paths = [str(ROOT), str(ROOT / "tests")]
-        argv = [str(dies_after), *paths, f"--model={model}", f"--jsonl={out}", str(folder)]
-        return subprocess.run([sys.executable, "-c", KILLED, *argv], cwd=tmp_path).returncode
-
-    assert start(dies_after=2) == -signal.SIGKILL
-    assert len(answers(out)) == 4
-    assert start(dies_after=0) == 0
-    names = [Path(answer["photo"]).name for answer in answers(out)]
+        write(tmp_path / "photos" / f"{number}.jpg", xmp(dc_subject=[f"tag {number}"]))
+    flags = [f"--model={model}", "--jsonl=answers.jsonl", "--xmp"]
+    assert start(tmp_path, *flags, last=30)[0] == -signal.SIGKILL
+    assert 0 < len(answers(tmp_path / "answers.jsonl")) < 7
+    assert start(tmp_path, *flags)[0] == 0
+    names = [Path(answer["photo"]).name for answer in answers(tmp_path / "answers.jsonl")]
     assert sorted(names) == [f"{number}.jpg" for number in range(7)]
+    assert len(list((tmp_path / "photos").iterdir())) == 14
+
+
+@pytest.mark.large
+@pytest.mark.parametrize(
+    "flags",
+    [["--jsonl=a.jsonl"], ["--csv=a.csv"], ["--xmp"], ["--jsonl=a.jsonl", "--csv=a.csv", "--xmp"]],
+    ids=" ".join,
+)
+def test_a_thousand_photographs_killed_at_random_moments(model, tmp_path, flags):
+    """What is killed again and again ends with the files of a batch that nothing disturbed."""
+    rng = np.random.default_rng(len(flags))
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    for number in range(1000):
+        colour = tuple(rng.integers(0, 256, 3).tolist())
+        keywords = xmp(dc_subject=[f"tag {number % 10}"])
+        write(undisturbed / "photos" / f"{number:04}.jpg", keywords, colour=colour)
+    shutil.copytree(undisturbed, killed)
+    flags = [f"--model={model}", *flags]
+    status, told = start(undisturbed, *flags, chunk=128)
+    assert status == 0
+    operations = int(told.split("operations: ")[1])
+    assert operations > 1000
+    statuses = []
+    for last in rng.integers(1, operations, 5).tolist():
+        statuses.append(start(killed, *flags, last=last, chunk=128)[0])
+        if statuses[-1] == 0:  # less was left than what it was to live for
+            break
+    assert statuses[0] == -signal.SIGKILL
+    status, told = start(killed, *flags, chunk=128)
+    assert status == 0
+    assert set(statuses) <= {0, -signal.SIGKILL}
+    assert written(killed) == written(undisturbed)
+    if "--jsonl=a.jsonl" in flags:
+        names = [Path(answer["photo"]).name for answer in answers(killed / "a.jsonl")]
+        assert names == [f"{number:04}.jpg" for number in range(1000)]
+    if "--csv=a.csv" in flags:
+        rows = csv.DictReader((killed / "a.csv").read_text().splitlines())
+        pairs = [(row["photo"], row["label"]) for row in rows]
+        assert len(pairs) == len(set(pairs)) == 1000 * L
+    if "--xmp" in flags:
+        assert len(list((killed / "photos").glob("*.xmp"))) == 1000
+
+
+def test_what_a_killed_batch_had_begun_is_removed_and_nothing_else(model, photos, tmp_path):
+    left = [photos / ".tmp-0123abcd-a.jpg.xmp", tmp_path / ".tmp-0123abcd-a.csv"]
+    kept = [photos / ".tmp-0123abcd-other.xmp", photos / ".tmp-x-a.jpg.xmp", photos / "a.jpg.tmp"]
+    for path in [*left, *kept]:
+        path.touch()
+    assert run(f"--model={model}", "--xmp", f"--csv={tmp_path / 'a.csv'}", photos) == 0
+    assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in kept)
 
 
 @pytest.mark.parametrize(
@@ -335,6 +415,103 @@ def test_one_line_for_a_mistake(model, photos, tmp_path, capsys, flags, line):
     assert re.search(line, errors[-1]), errors
     assert [text for text in errors if not text.startswith("skipped: ")] == errors[-1:]
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_sidecar_with_no_room_for_its_name_is_skipped(model, photos, capsys):
+    """Of all reasons for which one cannot be written the one that holds for every user."""
+    name = "a" * 245 + ".jpg"
+    write(photos / name)
+    assert run(f"--model={model}", "--xmp", photos) == 0
+    assert f"{name}.xmp: cannot be written (File name too long)" in capsys.readouterr().err
+    assert (photos / "c.jpg.xmp").exists()
+    assert run(f"--model={model}", "--xmp", photos / name) == 2
+    assert "error: no photograph can be annotated; the first: " in capsys.readouterr().err
+    assert not list(photos.glob(".tmp*"))
+
+
+def test_no_control_character_reaches_the_terminal(model, photos, tmp_path, capsys):
+    name = "\x1b[2J.jpg"
+    for folder in (photos, photos / "\x1b[31m"):
+        write(folder / name, xmp(dc_subject=["tag 1"]))
+    (photos / "\x1b[2Jbad.jpg").write_text("no image")
+    (tmp_path / "photos.csv").write_text(f"path,tags\n{photos / name},\x1b[2J|tag\x07 2|\0\n")
+    for flags in (
+        [photos],
+        ["--tags=\x1b[2J,tag\x9b 3,\0", photos],
+        [f"--table={tmp_path}/photos.csv"],
+    ):
+        assert run(f"--model={model}", *flags) == 0
+        printed = "".join(capsys.readouterr())
+        assert r"\x1b[2J.jpg  (tag_" in printed
+        assert not set(printed) & set(map(chr, (*range(10), *range(11, 32), *range(127, 160))))
+
+
+def test_a_tag_as_long_as_a_book_is_unknown(model, photos, tmp_path, capsys):
+    write(photos / "long.jpg", xmp(dc_subject=["word " * 10_000]))
+    out = tmp_path / "a.jsonl"
+    assert run(f"--model={model}", f"--jsonl={out}", photos / "long.jpg") == 0
+    (answer,) = answers(out)
+    assert (len(answer["unknown_tags"]), answer["tags"]) == (1, [])
+    many = xmp(dc_subject=[f"word {number}" for number in range(10_000)])
+    (photos / "many.png.xmp").write_bytes(many)
+    write(photos / "many.png")
+    assert run(f"--model={model}", f"--jsonl={out}", photos / "many.png") == 0
+    assert len(answers(out)[-1]["unknown_tags"]) == MAX_TAGS
+
+
+def peak() -> float:
+    """The most memory that this process has had since `forget_peak`, in MB."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1000
+
+
+def forget_peak() -> None:
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pytest.skip("the peak of a process can be measured on Linux only")
+
+
+def damaged_images() -> dict[str, tuple[bytes, str]]:
+    """Contents that no memory must be taken for, and what is said of them."""
+    packed = zlib.compress(bytes(10**8), 9)  # a comment, a colour profile of 100 MB
+    text, profile = (png_chunk(kind, b"a\0\0" + packed) for kind in (b"zTXt", b"iCCP"))
+    bomb = png_bomb()
+    assert len(bomb) < 400_000  # for 2,500,000,000 pixels
+    return {
+        "bomb": (bomb, "bomb.png: has more than 89478485 pixels"),
+        "half": (bomb[: len(bomb) // 2], "half.png: has more than 89478485 pixels"),
+        "text": (png_bomb(100, text), "text.png: is a damaged or unusual image"),
+        "profile": (png_bomb(100, profile), "profile.png: is a damaged or unusual image"),
+        "garbage": (bomb[:33] + b"\xa5" * 3000, "garbage.png: is "),
+        "cut": (png_bomb(1000)[:70], "cut.png: is a damaged or unusual image"),
+        "noise": (b"\x89PNG\r\n\x1a\n" + b"\xa5" * 3000, "noise.png: is "),
+        "empty": (b"", "empty.png: is empty"),
+    }
+
+
+def test_bombs_and_garbage_are_skipped_and_take_no_memory(model, loaded, photos, tmp_path, capsys):
+    cases = damaged_images()
+    for name, (contents, _) in cases.items():
+        (photos / f"{name}.png").write_bytes(contents)
+    run(f"--model={model}", photos / "a.jpg")  # what is compiled at first is not counted
+    capsys.readouterr()
+    forget_peak()
+    before = peak()
+    assert run(f"--model={model}", photos) == 0
+    printed = capsys.readouterr()
+    assert f"3 photographs annotated, {1 + len(cases)} skipped" in printed.out
+    lines = printed.err.splitlines()
+    for name, (contents, line) in cases.items():
+        assert len([found for found in lines if line in found]) == 1, (name, lines)
+        assert run(f"--model={model}", photos / f"{name}.png") == 2
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert last.startswith("error: no photograph can be annotated") and line in last
+        for photo in (photos / f"{name}.png", contents):
+            with pytest.raises(InputError, match="pixels|image|empty") as caught:
+                loaded.annotate(photo, ["tag 1"])
+            assert len(str(caught.value).splitlines()) == 1
+    assert peak() - before < 150
 
 
 def test_an_image_of_too_many_pixels_is_skipped(model, photos, tmp_path, monkeypatch, capsys):

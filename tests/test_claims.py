@@ -52,6 +52,15 @@ def test_one_holder_at_a_time(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["run-2.0"]
 
 
+def test_waiting_for_the_holder(tmp_path, monkeypatch):
+    first = claims.claim(tmp_path, "run")
+    monkeypatch.setattr(claims.time, "sleep", lambda _: first.release())
+    with claims.waited_for(tmp_path, "run", 1.0) as second:
+        assert second.path != first.path
+        assert claims.claim(tmp_path, "run") is None
+    assert claims.holder(tmp_path, "run") is None
+
+
 def test_of_many_that_try_at_once_one_succeeds(tmp_path):
     start = threading.Barrier(16)
     held = []

@@ -62,6 +62,19 @@ def test_a_large_corpus_with_many_ties_is_searched_in_blocks(monkeypatch):
     np.testing.assert_allclose(distances, expected.distances, atol=1e-6)
 
 
+def test_a_search_reads_its_table_without_copying_it():
+    """After a gather from the variable itself every read of it would be a copy."""
+    table = Vectors(np.ones([5, 4], np.float16))
+    search = tf.function(
+        lambda queries: (table.nearest(queries, 2), table.gather(tf.constant([0])))
+    )
+    graph = search.get_concrete_function(tf.TensorSpec([None, 4])).graph.as_graph_def()
+    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+    operations = {node.op for node in nodes}
+    assert "ReadVariableOp" in operations
+    assert not {op for op in operations if op.startswith("ResourceGather")}
+
+
 def expected_scores(deployment, row: int, subset: tuple[int, ...], places: np.ndarray):
     """f of one query and one neighbourhood, by the graph as it was trained."""
     z = places[list(subset)]

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from graphs import D, deployed, random_inputs, taken_by
+from PIL import ImageOps
 
 from tagnet import features, signatures
 from tagnet.annotator import Annotation, Annotator
 from tagnet.efficientnet import central_square
 from tagnet.export import export
-from tagnet.features import Backbone
+from tagnet.features import Backbone, extract, read_image
 from tagnet.files import read_arrays
 
 WITHOUT_TAGNET = """
@@ -151,6 +152,30 @@ def test_every_signature_answers_equally_without_tagnet_and_moved(arch, feed, tm
     by_photographs = annotator.annotate_all(photos, given)
     assert_equal_to_the_annotator(answers["annotate_image"], by_photographs)
     assert_equal_to_the_annotator(answers["annotate_examples"], by_photographs)
+
+
+@pytest.mark.large
+def test_features_of_a_hundred_photographs_are_those_of_training(tmp_path):
+    """With the true CNN: as they are, mirrored, turned, smaller, and with transparency."""
+    photos = []
+    for path in sorted((Path(__file__).parent.parent / "examples" / "photos").glob("*.jpg")):
+        image = read_image(path)
+        clear = image.copy()
+        clear.putalpha(image.convert("L"))
+        turned = [ImageOps.mirror(image), image.rotate(90, expand=True), image.reduce(3), clear]
+        for number, changed in enumerate(turned):
+            photos.append(tmp_path / f"{path.stem}-{number}.{'png' if number > 1 else 'jpg'}")
+            changed.save(photos[-1])
+        photos.append(path)
+    assert len(photos) == 100
+    deployment = deployed("v_only", None, backbone="efficientnet_lite0")
+    deployment.vocabulary.save(tmp_path / "vocabulary.txt")
+    server = signatures.Server(deployment, tmp_path / "vocabulary.txt")
+    expected = extract(features.BACKBONES["efficientnet_lite0"], photos)
+    for first in range(0, 100, 10):
+        contents = [path.read_bytes() for path in photos[first : first + 10]]
+        phi = server._features(tf.constant(contents))
+        np.testing.assert_allclose(phi, expected[first : first + 10], atol=1e-5)
 
 
 def test_the_requests_that_warm_a_server_up(tmp_path, tiny):

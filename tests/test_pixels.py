@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from photographs import png_bomb
 from PIL import Image
 
 from tagnet import pixels
@@ -69,3 +70,34 @@ def test_exif_that_is_cut_off_turns_nothing():
         segment = pixels.EXIF + rest
         marker = b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment
         assert pixels.decode(contents[:2] + marker + contents[2:]).shape == (20, 30, 3)
+
+
+def as_large_as(contents: bytes, marker: bytes, sides: bytes) -> bytes:
+    """The file with the sides that stand so far behind its marker changed."""
+    at = contents.index(marker) + 5 - (marker == b"IHDR")
+    return contents[:at] + sides + contents[at + len(sides) :]
+
+
+JPG, ANY_PNG = encoded(noise(20, 30, 3), "JPEG"), encoded(noise(20, 30, 3))
+
+
+@pytest.mark.parametrize(
+    ("contents", "line"),
+    [
+        (png_bomb(), "must have at most 89478485 pixels.*50000 50000"),
+        (as_large_as(ANY_PNG, b"IHDR", b"\xff" * 8), "must have at most 89478485 pixels"),
+        (as_large_as(ANY_PNG, b"IHDR", b"\x7f\xff\xff\xff" * 2), "must have at most"),
+        (as_large_as(JPG, b"\xff\xc0", b"\xff\xdc" * 2), "must have at most.*65500 65500"),
+        (encoded(noise(20, 30, 3), "GIF"), "must be JPEG or PNG; received"),
+        (b"", "must be JPEG or PNG"),
+        (b"no image", "must be JPEG or PNG"),
+        (JPG[:2], "(?i)jpeg"),
+        (JPG[:200], "(?i)jpeg"),
+        (ANY_PNG[:20], "must be JPEG or PNG"),
+        (ANY_PNG[:200], "(?i)png"),
+    ],
+)
+def test_what_is_no_image_or_too_large_is_refused_before_memory_is_taken(contents, line):
+    decode = tf.function(pixels.decode, input_signature=[tf.TensorSpec([], tf.string)])
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"(?s){line}"):
+        decode(contents)
