@@ -210,7 +210,7 @@ class Replicas:
             callbacks.on_epoch_begin(epoch)
             sums = []  # of a batch's losses, and its images
             for index in range(steps_per_epoch):
-                sums.append(step(next(shares)))
+                sums.append(step(shares))
                 callbacks.on_train_batch_end(index)
             total, images = tf.reduce_sum(tf.stack(sums), axis=0).numpy()
             _assign(self._core, self._replica)
@@ -218,8 +218,9 @@ class Replicas:
             if self.model.stop_training:
                 break
 
-    def _step(self, share: Any) -> tf.Tensor:
+    def _step(self, shares: Any) -> tf.Tensor:
         """One step of all replicas; the sum of the batch's losses, and its images [2]."""
+        share = next(shares)  # in here, so that batches of other shapes are not traced anew
         penalty = tf.add_n([*self.model.losses, tf.constant(0.0)])
         seeds = {layer.name: layer.seed_generator.next() for layer in self._dropouts}
         sums = self._strategy.run(self._step_of_replica, args=(*share, seeds))
@@ -232,16 +233,17 @@ class Replicas:
         labels: tf.Tensor,
         first: tf.Tensor,
         count: tf.Tensor,
+        counts: tf.Tensor,
         seeds: dict[str, tf.Tensor],
     ) -> tf.Tensor:
         variables = self.model.trainable_variables
         with tf.GradientTape() as tape, dropout.given(dropout.Share(first, count, seeds)):
             logits = self.model(inputs, training=True)
-            total = tf.reduce_sum(self._image_loss(labels, logits))
+            total = counts * tf.reduce_sum(self._image_loss(labels, logits))
             loss = total / tf.cast(count, total.dtype)
         # The optimizer sums the replicas' gradients.
         self.model.optimizer.apply(tape.gradient(loss, variables), variables)
-        return tf.stack([total, tf.cast(tf.shape(labels)[0], total.dtype)])
+        return tf.stack([total, counts * tf.cast(tf.shape(labels)[0], total.dtype)])
 
 
 def _assign(to: keras.Model, from_: keras.Model) -> None:
@@ -253,22 +255,24 @@ def _assign(to: keras.Model, from_: keras.Model) -> None:
 def _shares(batches: tf.data.Dataset, context: tf.distribute.InputContext) -> tf.data.Dataset:
     """The rows of each batch that this process' replicas are given, one replica after another.
 
-    Yields (inputs, labels, number of the first row, rows of the batch); where a batch has fewer
-    rows than there are replicas the last ones are given none.
+    Yields (inputs, labels, number of the first row, rows of the batch, 1). Where a batch has too
+    few rows a replica is given its last one again, and 0 in place of the 1: it does not count.
     """
     replicas = context.num_replicas_in_sync
     mine = replicas // context.num_input_pipelines
-    begin = context.input_pipeline_id * mine
+    lowest = context.input_pipeline_id * mine
 
     def shared_out(inputs: dict[str, tf.Tensor], labels: tf.Tensor) -> tf.data.Dataset:
         count = tf.shape(labels)[0]
         most = (count + replicas - 1) // replicas
 
         def share(replica: tf.Tensor) -> tuple:
-            first = tf.minimum(tf.cast(replica, tf.int32) * most, count)
+            begin = tf.cast(replica, tf.int32) * most
+            first = tf.minimum(begin, count - 1)
             rows = {name: values[first : first + most] for name, values in inputs.items()}
-            return rows, labels[first : first + most], first, count
+            counts = tf.cast(begin < count, tf.float32)
+            return rows, labels[first : first + most], first, count, counts
 
-        return tf.data.Dataset.range(begin, begin + mine).map(share)
+        return tf.data.Dataset.range(lowest, lowest + mine).map(share)
 
     return batches.flat_map(shared_out).prefetch(tf.data.AUTOTUNE)
