@@ -22,11 +22,12 @@ from sklearn.svm import LinearSVC
 from experiments import label_transfer
 from experiments.label_transfer import Neighbours
 from experiments.paper import Row
+from experiments.results import METRICS, read_metrics
 from experiments.runner import Evaluation, claim, write_results
 from tagnet import console, metrics, neighbours
 from tagnet.dataset import PreparedDataset
 from tagnet.embeddings import rho
-from tagnet.files import read_json, remove_leftovers
+from tagnet.files import remove_leftovers
 from tagnet.tags import TagLists
 
 PENALTIES = (0.01, 0.1, 0.3, 1.0, 3.0, 10.0)  # C of scikit-learn: the smaller, the stronger
@@ -271,8 +272,8 @@ def fit_and_evaluate(
     """
     dataset.tables(settings.feed)  # raises where the features or the encoding are missing
     claim(settings.flat(), out)
-    if (out / "metrics.json").exists():
-        return read_json(out / "metrics.json")
+    if (out / METRICS).exists():
+        return read_metrics(out)
     remove_leftovers(out)
     begun = time.perf_counter()
     problem = Problem(settings, dataset)
@@ -315,7 +316,7 @@ def restored(
         The tags of every image → the scores [n, L] of the test part.
     """
     problem = Problem(settings, dataset)
-    chosen = read_json(out / "metrics.json")["chosen"]
+    chosen = read_metrics(out)["chosen"]
     scores = BASELINES[settings.arch].fit(problem, chosen)
 
     def score(tags: TagLists) -> np.ndarray:

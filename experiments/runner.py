@@ -14,14 +14,22 @@ from scipy.special import expit
 import tagnet
 from experiments import figures
 from experiments.presets import Preset
-from experiments.results import TITLES
+from experiments.results import METRICS, TITLES, check, finish, read_metrics
 from tagnet import architectures, console, export, layers, metrics, tensorboard, training
 from tagnet.architectures import GraphSettings
 from tagnet.batches import Neighbourhood, training_batches
 from tagnet.calibration import Judgement
+from tagnet.checksums import RUN_AGAIN
 from tagnet.dataset import PARTS, PreparedDataset, Tables, available_memory
 from tagnet.deployment import Deployment, DeploymentSettings, deploy
-from tagnet.files import InputError, read_json, remove_leftovers, write_arrays, write_json
+from tagnet.files import (
+    InputError,
+    advising,
+    read_json,
+    remove_leftovers,
+    write_arrays,
+    write_json,
+)
 from tagnet.scoring import Scorer, ScoringSettings
 
 WATCHED = ("map_label", "map_image")  # after every epoch
@@ -82,8 +90,8 @@ def train_and_evaluate(
         InputError: `out` holds a run with other settings, or the data set lacks something.
     """
     claim(run.flat(), out)
-    if (out / "metrics.json").exists():
-        return read_json(out / "metrics.json")
+    if (out / METRICS).exists():
+        return read_metrics(out)
     begun = time.perf_counter()
     remove_leftovers(out)
     keras.utils.set_random_seed(run.seed)
@@ -145,7 +153,7 @@ def write_results(
         "images": {part: len(rows) for part, rows in split.items()},
         "test": test.figures,
     }
-    write_json(out / "metrics.json", results)  # last: it marks the run as finished
+    finish(out, results)
     return results
 
 
@@ -158,7 +166,9 @@ def restored(run: RunSettings, dataset: PreparedDataset, out: Path) -> keras.Mod
         out: the run directory.
     """
     core = architectures.build(run.arch, _graph(run, dataset, dataset.tables(run.feed)))
-    core.load_weights(training.best_weights(out))
+    weights = training.best_weights(out)
+    check(out, weights.relative_to(out).as_posix())
+    core.load_weights(weights)
     return core
 
 
@@ -280,9 +290,11 @@ def claim(flat: dict[str, Any], out: Path) -> None:
     """Writes settings to `config.json`, or checks that the run which is there has the same.
 
     Raises:
-        InputError: it has others, or `out` cannot be written to.
+        InputError: it has others, has lost its settings, or `out` cannot be written to.
     """
     config = out / "config.json"
+    if not config.exists() and ((out / METRICS).exists() or (out / "checkpoints").exists()):
+        raise InputError(f"{config}: is missing from a run that is there; {RUN_AGAIN}")
     if not config.exists():
         versions = {
             package: importlib.metadata.version(package)
@@ -293,11 +305,14 @@ def claim(flat: dict[str, Any], out: Path) -> None:
         except OSError as error:
             raise InputError(f"{out}: cannot be written to ({error.strerror})") from error
         return
-    there = read_json(config)
+    with advising(RUN_AGAIN):
+        there = read_json(config)
+    if (out / METRICS).exists():
+        check(out, config.name)
     for name, value in flat.items():
         if there.get(name) != value:
             raise InputError(
-                f"{out}: holds a run with {name} {there.get(name)!r}; received {value!r}; "
+                f"{config}: holds a run with {name} {there.get(name)!r}; received {value!r}; "
                 "choose another --out or remove the folder"
             )
 
