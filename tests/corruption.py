@@ -177,8 +177,10 @@ def contents(folder: Path) -> dict[str, str]:
 # --- What reads a prepared directory --------------------------------------------------------------
 
 
-def read_by_a_run(folder: Path, layout: str = "rows") -> dict[str, str]:
-    """All that a run reads of a prepared directory."""
+def read_by_a_run(
+    folder: Path, layout: str = "rows", neighbours: Sequence[str] = ("id", "w2v")
+) -> dict[str, str]:
+    """All that a run reads of a prepared directory, with neighbours by these encodings."""
     data = PreparedDataset(folder)
     info = {name: data.info[name] for name in ("name", "backbone", "neighbours")}
     found = {
@@ -189,7 +191,7 @@ def read_by_a_run(folder: Path, layout: str = "rows") -> dict[str, str]:
     }
     for index in range(data.num_splits):
         found[f"split {index}"] = data.split(index)
-        for encoding in data.encodings:
+        for encoding in neighbours:
             for pool in data.pools:
                 for part in PARTS:
                     read = data.part(index, encoding, pool, part, 3)
@@ -243,12 +245,11 @@ def prepared_subjects(place: Path) -> list[Subject]:
     folder, other = (place / f"prepared-{seed}" / "data" for seed in (0, 1))
     whole = contents(folder)
     packed = [file for file in whole if file.startswith("packed/")]
-    by_run = [
-        file
-        for file in whole
-        if file.startswith(("images-", "neighbours/", "splits/", "embeddings/"))
-        or file in ("dataset.json", CHECKSUMS, "vocabulary.txt", "labels.txt")
-    ]
+    # What stands in these has no part in how neighbours are read.
+    tables = [file for file in whole if file.startswith(("images-", "embeddings/"))]
+    tables += ["vocabulary.txt", "labels.txt"]
+    by_run = [file for file in whole if file.startswith(("neighbours/", "splits/"))]
+    by_run = ["dataset.json", CHECKSUMS, *by_run]
     mapped = []
     for one in (folder, other):
         mapped.append(Path(shutil.copytree(one, place / f"mapped-{one.parent.name}" / "data")))
@@ -267,6 +268,13 @@ def prepared_subjects(place: Path) -> list[Subject]:
     return [
         Subject("prepared directory, read by a run", folder, other, by_run, read_by_a_run, older),
         Subject(
+            "its tables, read by a run",
+            folder,
+            other,
+            tables,
+            lambda copy: read_by_a_run(copy, neighbours=()),
+        ),
+        Subject(
             "packed records, read by a run",
             folder,
             other,
@@ -278,7 +286,7 @@ def prepared_subjects(place: Path) -> list[Subject]:
             "prepared directory, prepared again",
             folder,
             other,
-            [file for file in whole if file not in (*by_run, *packed)],
+            [file for file in whole if file not in (*by_run, *tables, *packed)],
             prepared_again,
         ),
         Subject(
@@ -286,7 +294,7 @@ def prepared_subjects(place: Path) -> list[Subject]:
             folder,
             other,
             # One of each kind: how a file is looked at does not depend on what is in it.
-            list({artefact(file): file for file in (*by_run, *packed)}.values()),
+            list({artefact(file): file for file in (*by_run, *tables, *packed)}.values()),
             prepared_again,
         ),
     ]

@@ -128,7 +128,7 @@ def trained(directory, table, layout, arch, feed, out):
         on_epoch=lambda epoch: None,
     )
     with np.load(out / "checkpoints" / "last.npz") as state:
-        weights = {name: state[name] for name in state.files if name != "history"}
+        weights = {name: state[name] for name in state.files if name.startswith("model_")}
     part = data.part(1, "id", "train", "test", 4)
     scores = [Scorer(core, looks, ScoringSettings(2, exact))(part) for exact in (True, False)]
     return weights, np.stack(scores)
