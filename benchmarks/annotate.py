@@ -9,17 +9,14 @@ model and the first calls, which compile, are left out of both. The two alternat
 """
 
 import dataclasses
-import datetime
-import os
-import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
 from pathlib import Path
 
+import machine
 import numpy as np
 
 from experiments.annotating import Batch, Choice, jobs_of
@@ -77,11 +74,9 @@ def main(options: Options) -> None:
         )
     ratios = [one / other for other, one in zip(*speeds.values(), strict=True)]
     say(f"ratio      {statistics.median(ratios):7.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
-    told = ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "keras", "pillow"))
     say(
-        f"{options.model.name}, {len(jobs):,} photographs; {datetime.date.today()}, "
-        f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, "
-        f"{told}; load {os.getloadavg()[0]:.1f}; median of {options.rounds}"
+        f"{options.model.name}, {len(jobs):,} photographs; "
+        f"{machine.described('tensorflow', 'keras', 'pillow')}; median of {options.rounds}"
     )
 
 

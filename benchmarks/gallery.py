@@ -11,13 +11,11 @@ screen waits for are drawn by the processor here.
 """
 
 import dataclasses
-import datetime
-import os
-import platform
 import shutil
 import time
 from pathlib import Path
 
+import machine
 import numpy as np
 from playwright.sync_api import Browser, CDPSession, ViewportSize, sync_playwright
 
@@ -61,10 +59,7 @@ def main(options: Options) -> None:
             _measure(browser, options, name, whole)
         version = browser.version
         browser.close()
-    say(
-        f"{datetime.date.today()}, {os.cpu_count()} cores ({platform.machine()}), Chromium "
-        f"{version}; load {os.getloadavg()[0]:.1f}"
-    )
+    say(f"Chromium {version}; {machine.described('playwright')}")
 
 
 def _measure(browser: Browser, options: Options, name: str, whole: bool) -> None:

@@ -4,7 +4,8 @@
     python benchmarks/loading.py --data=twin
 
 Loading: the time to read the prepared directory into the table, beside `cat` of the same
-files, in alternating rounds with the files in the system's cache. Input pipeline: examples
+files, which keeps nothing, and NumPy reading them into new memory, which checks nothing; in
+alternating rounds with the files in the system's cache. Input pipeline: examples
 a second with the model taken out, and beside those of a run's epoch. Memory: the peak of
 `experiments.run` over one epoch, scores and export included, in a process of its own.
 """
@@ -21,6 +22,7 @@ from statistics import median
 from typing import Any
 
 import machine
+import numpy as np
 
 from tagnet.batches import Neighbourhood, training_batches
 from tagnet.dataset import PreparedDataset
@@ -36,25 +38,32 @@ def timed(work: Callable[[], Any]) -> float:
 
 
 def measure_loading(directory: Path, repeats: int) -> None:
-    """Prints the time of the load, of `cat`, and their ratio."""
-    command = ["cat", *shard_paths(directory, "images")]
+    """Prints the time of the load, of `cat`, of NumPy, and their ratios."""
+    paths = shard_paths(directory, "images")
+    command = ["cat", *paths]
 
     def cat() -> None:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
+    def numpy() -> None:
+        kept = [np.fromfile(path, np.uint8) for path in paths]
+        kept.clear()
+
     def load() -> None:
         RowLookup(PreparedDataset(directory).features)
 
+    ways = {"cat of the same files": cat, "NumPy, into new memory": numpy}
     cat()
     load()  # compiles, or reads what was compiled before
-    seconds = [(timed(cat), timed(load)) for _ in range(repeats)]
-    theirs, ours = ([pair[side] for pair in seconds] for side in (0, 1))
-    ratios = [cat / load for cat, load in seconds]
+    rounds = [[timed(way) for way in (load, *ways.values())] for _ in range(repeats)]
+    ours, *theirs = zip(*rounds, strict=True)
     print(f"loading: {median(ours):.2f} s ({min(ours):.2f} to {max(ours):.2f})")
-    print(
-        f"  cat of the same files: {median(theirs):.2f} s ({min(theirs):.2f} to {max(theirs):.2f})"
-        f"; {median(ratios):.0%} of its speed ({min(ratios):.0%} to {max(ratios):.0%})"
-    )
+    for name, seconds in zip(ways, theirs, strict=True):
+        ratios = [other / own for other, own in zip(seconds, ours, strict=True)]
+        print(
+            f"  {name}: {median(seconds):.2f} s ({min(seconds):.2f} to {max(seconds):.2f})"
+            f"; {median(ratios):.0%} of its speed ({min(ratios):.0%} to {max(ratios):.0%})"
+        )
 
 
 def measure_pipeline(directory: Path, repeats: int) -> float:

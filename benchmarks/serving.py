@@ -9,16 +9,14 @@ NumPy's exact search by features (one product with a float32 table, `argpartitio
 """
 
 import dataclasses
-import datetime
 import functools
-import os
-import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import machine
 import numpy as np
 import tensorflow as tf
 
@@ -67,7 +65,7 @@ class Request:
 
 def main(options: Options) -> None:
     """Measures and prints."""
-    load = os.getloadavg()[0]
+    measured_on = machine.described("tensorflow", "numpy")  # the load before ours
     deployment = export.load(options.model)
     requests = [_request(options, deployment, int(count)) for count in options.batches]
     say(f"| {' | '.join(COLUMNS)} |")
@@ -88,9 +86,8 @@ def main(options: Options) -> None:
             told = [f"{size:,}", f"{megabytes:.0f}", str(len(request.images))]
             say(f"| {' | '.join(told + [f'{1000 * part:.1f}' for part in parts])} |")
     say(
-        f"\n`{deployment.settings.arch}`; {datetime.date.today()}, {os.cpu_count()} cores "
-        f"({platform.machine()}), Python {platform.python_version()}, tensorflow {tf.__version__}, "
-        f"numpy {np.__version__}; load at the beginning {load:.1f}; medians of {options.repeats}"
+        f"\n`{deployment.settings.arch}`; {measured_on} at the beginning; "
+        f"medians of {options.repeats}"
     )
 
 

@@ -24,6 +24,7 @@ from data_tools.vector_origins import Origin
 from data_tools.vocabulary import write_vocabulary
 from tagnet import records
 from tagnet.checksums import CHECKSUMS, write_checksums
+from tagnet.claims import CLAIMS, held
 from tagnet.console import say
 from tagnet.dataset import FORMAT, SUMMARY
 from tagnet.embeddings import Embedding
@@ -45,12 +46,22 @@ def prepare(settings: Settings, out: str | Path, dry_run: bool = False) -> dict[
         What `dataset.json` holds; empty in a dry run.
 
     Raises:
-        InputError: the input or the directory cannot be used.
+        InputError: the input or the directory cannot be used, or another process is
+            preparing it.
     """
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise InputError(f"--out={out}: must be a folder; received a file")
-    if out.is_dir() and any(out.iterdir()) and not (out / MARKS).is_dir():
+    if dry_run:
+        return _prepare(settings, out, dry_run)
+    with held(out, "prepare"):
+        return _prepare(settings, out, dry_run)
+
+
+def _prepare(settings: Settings, out: Path, dry_run: bool) -> dict[str, Any]:
+    """As `prepare`, in a directory that nobody else is preparing."""
+    others = {path.name for path in out.iterdir()} - {CLAIMS} if out.is_dir() else set()
+    if others and MARKS not in others:
         raise InputError(
             f"--out={out}: must be new, empty or prepared earlier; it holds other files"
         )

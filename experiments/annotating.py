@@ -1,14 +1,19 @@
 """Annotates many photographs, in chunks, so that a stopped batch goes on where it stopped."""
 
+import contextlib
 import csv
 import dataclasses
 import hashlib
 import io
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+import numpy as np
 
 from tagnet.annotator import MAX_TAGS, Annotation, Annotator
 from tagnet.console import progress
@@ -16,7 +21,10 @@ from tagnet.files import InputError, on_one_line, read_text, writing, written_wh
 from tagnet.keywords import Photograph, find_photographs, read_keywords, split_keywords
 
 CHUNK = 128  # photographs whose answers are written together
+AHEAD = 2  # chunks that are read meanwhile
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 Answer: TypeAlias = dict[str, Any]
 """What a line of JSON holds: `photo` with `labels`, `neighbours` and tags, or with `error`."""
 
@@ -157,11 +165,11 @@ class Choice:
                     "label": label.name,
                     "probability": label.probability,
                     "score": label.score,
-                    "shares": label.shares and dataclasses.asdict(label.shares),
+                    "shares": label.shares and dict(vars(label.shares)),
                 }
                 for label in labels[: self.top_k]
             ],
-            "neighbours": [dataclasses.asdict(neighbour) for neighbour in annotation.neighbours],
+            "neighbours": [dict(vars(neighbour)) for neighbour in annotation.neighbours],
         }
 
 
@@ -205,10 +213,13 @@ class Batch:
         todo = [job for job in jobs if job.name not in done]
         self.there = len(jobs) - len(todo)
         first_error = None
-        with progress(None, "Annotating", len(todo)) as bar:
-            for first in range(0, len(todo), CHUNK):
-                chunk = todo[first : first + CHUNK]
-                answers = self._answers(chunk)
+        chunks = [todo[first : first + CHUNK] for first in range(0, len(todo), CHUNK)]
+        with (
+            progress(None, "Annotating", len(todo)) as bar,
+            contextlib.closing(_made_ahead(self._read, chunks)) as contents,
+        ):
+            for chunk, content in zip(chunks, contents, strict=True):
+                answers = self._answers(chunk, content)
                 for place, job in enumerate(chunk):
                     if "error" not in answers[place]:
                         answers[place] = self._acted(job, answers[place])
@@ -233,23 +244,51 @@ class Batch:
             return {"photo": job.name, "error": str(error)}
         return answer
 
-    def _answers(self, jobs: Sequence[Job]) -> list[Answer]:
-        answers: dict[int, Answer] = {}
+    def _read(self, jobs: Sequence[Job]) -> "_Content":
+        """What answers need to know of the photographs: the slow part."""
+        errors: dict[int, InputError] = {}
+        tags = [job.read_tags() for job in jobs]
+        phi = self._annotator.features([job.path for job in jobs], errors.__setitem__)
+        return _Content(phi, tags, errors)
 
-        def note(position: int, error: InputError) -> None:
-            answers[position] = {"photo": jobs[position].name, "error": str(error)}
-
-        paths, tags = [job.path for job in jobs], [job.read_tags() for job in jobs]
-        annotations = iter(self._annotator.annotate_all(paths, tags, note))
-        for position, job in enumerate(jobs):
-            if position not in answers:
-                answers[position] = self._choice.answer(job.name, next(annotations))
-        return [answers[position] for position in range(len(jobs))]
+    def _answers(self, jobs: Sequence[Job], content: "_Content") -> list[Answer]:
+        read = [place for place in range(len(jobs)) if place not in content.errors]
+        tags = [content.tags[place] for place in read]
+        annotations = self._annotator.annotate_all(list(content.phi), tags)
+        answers = {
+            place: {"photo": jobs[place].name, "error": str(error)}
+            for place, error in content.errors.items()
+        }
+        for place, annotation in zip(read, annotations, strict=True):
+            answers[place] = self._choice.answer(jobs[place].name, annotation)
+        return [answers[place] for place in range(len(jobs))]
 
     def _digest(self) -> str:
         """Tells apart what answers depend on: the model, and the choice of labels."""
         asked = json.dumps([self._annotator.digest, dataclasses.asdict(self._choice)])
         return hashlib.sha256(asked.encode()).hexdigest()[:12]
+
+
+class _Content(NamedTuple):
+    """Of some photographs: Φ of those that can be read [n, D], tags of all, what is wrong."""
+
+    phi: np.ndarray
+    tags: list[list[str]]
+    errors: dict[int, InputError]
+
+
+def _made_ahead(
+    call: Callable[[Item], Result], items: Iterable[Item]
+) -> Generator[Result, None, None]:
+    """Results in order; the next `AHEAD` are made in other threads while one is used."""
+    with ThreadPoolExecutor(AHEAD) as threads:
+        made: deque[Future[Result]] = deque()
+        for item in items:
+            made.append(threads.submit(call, item))
+            if len(made) > AHEAD:
+                yield made.popleft().result()
+        while made:
+            yield made.popleft().result()
 
 
 def read_answers(path: Path, settings: str) -> dict[str, Answer]:

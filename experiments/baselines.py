@@ -22,12 +22,11 @@ from sklearn.svm import LinearSVC
 from experiments import label_transfer
 from experiments.label_transfer import Neighbours
 from experiments.paper import Row
-from experiments.results import METRICS, read_metrics
-from experiments.runner import Evaluation, claim, write_results
+from experiments.results import read_checked
+from experiments.runner import Evaluation, being_made, write_results
 from tagnet import console, metrics, neighbours
 from tagnet.dataset import PreparedDataset
 from tagnet.embeddings import rho
-from tagnet.files import remove_leftovers
 from tagnet.tags import TagLists
 
 PENALTIES = (0.01, 0.1, 0.3, 1.0, 3.0, 10.0)  # C of scikit-learn: the smaller, the stronger
@@ -271,10 +270,13 @@ def fit_and_evaluate(
         InputError: `out` holds a run with other settings, or the data set lacks something.
     """
     dataset.tables(settings.feed)  # raises where the features or the encoding are missing
-    claim(settings.flat(), out)
-    if (out / METRICS).exists():
-        return read_metrics(out)
-    remove_leftovers(out)
+    with being_made(settings.flat(), out) as finished:
+        return finished or _fit_and_evaluate(settings, dataset, out)
+
+
+def _fit_and_evaluate(
+    settings: BaselineSettings, dataset: PreparedDataset, out: Path
+) -> dict[str, Any]:
     begun = time.perf_counter()
     problem = Problem(settings, dataset)
     baseline = BASELINES[settings.arch]
@@ -316,7 +318,7 @@ def restored(
         The tags of every image → the scores [n, L] of the test part.
     """
     problem = Problem(settings, dataset)
-    chosen = read_metrics(out)["chosen"]
+    chosen = read_checked(out)["chosen"]
     scores = BASELINES[settings.arch].fit(problem, chosen)
 
     def score(tags: TagLists) -> np.ndarray:

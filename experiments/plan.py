@@ -27,7 +27,6 @@ LARGEST = 24  # M of the paper's tables
 class Flags:
     """The flags of every command that makes many runs."""
 
-    only: tuple[str, ...] = option((), "of the rows only these, by the names that are printed")
     data: Path | None = option(None, "a prepared directory [the embedded data set]")
     splits: tuple[str, ...] = option((), "which random splits [all that the data set has]")
     pool: str = option("open", "where neighbours come from: open, closed, train")
@@ -38,16 +37,27 @@ class Flags:
     dry_run: bool = option(False, "say what would be run, and stop")
     out: Path | None = option(None, "the folder of the runs [runs/…, named after the settings]")
 
-    def check(self, rows: Collection[str]) -> None:
+    def check(self) -> None:
+        """Raises `InputError` for a value that is wrong whatever the data set."""
+        if wrong := [split for split in self.splits if not split.isdecimal()]:
+            raise InputError(f"--splits must be numbers from 0; received {wrong[0]!r}")
+        require_at_least(self, hidden=1, max_epochs=1, seed=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class RowFlags(Flags):
+    """The flags of every command that makes the runs of rows."""
+
+    only: tuple[str, ...] = option((), "of the rows only these, by the names that are printed")
+
+    def check_rows(self, rows: Collection[str]) -> None:
         """Raises `InputError` for a value that is wrong whatever the data set.
 
         Args:
             rows: the names that `only` may have.
         """
         require_all_of("only", self.only, rows)
-        if wrong := [split for split in self.splits if not split.isdecimal()]:
-            raise InputError(f"--splits must be numbers from 0; received {wrong[0]!r}")
-        require_at_least(self, hidden=1, max_epochs=1, seed=0)
+        self.check()
 
 
 @dataclasses.dataclass(frozen=True)

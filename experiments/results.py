@@ -25,7 +25,9 @@ TITLES = {
     "precision_image": "precision per image",
 }
 METRICS = "metrics.json"
+VALIDATION = "validation.json"
 CHECKED = ("config.json", "history.csv", "predictions.npz", "checkpoints/best.weights.h5")
+CHECKED += (VALIDATION,)
 REPLICATE = ("split", "seed")  # in these runs of one row differ
 NAMED = ("arch", "neighbours", "feed", "m", "max_rank")  # these are in a row's name
 FIELDS = (*NAMED, *REPLICATE, "data", "pool", "preset")
@@ -78,12 +80,12 @@ class Run:
         return pd.read_csv(path) if path.exists() else None
 
 
-def finish(directory: Path, results: dict[str, Any]) -> None:
-    """Writes `metrics.json`, which marks a run as finished, and checksums of what is read of it."""
+def finish(directory: Path, results: dict[str, Any], file: str = METRICS) -> None:
+    """Writes a run's file of results, its last, and checksums of what is read of it."""
     text = as_json(results)
-    files = [file for file in CHECKED if (directory / file).exists()]
-    write_checksums(directory, files, {METRICS: text})
-    write_text(directory / METRICS, text)
+    files = [name for name in CHECKED if (directory / name).exists()]
+    write_checksums(directory, files, {file: text})
+    write_text(directory / file, text)
 
 
 def check(directory: Path, *files: str) -> None:
@@ -100,12 +102,12 @@ def check(directory: Path, *files: str) -> None:
         verify(directory, [f for f in files if f in sums or (directory / f).exists()], sums)
 
 
-def read_metrics(directory: Path) -> dict[str, Any]:
-    """What `metrics.json` of a finished run holds."""
-    return _read_checked(directory, METRICS)
+def read_checked(directory: Path, file: str = METRICS) -> dict[str, Any]:
+    """What a JSON file of a run holds.
 
-
-def _read_checked(directory: Path, file: str) -> dict[str, Any]:
+    Raises:
+        InputError: it is not as it was written.
+    """
     with advising(RUN_AGAIN):
         values = read_json(directory / file)
     check(directory, file)
@@ -250,7 +252,7 @@ def _p(mean: float, spread: float, factor: float, count: int) -> float:
 
 
 def _read(directory: Path) -> Run:
-    config, results = _read_checked(directory, "config.json"), read_metrics(directory)
+    config, results = read_checked(directory, "config.json"), read_checked(directory)
     for name, values, fields in (
         ("config", config, FIELDS),
         ("metrics", results, ("test", "validation", "dataset", "images")),

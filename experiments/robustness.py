@@ -46,7 +46,7 @@ Score: TypeAlias = Callable[[Situation, Condition], tuple[np.ndarray, int]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(plan.Flags):
+class Options(plan.RowFlags):
     """The flags of the command."""
 
     curve: tuple[str, ...] = option((), "which curves, see above")
@@ -55,7 +55,7 @@ class Options(plan.Flags):
         if not self.curve:
             raise InputError(f"--curve must be of {', '.join(CURVES)}; received none")
         require_all_of("curve", self.curve, CURVES)
-        self.check([row.name for row in rows_of(self.curve)])
+        self.check_rows([row.name for row in rows_of(self.curve)])
 
 
 def rows_of(names: Iterable[str]) -> list[Row]:

@@ -6,6 +6,7 @@ The flags of a run are here and nowhere else; `runner.train_and_evaluate` runs i
 """
 
 import dataclasses
+import shlex
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,9 @@ USAGE = f"""Trains one graph on a prepared data set, scores it on the test split
 visual graphs: {", ".join(VISUAL)}
 joint graphs: {", ".join(JOINT)}
 {textwrap.fill("baselines: " + ", ".join(BASELINES), 100, subsequent_indent="  ")}"""
-FOR_GRAPHS = ("preset", "m", "M", "max_epochs", "hidden", "learning_rate", "l2", "table")
+FOR_GRAPHS = (
+    *("preset", "m", "M", "max_epochs", "hidden", "dropout", "learning_rate", "l2", "table"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Options:
     seed: int = option(0, "of weights, order, draws and dropout")
     max_epochs: int | None = option(None, "stop after so many epochs [the preset's]")
     hidden: int | None = option(None, "units of a hidden layer, h [the preset's]")
+    dropout: float | None = option(None, "probability that a hidden unit drops out [the preset's]")
     learning_rate: float | None = option(None, "of RMSProp [the preset's]")
     l2: float | None = option(None, "weight of the squared kernels in the loss [the preset's]")
     table: str | None = option(None, f"{', '.join(TABLES)}: where features are [by their size]")
@@ -74,7 +78,9 @@ class Options:
             )
         if self.arch in BASELINES:
             self._check_baseline()
-        require_at_least(self, m=1, M=1, max_epochs=1, hidden=1, l2=0)
+        require_at_least(self, m=1, M=1, max_epochs=1, hidden=1, dropout=0, l2=0)
+        if self.dropout is not None and self.dropout >= 1:
+            raise InputError(f"--dropout must be below 1; received {self.dropout}")
         if self.learning_rate is not None and not self.learning_rate > 0:
             raise InputError(f"--learning_rate must be above 0; received {self.learning_rate}")
         if not 0 <= self.seed < 2**32:
@@ -180,7 +186,8 @@ def _overridden(preset: Preset, options: Options, stored: int) -> Preset:
     max_rank = options.M or max(options.m or 1, min(preset.max_rank, stored))
     m = options.m or min(preset.m, max(1, max_rank // 2))
     Neighbourhood(m, max_rank)
-    changes = {"hidden": options.hidden, "l2": options.l2, "m": m, "max_rank": max_rank}
+    changes = {"hidden": options.hidden, "dropout": options.dropout, "l2": options.l2}
+    changes |= {"m": m, "max_rank": max_rank}
     epochs = options.max_epochs or preset.training.max_epochs
     training_changes = {
         "learning_rate": options.learning_rate,
@@ -192,6 +199,20 @@ def _overridden(preset: Preset, options: Options, stored: int) -> Preset:
         training=dataclasses.replace(preset.training, **_given(training_changes)),
         **_given(changes),
     )
+
+
+def command_line(options: Options) -> str:
+    """What is typed to make a run with these options.
+
+    >>> command_line(Options(arch="ltn", l2=3e-05))
+    'python -m experiments.run --arch=ltn --l2=3e-05'
+    """
+    flags = [
+        f"--{field.name}={value}"
+        for field in dataclasses.fields(options)
+        if (value := getattr(options, field.name)) != field.default
+    ]
+    return shlex.join(["python", "-m", "experiments.run", *flags])
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:

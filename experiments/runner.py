@@ -1,8 +1,10 @@
 """Runs one experiment into a run directory; what `run.py` calls and others may import."""
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,17 +16,17 @@ from scipy.special import expit
 import tagnet
 from experiments import figures
 from experiments.presets import Preset
-from experiments.results import METRICS, TITLES, check, finish, read_metrics
+from experiments.results import METRICS, TITLES, VALIDATION, check, finish, read_checked
 from tagnet import architectures, console, export, layers, metrics, tensorboard, training
 from tagnet.architectures import GraphSettings
 from tagnet.batches import Neighbourhood, training_batches
 from tagnet.calibration import Judgement
 from tagnet.checksums import RUN_AGAIN
+from tagnet.claims import held
 from tagnet.dataset import PARTS, PreparedDataset, Tables, available_memory
 from tagnet.deployment import Deployment, DeploymentSettings, deploy
 from tagnet.files import (
     InputError,
-    advising,
     read_json,
     remove_leftovers,
     write_arrays,
@@ -89,18 +91,16 @@ def train_and_evaluate(
     Raises:
         InputError: `out` holds a run with other settings, or the data set lacks something.
     """
-    claim(run.flat(), out)
-    if (out / METRICS).exists():
-        return read_metrics(out)
+    with being_made(run.flat(), out) as finished:
+        return finished or _train_and_evaluate(run, dataset, out, exports, layout)
+
+
+def _train_and_evaluate(
+    run: RunSettings, dataset: PreparedDataset, out: Path, exports: bool, layout: str
+) -> dict[str, Any]:
+    """As `train_and_evaluate`, in a directory that is this process' alone."""
     begun = time.perf_counter()
-    remove_leftovers(out)
-    keras.utils.set_random_seed(run.seed)
-    keras.config.set_dtype_policy(run.precision)
-    experiment = _Experiment(run, dataset, layout)
-    _announce(experiment, out)
-    with tf.summary.create_file_writer(str(out / "tensorboard")).as_default():
-        tensorboard.write_graph(experiment.core)
-        history = experiment.fit(out)
+    with _trained(run, dataset, out, layout) as (experiment, history):
         test = experiment.evaluate("test")
         _write_dashboards(experiment, test, out / "tensorboard")
         judgement = _export(experiment, out) if exports else None
@@ -116,6 +116,45 @@ def train_and_evaluate(
     if judgement is not None:
         results["calibration"] = dataclasses.asdict(judgement)
     return write_results(out, results, test, dataset, experiment.split)
+
+
+def train_and_validate(run: RunSettings, dataset: PreparedDataset, out: Path) -> dict[str, Any]:
+    """Trains into the run directory `out` and scores the validation part, never the test part.
+
+    What came out is read back where it is there. The run is unfinished: `train_and_evaluate`
+    goes on from its trained weights.
+
+    Returns:
+        What `validation.json` holds: `best_epoch` from 1, and under `validation` what
+        `metrics.json` holds there.
+
+    Raises:
+        Diverged: the loss is no number any more.
+        InputError: `out` holds a run with other settings, or the data set lacks something.
+    """
+    with being_made(run.flat(), out, VALIDATION) as finished:
+        if finished:
+            return finished
+        with _trained(run, dataset, out) as (experiment, history):
+            figures = experiment.evaluate("validation").figures
+            _write_hparams(experiment, "validation", figures)
+        results = {"best_epoch": training.best_epoch(history) + 1, "validation": figures}
+        finish(out, results, VALIDATION)
+        return results
+
+
+@contextlib.contextmanager
+def _trained(
+    run: RunSettings, dataset: PreparedDataset, out: Path, layout: str = "rows"
+) -> Iterator[tuple["_Experiment", list[training.Epoch]]]:
+    """A run with its best weights, and its history; summaries go to its TensorBoard meanwhile."""
+    keras.utils.set_random_seed(run.seed)
+    keras.config.set_dtype_policy(run.precision)
+    experiment = _Experiment(run, dataset, layout)
+    _announce(experiment, out)
+    with tf.summary.create_file_writer(str(out / "tensorboard")).as_default():
+        tensorboard.write_graph(experiment.core)
+        yield experiment, experiment.fit(out)
 
 
 def _export(experiment: "_Experiment", out: Path) -> Judgement | None:
@@ -286,33 +325,70 @@ class _Experiment:
             tf.summary.scalar(f"epoch/{name}", epoch[name], step=epoch["epoch"])
 
 
-def claim(flat: dict[str, Any], out: Path) -> None:
-    """Writes settings to `config.json`, or checks that the run which is there has the same.
+@contextlib.contextmanager
+def being_made(
+    flat: dict[str, Any], out: Path, results: str = METRICS
+) -> Iterator[dict[str, Any] | None]:
+    """Gives what a run's file of results holds, or holds `out` for it to be made.
+
+    Args:
+        flat: the settings of the run.
+        out: the run directory.
+        results: the file's name.
 
     Raises:
-        InputError: it has others, has lost its settings, or `out` cannot be written to.
+        InputError: `out` holds a run with other settings, another process is at work in it,
+            or it cannot be written to.
     """
+    file = out / results
+    if file.exists():
+        _settle_run(flat, out)
+        yield read_checked(out, results)
+        return
+    with held(out, "run"):
+        _settle_run(flat, out)
+        remove_leftovers(out)
+        yield read_checked(out, results) if file.exists() else None
+
+
+def _settle_run(flat: dict[str, Any], out: Path) -> None:
+    """As `settle`; settings that are damaged or lost are no settings of another run."""
     config = out / "config.json"
-    if not config.exists() and ((out / METRICS).exists() or (out / "checkpoints").exists()):
+    if config.exists():
+        read_checked(out, config.name)
+    elif any((out / name).exists() for name in (METRICS, VALIDATION, "checkpoints")):
         raise InputError(f"{config}: is missing from a run that is there; {RUN_AGAIN}")
+    settle(flat, out)
+
+
+def settle(settings: dict[str, Any], out: Path, what: str = "run", file: str = "config") -> None:
+    """Writes settings to a file of `out`, or checks that those which are there are the same.
+
+    Args:
+        settings: by name, as JSON has them.
+        out: the folder.
+        what: what it holds, for the message.
+        file: the file's name without `.json`.
+
+    Raises:
+        InputError: `out` holds others, or cannot be written to.
+    """
+    config = out / f"{file}.json"
     if not config.exists():
         versions = {
             package: importlib.metadata.version(package)
             for package in ("tensorflow", "keras", "numpy")
         }
         try:
-            write_json(config, flat | {"versions": versions | {"tagnet": tagnet.__version__}})
+            write_json(config, settings | {"versions": versions | {"tagnet": tagnet.__version__}})
         except OSError as error:
             raise InputError(f"{out}: cannot be written to ({error.strerror})") from error
         return
-    with advising(RUN_AGAIN):
-        there = read_json(config)
-    if (out / METRICS).exists():
-        check(out, config.name)
-    for name, value in flat.items():
+    there = read_json(config)
+    for name, value in settings.items():
         if there.get(name) != value:
             raise InputError(
-                f"{config}: holds a run with {name} {there.get(name)!r}; received {value!r}; "
+                f"{config}: holds a {what} with {name} {there.get(name)!r}; received {value!r}; "
                 "choose another --out or remove the folder"
             )
 
@@ -344,12 +420,17 @@ def _announce(experiment: _Experiment, out: Path) -> None:
 def _write_dashboards(experiment: _Experiment, test: Evaluation, directory: Path) -> None:
     """What TensorBoard shows of a finished run."""
     run, dataset = experiment.run, experiment.dataset
-    settings = run.flat() | {"data": dataset.name}
-    tensorboard.write_hparams(settings, {name: test.figures[name] for name in TITLES})
+    _write_hparams(experiment, "test", test.figures)
     tensorboard.write_pr_curves(test.labels, expit(test.scores), dataset.label_names)
     if run.feed:
         vectors = _tag_vectors(experiment.core, dataset, run.feed)
         tensorboard.write_projector(directory, vectors, dataset.vocabulary.words, run.feed)
+
+
+def _write_hparams(experiment: _Experiment, part: str, figures: dict[str, Any]) -> None:
+    """Writes the settings, and beside them the figures of a part."""
+    settings = experiment.run.flat() | {"data": experiment.dataset.name}
+    tensorboard.write_hparams(settings, {f"{part}/{name}": figures[name] for name in TITLES})
 
 
 def _tag_vectors(core: keras.Model, dataset: PreparedDataset, feed: str) -> np.ndarray:

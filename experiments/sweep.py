@@ -20,13 +20,13 @@ from typing import Any, Generic, TypeVar
 
 import keras
 
-from experiments import claims, paper, plan
+from experiments import paper, plan
 from experiments.baselines import BASELINES, ROWS
 from experiments.embedded import embedded
 from experiments.plan import Common, Job
-from experiments.results import read_metrics
+from experiments.results import read_checked
 from experiments.run import make
-from tagnet import console
+from tagnet import claims, console
 from tagnet.console import option, require_all_of
 from tagnet.dataset import PreparedDataset, Tables
 from tagnet.files import InputError, read_json, write_json
@@ -42,7 +42,7 @@ USAGE = """Makes the runs of a table or figure of the paper: what is missing, an
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(plan.Flags):
+class Options(plan.RowFlags):
     """The flags of a sweep."""
 
     table: tuple[str, ...] = option((), f"tables of the paper: {', '.join(paper.TABLES)}")
@@ -55,7 +55,7 @@ class Options(plan.Flags):
             raise InputError("--table, --figure or --baselines must be given; received none")
         require_all_of("table", self.table, paper.TABLES)
         require_all_of("figure", self.figure, paper.FIGURES)
-        self.check([row.name for row in self.rows])
+        self.check_rows([row.name for row in self.rows])
 
     @property
     def rows(self) -> list[paper.Row]:
@@ -210,7 +210,7 @@ class Sweep(Generic[AnyJob]):
             if not claim.lost:
                 self._record(job, error)
         finally:
-            _forget_graphs()
+            forget_graphs()
 
     def produce(self, job: AnyJob) -> None:
         """Makes a run that is claimed."""
@@ -226,7 +226,7 @@ class Sweep(Generic[AnyJob]):
         write_json(self._failure_path(job), record)
 
     def _results(self, job: AnyJob) -> dict[str, Any]:
-        return read_metrics(self.directory(job))
+        return read_checked(self.directory(job))
 
     def _failure_path(self, job: AnyJob) -> Path:
         return self.out / "failed" / f"{job.name}.json"
@@ -246,17 +246,17 @@ class Sweep(Generic[AnyJob]):
         left = len(self.left)
         console.say(
             f"[{len(self.jobs) - left} of {len(self.jobs)}] {job.name}: {how}; "
-            f"{left} left{_until(self.seconds_left()) if left else ''}"
+            f"{left} left{until(self.seconds_left()) if left else ''}"
         )
 
 
-def _forget_graphs() -> None:
+def forget_graphs() -> None:
     """Frees what a run leaves behind: Keras keeps every graph that it built until told not to."""
     keras.backend.clear_session()
     gc.collect()
 
 
-def _until(seconds: float | None) -> str:
+def until(seconds: float | None) -> str:
     """How long it will take and when it will end: `, about 1 h 05 min, until Mon 23:40`."""
     if seconds is None:
         return ""
@@ -275,7 +275,7 @@ def _announce(
     console.say(
         f"{common.dataset}, preset {common.preset}, pool {common.pool}, seed {common.seed}: "
         f"{len(served)} rows x {len(splits)} splits = {len(sweep.jobs)} runs; "
-        f"{len(sweep.jobs) - left} done, {left} to make{_until(sweep.seconds_left())}; "
+        f"{len(sweep.jobs) - left} done, {left} to make{until(sweep.seconds_left())}; "
         f"into {sweep.out}"
     )
     for row in rows:

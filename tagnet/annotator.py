@@ -167,13 +167,38 @@ class Annotator:
         """
         return export(self._deployment, directory)
 
-    def features(self, photos: Sequence[Photo]) -> np.ndarray:
+    def features(
+        self,
+        photos: Sequence[Photo],
+        on_error: Callable[[int, InputError], None] | None = None,
+    ) -> np.ndarray:
         """Φ of photographs, float32 [N, D], which `annotate` takes in their place.
 
+        Args:
+            photos: N.
+            on_error: called with the position and the error of a photograph that cannot
+                be read; it then has no row in the result.
+
         Raises:
-            InputError: one cannot be read.
+            InputError: one cannot be read and there is no `on_error`.
         """
-        return self._features(photos, None)[0]
+        settings = self._deployment.settings
+        dim = settings.graph.feature_dim
+        vectors = [photo for photo in photos if isinstance(photo, np.ndarray) and photo.ndim == 1]
+        for vector in vectors:
+            if vector.shape != (dim,) or not np.isfinite(vector).all():
+                raise InputError(
+                    f"a feature vector must be {dim} finite numbers; received {vector.shape}"
+                )
+        if len(vectors) == len(photos):
+            return np.array(vectors, np.float32).reshape(-1, dim)
+        if not self.reads_photographs:
+            raise InputError(
+                "the data set that the model was trained on came with features of an unnamed "
+                "network: give feature vectors in place of photographs"
+            )
+        backbone = dataclasses.replace(BACKBONES[settings.backbone or ""], weights=self._weights)
+        return extract(backbone, photos, on_error=on_error)
 
     def annotate(self, photo: Photo, tags: Sequence[str] = ()) -> Annotation:
         """Annotates one photograph.
@@ -188,18 +213,13 @@ class Annotator:
         return self.annotate_all([photo], [tags])[0]
 
     def annotate_all(
-        self,
-        photos: Sequence[Photo],
-        tags: Sequence[Sequence[str]],
-        on_error: Callable[[int, InputError], None] | None = None,
+        self, photos: Sequence[Photo], tags: Sequence[Sequence[str]]
     ) -> list[Annotation]:
         """Annotates many photographs.
 
         Args:
             photos: N, all features or none of them.
             tags: N lists.
-            on_error: called with the position and the error of a photograph that cannot
-                be read; it then has no annotation in the result.
 
         Raises:
             InputError: see `annotate`.
@@ -215,12 +235,11 @@ class Annotator:
                 raise InputError(
                     f"tags must be a list of at most {MAX_TAGS} strings; received {received}"
                 )
-        phi, bad = self._features(photos, on_error)
-        kept = [given for position, given in enumerate(tags) if position not in bad]
+        phi = self.features(photos)
         annotations: list[Annotation] = []
-        for first in range(0, len(kept), BATCH):
+        for first in range(0, len(tags), BATCH):
             some = slice(first, first + BATCH)
-            annotations += self._annotate(phi[some], kept[some])
+            annotations += self._annotate(phi[some], tags[some])
         return annotations
 
     def thresholds(self, precision: float) -> dict[str, float]:
@@ -323,36 +342,6 @@ class Annotator:
         new = Deployment(**parts | changes)
         new.calibrate(old.validation_scores.numpy(), old.validation_labels.numpy())
         return Annotator(new, self._weights)
-
-    def _features(
-        self, photos: Sequence[Photo], on_error: Callable[[int, InputError], None] | None
-    ) -> tuple[np.ndarray, set[int]]:
-        """Φ of the photographs that can be read, and the positions of the others."""
-        settings = self._deployment.settings
-        dim = settings.graph.feature_dim
-        vectors = [photo for photo in photos if isinstance(photo, np.ndarray) and photo.ndim == 1]
-        for vector in vectors:
-            if vector.shape != (dim,) or not np.isfinite(vector).all():
-                raise InputError(
-                    f"a feature vector must be {dim} finite numbers; received {vector.shape}"
-                )
-        if len(vectors) == len(photos):
-            return np.array(vectors, np.float32).reshape(-1, dim), set()
-        if not self.reads_photographs:
-            raise InputError(
-                "the data set that the model was trained on came with features of an unnamed "
-                "network: give feature vectors in place of photographs"
-            )
-        backbone = dataclasses.replace(BACKBONES[settings.backbone or ""], weights=self._weights)
-        bad: set[int] = set()
-
-        def note(position: int, error: InputError) -> None:
-            if on_error is None:
-                raise error
-            bad.add(position)
-            on_error(position, error)
-
-        return extract(backbone, photos, on_error=note), bad
 
     def _annotate(self, phi: np.ndarray, tags: Sequence[Sequence[str]]) -> list[Annotation]:
         """Images of one batch."""

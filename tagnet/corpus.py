@@ -76,7 +76,7 @@ class Vectors(tf.Module):
 
     def __init__(self, table: np.ndarray) -> None:
         super().__init__()
-        lengths = norms(np.ascontiguousarray(table, np.float32))
+        lengths = _norms(table)
         if not np.isfinite(lengths).all():
             row = int(np.argmin(np.isfinite(lengths)))
             raise InputError(f"corpus: vectors must be finite; received others in row {row}")
@@ -194,6 +194,13 @@ class Corpus(tf.Module):
         # Equal fractions are equal in float64, and top_k decides ties by row.
         nearest = tf.math.top_k(tf.math.divide_no_nan(shared, united), M)
         return nearest.indices, tf.cast(1 - nearest.values, tf.float32)
+
+
+def _norms(table: np.ndarray) -> np.ndarray:
+    """`norms` of the rows, without a copy of the whole table in float32."""
+    size = max(1, BLOCK // table.shape[1])
+    blocks = [table[first : first + size] for first in range(0, len(table), size)]
+    return np.concatenate([norms(np.ascontiguousarray(block, np.float32)) for block in blocks])
 
 
 def _carriers(tags: TagLists, num_tags: int) -> TagLists:

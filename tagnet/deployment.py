@@ -296,7 +296,7 @@ class Deployment(tf.Module):
         parts = tf.split(kernel, len(vectors)) if vectors else []
         for (name, vector), part in zip(vectors.items(), parts, strict=True):
             if name in NEIGHBOUR_LAYERS:
-                neighbours += tf.einsum("bmh,hl->bml", self._pooled_shares(vector), part)
+                neighbours += tf.einsum("bhm,hl->bml", self._pooled_shares(vector), part)
             elif name == "W_xu":
                 tags += vector @ part
             else:
@@ -311,15 +311,17 @@ class Deployment(tf.Module):
         }
 
     def _pooled_shares(self, activations: tf.Tensor) -> tf.Tensor:
-        """What each neighbour gives to each pooled unit: [B, M, h]; the sum over M is the pool."""
-        ranks = tf.zeros_like(activations, tf.int32)
-        for other in range(self.M):  # quicker than sorting; of equal ones the first is ahead
-            ahead = activations[:, other : other + 1]
-            after = tf.range(self.M)[:, None] > other
-            first = (ahead > activations) | ((ahead == activations) & after)
-            ranks += tf.cast(first, tf.int32)
-        weights = tf.cast(subset_max_weights(self.M, self.settings.graph.m), tf.float32)
-        return activations * tf.gather(weights, ranks)
+        """What each neighbour gives to each pooled unit: [B, h, M]; the sum over M is the pool."""
+        M, m = self.M, self.settings.graph.m
+        reached = M - m + 1  # ranks with a weight
+        weights = tf.cast(subset_max_weights(M, m)[:reached], tf.float32)
+        units = tf.transpose(activations, [0, 2, 1])
+        first = tf.math.top_k(units, reached).indices  # of equal ones the first is ahead
+        count = tf.size(units)
+        places = tf.range(0, count, M)[:, None] + tf.reshape(first, [-1, reached])
+        spread = tf.broadcast_to(weights, tf.shape(places))
+        spread = tf.math.unsorted_segment_sum(spread, places, count)
+        return units * tf.reshape(spread, tf.shape(units))
 
     def _share_of_pixels(self, vector: tf.Tensor, phi: tf.Tensor) -> tf.Tensor:
         """Of the units of W_x [B, h], what pixels and bias gave; all where it reads no tags."""

@@ -41,7 +41,10 @@ def central_square(image: Image.Image, size: int) -> np.ndarray:
 
 def prepare_lite0(image: Image.Image) -> np.ndarray:
     """(x - 127) / 128 of the central square: float32 [224, 224, 3]."""
-    return (central_square(image, 224) - 127) / 128
+    square = central_square(image, 224)
+    square -= 127
+    square /= 128
+    return square
 
 
 def efficientnet_lite0(weights: Path | None = None, classes: bool = False) -> keras.Model:

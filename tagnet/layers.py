@@ -268,13 +268,13 @@ class RowLookup(keras.layers.Layer):
     The table is no weight: it is neither trained, nor counted, nor saved.
 
     Args:
-        table: [N, n], of any float type; rows come out in the layer's compute type. A
-            tensor is on the device already, an array is put there.
+        table: [N, n], of any float type; rows come out in the layer's compute type. See
+            `on_device`.
     """
 
     def __init__(self, table: np.ndarray | tf.Tensor, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._table = on_device(table) if isinstance(table, np.ndarray) else table
+        self._table = on_device(table)
 
     def call(self, rows: tf.Tensor) -> tf.Tensor:
         """Gathers, then casts: the table's float16 halves what has to be read."""
@@ -285,8 +285,13 @@ class RowLookup(keras.layers.Layer):
         return (*input_shape, int(self._table.shape[1]))
 
 
-def on_device(table: np.ndarray) -> tf.Tensor:
-    """The table [N, n] as a tensor that shares its memory; `tf.constant` holds it twice more."""
+def on_device(table: np.ndarray | tf.Tensor) -> tf.Tensor:
+    """The table [N, n] as a tensor; one that is a tensor already is on its device.
+
+    It shares the memory of an array, which `tf.constant` would hold twice more.
+    """
+    if not isinstance(table, np.ndarray):
+        return table
     if table.ctypes.data % ALIGNMENT or not (table.flags.c_contiguous and table.flags.writeable):
         aligned = empty_table(table.shape, table.dtype)
         aligned[:] = table
@@ -351,10 +356,9 @@ def lookups(tables: Tables) -> Lookups:
 def placed(tables: Tables) -> Tables:
     """The same tables, their arrays as tensors where they are looked up."""
     with _place(tables):
-        phi, pi = (
-            on_device(table) if isinstance(table, np.ndarray) else table
-            for table in (tables.phi, tables.pi)
-        )
+        phi, pi = on_device(tables.phi), tables.pi
+        if pi is not None and not isinstance(pi, TagLists):
+            pi = on_device(pi)
     return dataclasses.replace(tables, phi=phi, pi=pi)
 
 

@@ -34,7 +34,7 @@ def write_hparams(settings: Mapping[str, Any], metrics: Mapping[str, float]) -> 
         {key: value if value is not None else "none" for key, value in settings.items()}
     )
     for name, value in metrics.items():
-        tf.summary.scalar(f"test/{name}", value, step=0)
+        tf.summary.scalar(name, value, step=0)
 
 
 def write_pr_curves(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -> None:

@@ -25,6 +25,10 @@ MONITOR = "map_label"  # the paper's primary metric, on the validation split
 Epoch = dict[str, float]
 
 
+class Diverged(InputError):
+    """The loss is no number any more: the settings do not suit the data."""
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainingSettings:
     """How a graph is trained.
@@ -115,8 +119,8 @@ def train(
         The figures of each epoch: `epoch` (from 1), `loss`, `validation_…`, `seconds`.
 
     Raises:
-        InputError: a record is damaged, the loss is no number any more, or the state that was
-            stored is not one of this graph.
+        Diverged: the loss is no number any more.
+        InputError: a record is damaged, or the state that was stored is not one of this graph.
     """
     directory = Path(directory)
     model = compiled(core, lookups, settings)
@@ -197,7 +201,7 @@ class _EpochEnd(keras.callbacks.Callback):
         self._bar.close()
         seconds = time.perf_counter() - self._begun
         if not math.isfinite(logs["loss"]):
-            raise InputError(
+            raise Diverged(
                 f"training: the loss must stay finite; epoch {epoch + 1} received "
                 f"{logs['loss']}; try a lower learning rate"
             )

@@ -4,7 +4,7 @@ import dataclasses
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,13 @@ def data_tools_command(module: str, *arguments: str) -> subprocess.CompletedProc
         cwd=Path(__file__).parent.parent,
         timeout=120,
     )
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was printed to standard error, which is one line."""
+    errors = capsys.readouterr().err
+    assert len(errors.splitlines()) == 1, errors
+    return errors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +134,21 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
     prepare(make_table(folder / "raw").settings(), folder / "data")
     return folder / "data"
+
+
+@pytest.fixture
+def refused(
+    prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Callable[[Callable[..., int], list[str], str], None]:
+    """Checks that a command answers wrong flags by one line, with status 2, and makes nothing."""
+
+    def check(command: Callable[..., int], given: list[str], line: str) -> None:
+        out = tmp_path / "out"
+        assert command(f"--data={prepared}", f"--out={out}", *given) == 2
+        assert line in one_line(capsys)
+        assert not out.exists()
+
+    return check
 
 
 @pytest.fixture(scope="session")

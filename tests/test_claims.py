@@ -2,13 +2,25 @@
 
 import json
 import os
+import re
+import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
+from pathlib import Path
 
+import numpy as np
 import pytest
+from conftest import make_table
 
-from experiments import claims
+from data_tools import prepare
+from experiments import run
+from tagnet import claims, console
+from tagnet.files import InputError
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -20,7 +32,8 @@ def beat(monkeypatch):
 def holding(directory, machine, pid, age=0.0):
     """Leaves the claim that a process would leave, last touched `age` seconds ago."""
     path = directory / "run.0"
-    path.write_text(json.dumps({"machine": machine, "pid": pid}))
+    who = {"machine": machine, "host": "host", "pid": pid, "since": "2026-01-01 00:00:00+00:00"}
+    path.write_text(json.dumps(who))
     stamp = path.stat().st_mtime - age
     os.utime(path, (stamp, stamp))
 
@@ -28,13 +41,24 @@ def holding(directory, machine, pid, age=0.0):
 def test_one_holder_at_a_time(tmp_path):
     first = claims.claim(tmp_path, "run")
     assert claims.claim(tmp_path, "run") is None
-    assert claims.holder(tmp_path, "run") == f"process {os.getpid()} on {claims.machine()}"
+    named = rf"process {os.getpid()} on {socket.gethostname()} \(since 20\S+ \S+\)"
+    assert re.fullmatch(named, claims.holder(tmp_path, "run"))
     assert claims.claim(tmp_path, "run-2") is not None
     first.release()
     assert claims.holder(tmp_path, "run") is None
     second = claims.claim(tmp_path, "run")
     assert second is not None
-    assert second.path != first.path
+    second.release()
+    assert [path.name for path in tmp_path.iterdir()] == ["run-2.0"]
+
+
+def test_waiting_for_the_holder(tmp_path, monkeypatch):
+    first = claims.claim(tmp_path, "run")
+    monkeypatch.setattr(claims.time, "sleep", lambda _: first.release())
+    with claims.waited_for(tmp_path, "run", 1.0) as second:
+        assert second.path.exists() and not second.lost
+        assert claims.claim(tmp_path, "run") is None
+    assert claims.holder(tmp_path, "run") is None
 
 
 def test_of_many_that_try_at_once_one_succeeds(tmp_path):
@@ -89,3 +113,108 @@ def test_a_holder_beats_and_knows_when_it_lost(tmp_path, beat):
     # As another would, who found it stale.
     (tmp_path / "run.1").touch()
     assert held.lost
+
+
+def named(pid):
+    return rf"process {pid} on \S+ \(since 20\S+ \S+\)"
+
+
+def test_a_directory_is_held_by_one(tmp_path):
+    out = tmp_path / "out"
+    line = rf"out: {named(os.getpid())} is at work in it; wait until it has ended, or stop it"
+    with claims.held(out, "run"):
+        with pytest.raises(InputError, match=line), claims.held(out, "run"):
+            pass
+        with claims.held(out, "something else"):
+            pass
+        assert (out / claims.CLAIMS).is_dir()
+    assert not out.exists()
+    with claims.held(out, "run"):
+        (out / "artefact").touch()
+    assert [path.name for path in out.iterdir()] == ["artefact"]
+
+
+def test_what_a_dead_process_held_is_taken_over(tmp_path):
+    hold = "import os, sys; from tagnet import claims; from pathlib import Path\n"
+    hold += "with claims.held(Path(sys.argv[1]), 'run'): os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", hold, str(tmp_path)], cwd=ROOT)
+    assert [path.name for path in (tmp_path / claims.CLAIMS).iterdir()] == ["run.0"]
+    with claims.held(tmp_path, "run"):
+        assert [path.name for path in (tmp_path / claims.CLAIMS).iterdir()] == ["run.1"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_claim_made_meanwhile_is_given_way_to(tmp_path, monkeypatch):
+    """A process looked while there was none, and made its file when another held a later one."""
+    (tmp_path / "run.9").write_text("")
+    looks = iter([[], [tmp_path / "run.0", tmp_path / "run.9"]])
+    monkeypatch.setattr(claims, "_all", lambda directory, name: next(looks))
+    assert claims.claim(tmp_path, "run") is None
+    assert [path.name for path in tmp_path.iterdir()] == ["run.9"]
+
+
+def test_work_that_another_took_over_ends(tmp_path, beat):
+    line = "stood still for more than 10 minutes, and another has taken over"
+    with pytest.raises(InputError, match=line), claims.held(tmp_path, "run"):
+        # As another would, who found it stale.
+        (tmp_path / claims.CLAIMS / "run.1").touch()
+        (tmp_path / claims.CLAIMS / "run.0").unlink()
+        for _ in range(1000):  # the interruption comes between two of these
+            time.sleep(0.01)
+    assert [path.name for path in (tmp_path / claims.CLAIMS).iterdir()] == ["run.1"]
+
+
+def test_an_interrupted_holder_is_interrupted(tmp_path):
+    with pytest.raises(KeyboardInterrupt), claims.held(tmp_path, "run"):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"cannot be written \(Not a dir"):
+        with claims.held(tmp_path / "file" / "out", "run"):
+            pass
+
+
+@pytest.mark.parametrize("work", ["run", "prepare"])
+def test_two_at_once_are_one_line(work, prepared, tmp_path, capsys):
+    out = tmp_path / "out"
+    if work == "run":
+        argv = ["run", "--arch=v_only", f"--data={prepared}", f"--out={out}"]
+        command = run.Options, run.main, run.USAGE
+    else:
+        table = make_table(tmp_path / "raw")
+        argv = ["prepare", f"--raw={table.raw}", f"--features={table.features}", f"--out={out}"]
+        command = prepare.OPTIONS, prepare.main, ""
+    with claims.held(out, work):
+        assert console.execute(*command, argv) == 2
+    errors = capsys.readouterr().err
+    assert re.fullmatch(rf"error: {out}: {named(os.getpid())} is at work in it; .*\n", errors)
+    assert not out.exists()
+
+
+def test_a_second_run_is_refused_while_the_first_goes_on(prepared, tmp_path):
+    flags = [f"--data={prepared}", "--arch=v_only", "--preset=demo", "--max_epochs=40"]
+    command = [sys.executable, "-m", "experiments.run", *flags]
+    out = tmp_path / "out"
+    first = subprocess.Popen([*command, f"--out={out}"], cwd=ROOT, stdout=subprocess.DEVNULL)
+    while not (out / "checkpoints" / "last.npz").exists():
+        assert first.poll() is None
+        time.sleep(0.005)
+    first.send_signal(signal.SIGSTOP)
+    second = subprocess.run(
+        [*command, f"--out={out}"], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert (out / claims.CLAIMS).exists(), "the first was over before it was stopped"
+    first.send_signal(signal.SIGCONT)
+    assert second.returncode == 2
+    assert re.fullmatch(rf"error: {out}: {named(first.pid)} is at work in it; .*\n", second.stderr)
+    assert first.wait(120) == 0
+    argv = ["run", *flags, f"--out={tmp_path / 'alone'}"]
+    assert console.execute(run.Options, run.main, run.USAGE, argv) == 0
+    for name in ("predictions.npz", "checkpoints/last.npz"):
+        with np.load(out / name) as ours, np.load(tmp_path / "alone" / name) as alone:
+            assert set(ours.files) == set(alone.files)
+            for array in set(ours.files) - {"history"}:  # which has the seconds
+                np.testing.assert_array_equal(ours[array], alone[array])

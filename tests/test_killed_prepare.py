@@ -1,5 +1,7 @@
-"""A preparation that is killed at any moment and started again ends with the same bytes."""
+"""A preparation that is killed at any moment, or met by another, ends with the same bytes."""
 
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,14 +15,14 @@ from conftest import Table, make_table
 
 from data_tools.pipeline import prepare
 
-# Runs the command, and kills itself when it is about to open, make, rename or remove what
+# Runs the command, and kills or stops itself when it is about to open, make, rename or remove what
 # lies in the folder for the n-th time.
 COMMAND = """
-import os, signal, sys
+import os, sys
 from data_tools import prepare
 from tagnet import console
 
-last, out = int(sys.argv[1]), sys.argv[2]
+last, how, out = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 done = 0
 
 def watch(event, arguments):
@@ -29,24 +31,32 @@ def watch(event, arguments):
     if event.split(".")[0] in ("open", "os") and any(path.startswith(out) for path in paths):
         done += 1
         if done == last:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), how)
 
 sys.addaudithook(watch)
-status = console.execute(prepare.OPTIONS, prepare.main, "", ["", f"--out={out}", *sys.argv[3:]])
+status = console.execute(prepare.OPTIONS, prepare.main, "", ["", f"--out={out}", *sys.argv[4:]])
 sys.exit(status)
 """
-OPERATIONS = 200  # of a preparation with the settings below: 202
+OPERATIONS = 200  # of a preparation with the settings below: 219
 SETTINGS: dict[str, Any] = {"pools": ("train",), "splits": 1}
 
 
-def start(table: Table, out: Path, last: int = 0) -> subprocess.Popen:
+def start(
+    table: Table,
+    out: Path,
+    last: int = 0,
+    how: signal.Signals = signal.SIGKILL,
+    errors: int | None = None,
+) -> subprocess.Popen:
     """Starts a preparation in a process of its own; 0: it is not killed."""
     flags = [f"--{name}={getattr(table, name)}" for name in ("raw", "features", "word_vectors")]
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", COMMAND, str(last), str(out), *flags]
+        [sys.executable, "-W", "error", "-c", COMMAND, str(last), str(int(how)), str(out), *flags]
         + ["--M=6", "--splits=1", "--pools=train"],
         cwd=Path(__file__).parent.parent,
         stdout=subprocess.DEVNULL,
+        stderr=errors,
+        text=True,
     )
 
 
@@ -99,5 +109,32 @@ def test_killed_by_the_clock(tmp_path: Path) -> None:
         process.kill()
         process.wait()
     prepare(table.settings(**SETTINGS), out)
+    prepare(table.settings(**SETTINGS), tmp_path / "undisturbed")
+    assert contents(out) == contents(tmp_path / "undisturbed")
+
+
+def test_a_second_is_refused_while_the_first_goes_on(table: Table, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = start(table, out, OPERATIONS // 2, signal.SIGSTOP, subprocess.PIPE)
+    os.waitid(os.P_PID, first.pid, os.WSTOPPED)
+    errors = start(table, out, errors=subprocess.PIPE).communicate(timeout=120)[1]
+    first.send_signal(signal.SIGCONT)
+    line = rf"error: {out}: process {first.pid} on \S+ \(since .+\) is at work in it; .*\n"
+    assert re.fullmatch(line, errors)
+    assert first.communicate(timeout=120)[1] == ""
+    prepare(table.settings(**SETTINGS), tmp_path / "undisturbed")
+    assert contents(out) == contents(tmp_path / "undisturbed")
+
+
+@pytest.mark.large
+def test_several_that_start_at_once(table: Table, tmp_path: Path) -> None:
+    """Whoever comes first prepares; the others are refused, or find it done."""
+    out = tmp_path / "out"
+    running = [start(table, out, errors=subprocess.PIPE) for _ in range(6)]
+    errors = [process.communicate(timeout=300)[1] for process in running]
+    statuses = [process.returncode for process in running]
+    assert 0 in statuses
+    for status, said in zip(statuses, errors, strict=True):
+        assert (status, said) == (0, "") or (status == 2 and "is at work in it" in said), said
     prepare(table.settings(**SETTINGS), tmp_path / "undisturbed")
     assert contents(out) == contents(tmp_path / "undisturbed")

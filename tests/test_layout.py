@@ -20,6 +20,7 @@ ORDER = (
     "files",
     "console",
     "checksums",
+    "claims",
     "shards",
     "records",
     "packed",

@@ -12,7 +12,7 @@ import xml.dom.minidom
 
 import numpy as np
 import pytest
-from conftest import LABELS
+from conftest import LABELS, one_line
 from PIL import Image
 from scipy import stats
 from scipy.special import expit
@@ -264,9 +264,7 @@ def test_one_line_for_a_mistake(tmp_path, capsys, arguments, line):
     (tmp_path / "empty").mkdir()
     make_run(tmp_path / "run", ROWS[0], 0)
     assert command(*(argument.format(tmp_path) for argument in arguments)) == 2
-    errors = capsys.readouterr().err
-    assert line in errors
-    assert len(errors.splitlines()) == 1
+    assert line in one_line(capsys)
 
 
 @pytest.mark.parametrize("file", ["config.json", "metrics.json"])

@@ -196,12 +196,8 @@ def test_a_failed_run_is_named_and_the_figure_has_the_others(
         (["--curve=size", "--hidden=0"], "--hidden must be at least 1; received 0"),
     ],
 )
-def test_one_line_for_a_mistake(prepared, tmp_path, capsys, given, line):
-    assert command(f"--data={prepared}", f"--out={tmp_path / 'out'}", *given) == 2
-    errors = capsys.readouterr().err
-    assert line in errors
-    assert len(errors.splitlines()) == 1
-    assert not (tmp_path / "out").exists()
+def test_one_line_for_a_mistake(refused, given, line):
+    refused(command, given, line)
 
 
 def test_trainings_are_shared_between_curves(prepared):

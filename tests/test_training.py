@@ -21,6 +21,7 @@ from tagnet.dataset import PreparedDataset
 from tagnet.files import InputError
 from tagnet.layers import lookups
 from tagnet.training import (
+    Diverged,
     TrainingSettings,
     best_epoch,
     compiled,
@@ -141,7 +142,7 @@ def test_a_truncated_checkpoint(prepared, tmp_path):
 
 def test_a_loss_that_is_no_number(prepared, tmp_path):
     settings = dataclasses.replace(SETTINGS, learning_rate=1e30)
-    with pytest.raises(InputError, match="the loss must stay finite; epoch [12] received nan"):
+    with pytest.raises(Diverged, match="the loss must stay finite; epoch [12] received nan"):
         trained(prepared, tmp_path, settings)
 
 
