@@ -26,8 +26,10 @@ TITLES = {
 }
 METRICS = "metrics.json"
 VALIDATION = "validation.json"
-CHECKED = ("config.json", "history.csv", "predictions.npz", "checkpoints/best.weights.h5")
-CHECKED += (VALIDATION,)
+CHECKED = (
+    *("config.json", "history.csv", "predictions.npz", VALIDATION),
+    "checkpoints/best.weights.h5",
+)
 REPLICATE = ("split", "seed")  # in these runs of one row differ
 NAMED = ("arch", "neighbours", "feed", "m", "max_rank")  # these are in a row's name
 FIELDS = (*NAMED, *REPLICATE, "data", "pool", "preset")
