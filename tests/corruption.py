@@ -491,7 +491,10 @@ def subjects(place: Path) -> list[Subject]:
 
 TEXT = """# What damage on disks comes to
 
-Written by `python tests/corruption.py --out=docs/reliability.md`; do not edit.
+Do not edit; it is written by
+
+    python tests/corruption.py --cuts={cuts} --flips={flips} --out=docs/reliability.md
+
 `make check-long` makes the same matrix as a test.
 
 Each artefact of a small prepared directory, of a run and of an exported model was damaged alone:
