@@ -22,11 +22,11 @@ from sklearn.svm import LinearSVC
 from experiments import label_transfer
 from experiments.label_transfer import Neighbours
 from experiments.paper import Row
+from experiments.results import read_checked
 from experiments.runner import Evaluation, being_made, write_results
 from tagnet import console, metrics, neighbours
 from tagnet.dataset import PreparedDataset
 from tagnet.embeddings import rho
-from tagnet.files import read_json
 from tagnet.tags import TagLists
 
 PENALTIES = (0.01, 0.1, 0.3, 1.0, 3.0, 10.0)  # C of scikit-learn: the smaller, the stronger
@@ -318,7 +318,7 @@ def restored(
         The tags of every image → the scores [n, L] of the test part.
     """
     problem = Problem(settings, dataset)
-    chosen = read_json(out / "metrics.json")["chosen"]
+    chosen = read_checked(out)["chosen"]
     scores = BASELINES[settings.arch].fit(problem, chosen)
 
     def score(tags: TagLists) -> np.ndarray:

@@ -16,11 +16,12 @@ from scipy.special import expit
 import tagnet
 from experiments import figures
 from experiments.presets import Preset
-from experiments.results import TITLES
+from experiments.results import METRICS, TITLES, VALIDATION, check, finish, read_checked
 from tagnet import architectures, console, export, layers, metrics, tensorboard, training
 from tagnet.architectures import GraphSettings
 from tagnet.batches import Neighbourhood, training_batches
 from tagnet.calibration import Judgement
+from tagnet.checksums import RUN_AGAIN
 from tagnet.claims import held
 from tagnet.dataset import PARTS, PreparedDataset, Tables, available_memory
 from tagnet.deployment import Deployment, DeploymentSettings, deploy
@@ -28,7 +29,6 @@ from tagnet.files import InputError, read_json, remove_leftovers, write_arrays, 
 from tagnet.scoring import Scorer, ScoringSettings
 
 LINEAR_C = 0.4  # of a linear path; chosen on the validation split of the embedded data set
-VALIDATION = "validation.json"
 WATCHED = ("map_label", "map_image")  # after every epoch
 
 
@@ -134,7 +134,7 @@ def train_and_validate(run: RunSettings, dataset: PreparedDataset, out: Path) ->
             figures = experiment.evaluate("validation").figures
             _write_hparams(experiment, "validation", figures)
         results = {"best_epoch": training.best_epoch(history) + 1, "validation": figures}
-        write_json(out / VALIDATION, results)
+        finish(out, results, VALIDATION)
         return results
 
 
@@ -187,7 +187,7 @@ def write_results(
         "images": {part: len(rows) for part, rows in split.items()},
         "test": test.figures,
     }
-    write_json(out / "metrics.json", results)  # last: it marks the run as finished
+    finish(out, results)
     return results
 
 
@@ -200,7 +200,9 @@ def restored(run: RunSettings, dataset: PreparedDataset, out: Path) -> keras.Mod
         out: the run directory.
     """
     core = architectures.build(run.arch, _graph(run, dataset, dataset.tables(run.feed)))
-    core.load_weights(training.best_weights(out))
+    weights = training.best_weights(out)
+    check(out, weights.relative_to(out).as_posix())
+    core.load_weights(weights)
     return core
 
 
@@ -322,7 +324,7 @@ class _Experiment:
 
 @contextlib.contextmanager
 def being_made(
-    flat: dict[str, Any], out: Path, results: str = "metrics.json"
+    flat: dict[str, Any], out: Path, results: str = METRICS
 ) -> Iterator[dict[str, Any] | None]:
     """Gives what a run's file of results holds, or holds `out` for it to be made.
 
@@ -337,13 +339,23 @@ def being_made(
     """
     file = out / results
     if file.exists():
-        settle(flat, out)
-        yield read_json(file)
+        _settle_run(flat, out)
+        yield read_checked(out, results)
         return
     with held(out, "run"):
-        settle(flat, out)
+        _settle_run(flat, out)
         remove_leftovers(out)
-        yield read_json(file) if file.exists() else None
+        yield read_checked(out, results) if file.exists() else None
+
+
+def _settle_run(flat: dict[str, Any], out: Path) -> None:
+    """As `settle`; settings that are damaged or lost are no settings of another run."""
+    config = out / "config.json"
+    if config.exists():
+        read_checked(out, config.name)
+    elif any((out / name).exists() for name in (METRICS, VALIDATION, "checkpoints")):
+        raise InputError(f"{config}: is missing from a run that is there; {RUN_AGAIN}")
+    settle(flat, out)
 
 
 def settle(settings: dict[str, Any], out: Path, what: str = "run", file: str = "config") -> None:
@@ -373,7 +385,7 @@ def settle(settings: dict[str, Any], out: Path, what: str = "run", file: str = "
     for name, value in settings.items():
         if there.get(name) != value:
             raise InputError(
-                f"{out}: holds a {what} with {name} {there.get(name)!r}; received {value!r}; "
+                f"{config}: holds a {what} with {name} {there.get(name)!r}; received {value!r}; "
                 "choose another --out or remove the folder"
             )
 

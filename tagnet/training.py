@@ -14,8 +14,9 @@ import pandas as pd
 import tensorflow as tf
 
 from tagnet.architectures import by_rows
+from tagnet.checksums import RUN_AGAIN, sha256
 from tagnet.console import progress
-from tagnet.files import InputError, read_arrays, write_arrays, write_text, written_whole
+from tagnet.files import InputError, advising, read_arrays, write_arrays, write_text, written_whole
 from tagnet.layers import Lookups
 from tagnet.rmsprop import PenalisedModel, PenalisedRMSprop
 
@@ -143,7 +144,7 @@ def train(
                 "file; prepare the data again"
             ) from error
     write_text(directory / "history.csv", pd.DataFrame(history).to_csv(index=False))
-    core.load_weights(state.best)
+    state.load_best()
     return history
 
 
@@ -226,26 +227,49 @@ class _State:
             for index, variable in enumerate(variables)
         }
         self._last = directory / "checkpoints" / "last.npz"
-        self.best = best_weights(directory)
+        self._best = best_weights(directory)
+        config = directory / "config.json"
+        # What states of the run are told from those of others by.
+        self._of = sha256(config) if config.exists() else ""
+        self._best_sum = ""
 
     def store(self, history: Sequence[Epoch]) -> None:
         """Writes the best weights first: a kill in between repeats the epoch, equally."""
         if best_epoch(history) == len(history) - 1:
-            with written_whole(self.best) as temporary:
+            with written_whole(self._best) as temporary:
                 self._core.save_weights(temporary)
+            self._best_sum = sha256(self._best)
         arrays = {name: variable.numpy() for name, variable in self._variables.items()}
-        write_arrays(self._last, {**arrays, "history": np.array(json.dumps(history))})
+        told = {"history": json.dumps(history), "best": self._best_sum, "of": self._of}
+        arrays |= {name: np.array(text) for name, text in told.items()}
+        write_arrays(self._last, arrays)
 
     def restore(self) -> list[Epoch]:
         """Takes up the last stored state and returns its history; none stored, it is empty."""
         if not self._last.exists():
             return []
-        arrays = read_arrays(self._last, "history", *self._variables)
+        with advising(RUN_AGAIN):
+            arrays = read_arrays(self._last, "history", "best", "of", *self._variables)
         for name, variable in self._variables.items():
             if arrays[name].shape != tuple(variable.shape):
                 raise InputError(
                     f"{self._last}: {name} must have shape {tuple(variable.shape)}; "
-                    f"received {arrays[name].shape}; was it written by another run?"
+                    f"received {arrays[name].shape}; was it written by another run? {RUN_AGAIN}"
                 )
             variable.assign(arrays[name])
+        if arrays["of"].item() != self._of:
+            raise InputError(f"{self._last}: must be of the run in config.json; {RUN_AGAIN}")
+        self._best_sum = arrays["best"].item()
         return json.loads(arrays["history"].item())
+
+    def load_best(self) -> None:
+        """Gives the graph its best weights.
+
+        Raises:
+            InputError: they are not those that were stored.
+        """
+        if not self._best.is_file() or sha256(self._best) != self._best_sum:
+            raise InputError(
+                f"{self._best}: must be the weights that {self._last.name} tells of; {RUN_AGAIN}"
+            )
+        self._core.load_weights(self._best)

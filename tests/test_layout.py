@@ -18,8 +18,8 @@ MAY_IMPORT = {
 # Inside tagnet a file may import those above it.
 ORDER = (
     "files",
-    "checksums",
     "console",
+    "checksums",
     "claims",
     "shards",
     "records",

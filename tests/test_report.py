@@ -249,7 +249,10 @@ def test_photographs_are_shown_where_there_are_any(tmp_path):
     [
         ([], "a folder of runs must be given; received none"),
         (["{}/none"], "none: must be a folder of runs; it is not there"),
-        (["{}/empty"], "empty: must hold a finished run (metrics.json); found none"),
+        (
+            ["{}/empty"],
+            "empty: must hold a finished run (config.json and metrics.json); found none",
+        ),
         (["{}", "--compare=a"], "--compare must name two rows (a,b); received 'a'"),
         (["{}", "--compare=a,b"], "--compare must name two of v_only; received 'a'"),
         (["{}", "--compare=v_only,v_only"], "--compare needs two splits that both have"),
