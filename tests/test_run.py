@@ -56,6 +56,7 @@ def test_the_run_directory(finished):
         "history.csv",
         "metrics.json",
         "predictions.npz",
+        "checksums.sha256",
         "checkpoints",
         "tensorboard",
         "saved_model",
