@@ -24,6 +24,7 @@ from tagnet.calibration import Judgement
 from tagnet.claims import held
 from tagnet.dataset import PARTS, PreparedDataset, Tables, available_memory
 from tagnet.deployment import Deployment, DeploymentSettings, deploy
+from tagnet.distributed import Workers, company, is_chief
 from tagnet.files import InputError, read_json, remove_leftovers, write_arrays, write_json
 from tagnet.scoring import Scorer, ScoringSettings
 
@@ -74,28 +75,52 @@ def train_and_evaluate(
     *,
     exports: bool = True,
     layout: str = "rows",
+    workers: Workers | None = None,
 ) -> dict[str, Any]:
     """Trains, scores and, unless told otherwise, exports into the run directory `out`.
 
     A finished run is read back, an unfinished one goes on. Where the data set's table is and
-    in which layout training records are read changes no result.
+    in which layout training records are read changes no result; on how many workers it is
+    trained changes it by rounding alone. Of several processes, which share the disk that `out`
+    is on, all call this.
 
     Returns:
         What `metrics.json` holds.
 
     Raises:
-        InputError: `out` holds a run with other settings, or the data set lacks something.
+        InputError: `out` holds a run with other settings, the data set lacks something, or
+            another process of the run has ended.
     """
-    with being_made(run.flat(), out) as finished:
-        return finished or _train_and_evaluate(run, dataset, out, exports, layout)
+    with company(workers):
+        if workers is not None and not is_chief(workers):
+            return _help(run, dataset, out, layout, workers)
+        with being_made(run.flat(), out) as finished:
+            return finished or _train_and_evaluate(run, dataset, out, exports, layout, workers)
+
+
+def _help(
+    run: RunSettings, dataset: PreparedDataset, out: Path, layout: str, workers: Workers
+) -> dict[str, Any]:
+    """Takes part in the training of a run whose files another process writes."""
+    if (out / "metrics.json").exists():
+        settle(run.flat(), out)
+    else:
+        _Experiment(run, dataset, layout, workers).fit(out)
+        workers.wait()
+    return read_json(out / "metrics.json")
 
 
 def _train_and_evaluate(
-    run: RunSettings, dataset: PreparedDataset, out: Path, exports: bool, layout: str
+    run: RunSettings,
+    dataset: PreparedDataset,
+    out: Path,
+    exports: bool,
+    layout: str,
+    workers: Workers | None,
 ) -> dict[str, Any]:
     """As `train_and_evaluate`, in a directory that is this process' alone."""
     begun = time.perf_counter()
-    with _trained(run, dataset, out, layout) as (experiment, history):
+    with _trained(run, dataset, out, layout, workers) as (experiment, history):
         test = experiment.evaluate("test")
         _write_dashboards(experiment, test, out / "tensorboard")
         judgement = _export(experiment, out) if exports else None
@@ -110,7 +135,10 @@ def _train_and_evaluate(
     }
     if judgement is not None:
         results["calibration"] = dataclasses.asdict(judgement)
-    return write_results(out, results, test, dataset, experiment.split)
+    written = write_results(out, results, test, dataset, experiment.split)
+    if workers is not None:
+        workers.wait()  # so that no other process ends before the work is done
+    return written
 
 
 def train_and_validate(run: RunSettings, dataset: PreparedDataset, out: Path) -> dict[str, Any]:
@@ -140,12 +168,14 @@ def train_and_validate(run: RunSettings, dataset: PreparedDataset, out: Path) ->
 
 @contextlib.contextmanager
 def _trained(
-    run: RunSettings, dataset: PreparedDataset, out: Path, layout: str = "rows"
+    run: RunSettings,
+    dataset: PreparedDataset,
+    out: Path,
+    layout: str = "rows",
+    workers: Workers | None = None,
 ) -> Iterator[tuple["_Experiment", list[training.Epoch]]]:
     """A run with its best weights, and its history; summaries go to its TensorBoard meanwhile."""
-    keras.utils.set_random_seed(run.seed)
-    keras.config.set_dtype_policy(run.precision)
-    experiment = _Experiment(run, dataset, layout)
+    experiment = _Experiment(run, dataset, layout, workers)
     _announce(experiment, out)
     with tf.summary.create_file_writer(str(out / "tensorboard")).as_default():
         tensorboard.write_graph(experiment.core)
@@ -235,7 +265,15 @@ class Evaluation(NamedTuple):
 class _Experiment:
     """A graph, its tables, and the parts that it is scored on."""
 
-    def __init__(self, run: RunSettings, dataset: PreparedDataset, layout: str) -> None:
+    def __init__(
+        self,
+        run: RunSettings,
+        dataset: PreparedDataset,
+        layout: str,
+        workers: Workers | None,
+    ) -> None:
+        keras.utils.set_random_seed(run.seed)
+        keras.config.set_dtype_policy(run.precision)
         preset = run.settings
         tables = dataset.tables(run.feed)
         graph = _graph(run, dataset, tables)
@@ -251,6 +289,7 @@ class _Experiment:
         self._graph = graph
         self._lookups = layers.lookups(tables)
         self.layout = layout
+        self._workers = workers
         # What a training step is given: row numbers, or what stands in those rows.
         self._given_rows = tables.on_device and layout == "rows"
         self._scorer = Scorer(self.core, self._lookups, scoring_of(preset))
@@ -266,6 +305,7 @@ class _Experiment:
             settings=self.run.settings.training,
             directory=out,
             on_epoch=self._on_epoch,
+            workers=self._workers,
         )
 
     def evaluate(self, part: str) -> Evaluation:
