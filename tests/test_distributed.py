@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import keras
@@ -73,7 +74,8 @@ def trained(workers, out):
         workers=workers,
     )
     with np.load(Path(out) / "checkpoints" / "last.npz") as state:
-        arrays = [state[name] for name in state.files if name != "history"]
+        numbers = [name for name in state.files if name.startswith(("model_", "optimizer_"))]
+        arrays = [state[name] for name in numbers]
     return arrays, [epoch["loss"] for epoch in history]
 
 (ours, our_losses), (one, one_losses) = trained(workers, out + "/n"), trained(None, out + "/1")
@@ -107,7 +109,7 @@ def test_two_devices_reach_the_weights_of_one(prepared, tmp_path):
 
 @pytest.mark.large
 @pytest.mark.parametrize("count", [2, 4])
-@pytest.mark.parametrize("arch", ["ltn", "ltwin", "ltwin_2rnn", "lzip"])
+@pytest.mark.parametrize("arch", ["ltn", "ltwin", "ltwin_2rnn", "lzip", "ltwin_wide"])
 @pytest.mark.parametrize("clip", [0.0, 0.5])
 def test_devices_reach_the_weights_of_one(prepared, tmp_path, count, arch, clip):
     """Dropout, penalties and clipped gradients are those of the whole batch."""
@@ -152,8 +154,10 @@ def ended(processes):
 
 
 def state(out):
+    """The weights and the optimizer's numbers that a run has stored."""
     with np.load(out / "checkpoints" / "last.npz") as stored:
-        return {name: stored[name] for name in stored.files if name != "history"}
+        numbers = [name for name in stored.files if name.startswith(("model_", "optimizer_"))]
+        return {name: stored[name] for name in numbers}
 
 
 @pytest.mark.large
@@ -278,6 +282,17 @@ def test_flags_that_do_not_go_together(prepared, capsys, given, line):
     argv = ["run", f"--data={prepared}", *given]
     assert console.execute(run.Options, run.main, run.USAGE, argv) == 2
     assert capsys.readouterr().err == f"error: {line}\n"
+
+
+def test_a_table_on_one_of_several_devices(monkeypatch, refused):
+    # A process that has computed already, as this one, cannot have two devices any more.
+    monkeypatch.setattr(run, "workers_of", lambda count: types.SimpleNamespace(devices=count))
+
+    def command(*argv):
+        return console.execute(run.Options, run.main, run.USAGE, ["run", *argv])
+
+    line = "--table must be host or mmap where several devices share it; received device"
+    refused(command, ["--workers=2", "--table=device"], line)
 
 
 def test_more_workers_than_gpus(monkeypatch):
