@@ -1,6 +1,7 @@
 # make demo    prepare the embedded data set, train ltwin_2rnn on it, show the metrics
 # make test    run the tests
 # make check   style, types, and tests and doctests of the package as it would be installed
+# make check-long   the tests that take hours: all damage to files, printed as counts
 # make bench   measure steps, loading, scores and growth; train every architecture, three seeds
 # make clean   remove what the others made
 
@@ -8,7 +9,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check check-long bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m data_tools.prepare --source=demo --out=demo/data
@@ -27,6 +28,9 @@ check: $(VENV)/installed-dev
 	PYTHONPATH=build/installed $(BIN)/pytest --numprocesses=2 --dist=loadfile
 	cd build/installed && ../../$(BIN)/python -m pytest -c ../../setup.cfg --rootdir . \
 	    --doctest-modules tagnet data_tools experiments
+
+check-long: $(VENV)/installed-dev
+	$(BIN)/python -m pytest --large -rA --no-header -k whole_matrix tests/test_corruption.py
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/steps.py

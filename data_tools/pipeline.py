@@ -27,23 +27,22 @@ from tagnet import records
 from tagnet.checksums import CHECKSUMS, write_checksums
 from tagnet.claims import CLAIMS, held
 from tagnet.console import say
-from tagnet.dataset import FORMAT
+from tagnet.dataset import FORMAT, SUMMARY
 from tagnet.embeddings import Embedding
 from tagnet.files import (
     TEMPORARY,
     InputError,
     MappedTable,
     Table,
+    as_json,
     read_json,
     read_text,
     remove_leftovers,
     write_blocks,
-    write_json,
     write_text,
 )
 from tagnet.tags import TagLists, Vocabulary
 
-SUMMARY = "dataset.json"
 MOST_REASONS = 8  # that dataset.json counts; left_out.jsonl has one for every image
 
 
@@ -210,10 +209,9 @@ class _Preparation:
         }
         write_tfds_files(self.out, summary)
         marks = (read_json(self.out / MARKS / f"{name}.json") for name in reports)
-        write_checksums(
-            self.out, {*TFDS_FILES, *(file for mark in marks for file in mark["outputs"])}
-        )
-        write_json(self.out / SUMMARY, summary)
+        files = {*TFDS_FILES, *(file for mark in marks for file in mark["outputs"])}
+        write_checksums(self.out, files, {SUMMARY: as_json(summary)})
+        write_text(self.out / SUMMARY, as_json(summary))
         return {}
 
     @functools.cached_property

@@ -3,7 +3,8 @@
 A stage that has finished leaves a mark, `.stages/NAME.json`, which says what it
 was made from and which files it wrote. A stage is up to date when its settings,
 the user's files it reads and the stages it builds on are those of the mark, and
-its files still stand there with the sizes that it left them with.
+its files still stand there as it left them, by their checksums. A mark has a checksum
+of itself; without it a stage is run again.
 """
 
 import contextlib
@@ -124,8 +125,17 @@ class Stages:
                 self._remove(path.stem, self._read_mark(path.stem))
 
     def _read_mark(self, name: str) -> dict[str, Any]:
-        path = self.directory / MARKS / f"{name}.json"
-        return read_json(path) if path.exists() else {}
+        """What a mark holds; nothing where there is none, or it is damaged."""
+        try:
+            mark = read_json(self._mark(name))
+        except InputError:
+            return {}
+        digest = mark.pop("sha256", None)
+        earlier = digest is None and "checksums" not in mark  # a version that wrote neither
+        return mark if earlier or digest == _sha256_of(mark) else {}
+
+    def _mark(self, name: str) -> Path:
+        return self.directory / MARKS / f"{name}.json"
 
     def _write_mark(self, stage: Stage, made_from: dict[str, Any], report: dict[str, Any]) -> None:
         outputs = {
@@ -133,8 +143,11 @@ class Stages:
             for pattern in stage.outputs
             for path in sorted(self.directory.glob(pattern))
         }
-        mark = {"made_from": made_from, "outputs": outputs, "report": report}
-        write_json(self.directory / MARKS / f"{stage.name}.json", mark)
+        checksums = {output: sha256(self.directory / output) for output in outputs}
+        mark = {"made_from": made_from, "outputs": outputs, "checksums": checksums}
+        # Through JSON, as it is read back.
+        mark = json.loads(json.dumps(mark | {"report": report}))
+        write_json(self._mark(stage.name), mark | {"sha256": _sha256_of(mark)})
 
     def _made_from(self, stage: Stage, mark: dict[str, Any]) -> dict[str, Any]:
         known = mark.get("made_from", {}).get("inputs", {})
@@ -155,7 +168,7 @@ class Stages:
     def _reason(self, stage: Stage, mark: dict[str, Any], made_from: dict[str, Any]) -> str | None:
         """Why `stage` must run, as the end of a line; None when it need not."""
         if not mark:
-            return ""
+            return " again, its mark is damaged" if self._mark(stage.name).exists() else ""
         before = mark["made_from"]
         for setting in before["settings"] | made_from["settings"]:
             old, new = (made["settings"].get(setting) for made in (before, made_from))
@@ -176,11 +189,14 @@ class Stages:
             path = self.directory / output
             if not path.is_file() or path.stat().st_size != size:
                 return f" again, {output} is missing or not as it was written"
+        for output, digest in mark.get("checksums", {}).items():
+            if sha256(self.directory / output) != digest:
+                return f" again, {output} is not as it was written"
         return None
 
     def _remove(self, name: str, mark: dict[str, Any]) -> None:
         """Removes a stage's mark and files, the mark first, and folders left empty."""
-        (self.directory / MARKS / f"{name}.json").unlink(missing_ok=True)
+        self._mark(name).unlink(missing_ok=True)
         for output in mark.get("outputs", {}):
             path = self.directory / output
             path.unlink(missing_ok=True)
@@ -200,6 +216,10 @@ def _from_to(old: Any, new: Any) -> str:
         shown = "none" if value is None else value
         values.append(",".join(map(str, shown)) if isinstance(shown, list) else str(shown))
     return " from " + " to ".join(values)
+
+
+def _sha256_of(mark: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(mark, sort_keys=True).encode()).hexdigest()
 
 
 def _digest(made_from: dict[str, Any]) -> str:

@@ -208,7 +208,8 @@ class Altered(PreparedDataset):
         seed: int,
         folder: Path,
     ) -> None:
-        super().__init__(dataset.directory)
+        # What is read of the directory is read, and compared with its checksum, by `dataset`.
+        super().__init__(dataset.directory, checked=False)
         self._dataset = dataset
         self._situation = Situation(dataset, condition, split, seed)
         self._folder = folder

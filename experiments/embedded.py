@@ -30,6 +30,7 @@ def embedded() -> Path:
 
 def _whole(prepared: Path) -> bool:
     """Whether it is there with all its splits."""
-    if not (prepared / "dataset.json").exists():
+    try:
+        return PreparedDataset(prepared).num_splits >= SPLITS
+    except InputError:  # it is not there, or not whole
         return False
-    return PreparedDataset(prepared).num_splits >= SPLITS

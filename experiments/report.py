@@ -23,8 +23,9 @@ from experiments.paper import MAPS
 from experiments.results import Comparison, Group
 from tagnet import console
 from tagnet.calibration import Judgement
+from tagnet.claims import held
 from tagnet.console import option
-from tagnet.files import InputError, write_text
+from tagnet.files import InputError, remove_unfinished, write_text
 
 PICTURES = 12
 TOP = 3  # labels shown below a photograph
@@ -72,7 +73,10 @@ def main(options: Options) -> None:
         return
     out = options.out or folders[0] / "report"
     report = Report(groups, _remarks(folders, groups, unfinished), options.images)
-    report.write(out)
+    with held(out, "report"):
+        report.write(out)
+        folders_of_ours = (out, out / "tables", out / "figures")
+        remove_unfinished(path for folder in folders_of_ours for path in folder.iterdir())
     console.say(f"{len(finished)} runs of {len(groups)} rows")
     console.say(f"page      {out / 'index.html'}")
     console.say(f"tables    {out / 'report.md'}, {out / 'tables'}")

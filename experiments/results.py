@@ -13,7 +13,8 @@ from scipy import stats
 
 from experiments.paper import ROWS, Row
 from tagnet import metrics
-from tagnet.files import InputError, read_arrays, read_json
+from tagnet.checksums import CHECKSUMS, RUN_AGAIN, read_checksums, verify, write_checksums
+from tagnet.files import InputError, advising, as_json, read_arrays, read_json, write_text
 
 TITLES = {
     "map_label": "mAP per label",
@@ -23,6 +24,12 @@ TITLES = {
     "recall_image": "recall per image",
     "precision_image": "precision per image",
 }
+METRICS = "metrics.json"
+VALIDATION = "validation.json"
+CHECKED = (
+    *("config.json", "history.csv", "predictions.npz", VALIDATION),
+    "checkpoints/best.weights.h5",
+)
 REPLICATE = ("split", "seed")  # in these runs of one row differ
 NAMED = ("arch", "neighbours", "feed", "m", "max_rank")  # these are in a row's name
 FIELDS = (*NAMED, *REPLICATE, "data", "pool", "preset")
@@ -51,7 +58,10 @@ class Run:
     def predictions(self) -> dict[str, np.ndarray]:
         """Scores [n, L], labels [n, L], rows [n] and label_names [L] of the test split."""
         names = ("scores", "labels", "rows", "label_names")
-        return read_arrays(self.directory / "predictions.npz", *names)
+        with advising(RUN_AGAIN):
+            arrays = read_arrays(self.directory / "predictions.npz", *names)
+        check(self.directory, "predictions.npz")
+        return arrays
 
     @functools.cached_property
     def label_precisions(self) -> np.ndarray:
@@ -68,7 +78,42 @@ class Run:
     def history(self) -> pd.DataFrame | None:
         """A line an epoch; None where nothing was trained by epochs."""
         path = self.directory / "history.csv"
+        check(self.directory, path.name)
         return pd.read_csv(path) if path.exists() else None
+
+
+def finish(directory: Path, results: dict[str, Any], file: str = METRICS) -> None:
+    """Writes a run's file of results, its last, and checksums of what is read of it."""
+    text = as_json(results)
+    files = [name for name in CHECKED if (directory / name).exists()]
+    write_checksums(directory, files, {file: text})
+    write_text(directory / file, text)
+
+
+def check(directory: Path, *files: str) -> None:
+    """Compares files of a finished run with their checksums.
+
+    Raises:
+        InputError: one is not as it was when the run ended.
+    """
+    if not (directory / CHECKSUMS).exists():  # the run is of an earlier version
+        return
+    with advising(RUN_AGAIN):
+        sums = read_checksums(directory)
+        # A baseline has no weights and no history.
+        verify(directory, [f for f in files if f in sums or (directory / f).exists()], sums)
+
+
+def read_checked(directory: Path, file: str = METRICS) -> dict[str, Any]:
+    """What a JSON file of a run holds.
+
+    Raises:
+        InputError: it is not as it was written.
+    """
+    with advising(RUN_AGAIN):
+        values = read_json(directory / file)
+    check(directory, file)
+    return values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +187,8 @@ def find(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
             (finished if done else unfinished).append(directory)
     if not finished:
         raise InputError(
-            f"{', '.join(map(str, folders))}: must hold a finished run (metrics.json); found none"
+            f"{', '.join(map(str, folders))}: must hold a finished run (config.json and "
+            "metrics.json); found none"
         )
     return finished, unfinished
 
@@ -219,7 +265,7 @@ def _p(mean: float, spread: float, factor: float, count: int) -> float:
 
 
 def _read(directory: Path) -> Run:
-    config, results = (read_json(directory / f"{name}.json") for name in ("config", "metrics"))
+    config, results = read_checked(directory, "config.json"), read_checked(directory)
     for name, values, fields in (
         ("config", config, FIELDS),
         ("metrics", results, ("test", "validation", "dataset", "images")),

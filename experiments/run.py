@@ -21,6 +21,8 @@ from tagnet.architectures import ARCHITECTURES, JOINT, OURS, VISUAL
 from tagnet.batches import Neighbourhood
 from tagnet.console import option, require_at_least, require_one_of
 from tagnet.dataset import TABLES, PreparedDataset
+from tagnet.distributed import Workers
+from tagnet.distributed import workers as workers_of
 from tagnet.files import InputError
 from tagnet.packed import LAYOUTS
 
@@ -59,6 +61,7 @@ class Options:
     l2: float | None = option(None, "weight of the squared kernels in the loss [the preset's]")
     table: str | None = option(None, f"{', '.join(TABLES)}: where features are [by their size]")
     layout: str = option("rows", f"{', '.join(LAYOUTS)}: what training records hold")
+    workers: int = option(1, "devices of this machine, or processes of TF_CONFIG, that train")
     precision: str = option("float32", f"arithmetic: {', '.join(POLICIES)}")
     out: Path | None = option(None, "the run directory [runs/…, named after the settings]")
 
@@ -79,7 +82,12 @@ class Options:
             )
         if self.arch in BASELINES:
             self._check_baseline()
-        require_at_least(self, m=1, M=1, max_epochs=1, hidden=1, dropout=0, l2=0)
+        require_at_least(self, workers=1, m=1, M=1, max_epochs=1, hidden=1, dropout=0, l2=0)
+        if self.workers > 1 and self.precision == "mixed_float16":
+            raise InputError(
+                "--precision must be float32 or mixed_bfloat16 with --workers; "
+                "received 'mixed_float16'"
+            )
         if self.dropout is not None and self.dropout >= 1:
             raise InputError(f"--dropout must be below 1; received {self.dropout}")
         if self.learning_rate is not None and not self.learning_rate > 0:
@@ -91,6 +99,8 @@ class Options:
         unread = [flag for flag in FOR_GRAPHS if getattr(self, flag) is not None]
         if self.layout != "rows":
             unread.append("layout")
+        if self.workers != 1:
+            unread.append("workers")
         if self.feed and BASELINES[self.arch].reads != "feed":
             unread.append("feed")
         if unread:
@@ -102,10 +112,17 @@ class Options:
 
 def main(options: Options) -> None:
     """Runs the command."""
+    workers = workers_of(options.workers)  # before TensorFlow computes anything
     dataset = PreparedDataset(options.data or embedded(), options.table)
+    if workers is not None and workers.devices > 1 and dataset.table == "device":
+        if options.table:
+            raise InputError(
+                "--table must be host or mmap where several devices share it; received device"
+            )
+        dataset = PreparedDataset(dataset.directory, "host")
     run = resolve(options, dataset)
     out = options.out or Path("runs") / _default_name(dataset, run)
-    _show(make(run, dataset, out, layout=options.layout), out)
+    _show(make(run, dataset, out, layout=options.layout, workers=workers), out)
 
 
 def make(
@@ -115,6 +132,7 @@ def make(
     *,
     exports: bool = True,
     layout: str = "rows",
+    workers: Workers | None = None,
 ) -> dict[str, Any]:
     """Makes a run of a graph or a baseline in `out`, or reads it back; what `metrics.json` holds.
 
@@ -123,7 +141,7 @@ def make(
     """
     if isinstance(run, BaselineSettings):
         return fit_and_evaluate(run, dataset, out)
-    return train_and_evaluate(run, dataset, out, exports=exports, layout=layout)
+    return train_and_evaluate(run, dataset, out, exports=exports, layout=layout, workers=workers)
 
 
 def resolve(options: Options, dataset: PreparedDataset) -> RunSettings | BaselineSettings:

@@ -16,19 +16,20 @@ from scipy.special import expit
 import tagnet
 from experiments import figures
 from experiments.presets import Preset
-from experiments.results import TITLES
+from experiments.results import METRICS, TITLES, VALIDATION, check, finish, read_checked
 from tagnet import architectures, console, export, layers, metrics, tensorboard, training
 from tagnet.architectures import GraphSettings
 from tagnet.batches import Neighbourhood, training_batches
 from tagnet.calibration import Judgement
+from tagnet.checksums import RUN_AGAIN
 from tagnet.claims import held
 from tagnet.dataset import PARTS, PreparedDataset, Tables, available_memory
 from tagnet.deployment import Deployment, DeploymentSettings, deploy
+from tagnet.distributed import Workers, company, is_chief
 from tagnet.files import InputError, read_json, remove_leftovers, write_arrays, write_json
 from tagnet.scoring import Scorer, ScoringSettings
 
 LINEAR_C = 0.4  # of a linear path; chosen on the validation split of the embedded data set
-VALIDATION = "validation.json"
 WATCHED = ("map_label", "map_image")  # after every epoch
 
 
@@ -74,28 +75,52 @@ def train_and_evaluate(
     *,
     exports: bool = True,
     layout: str = "rows",
+    workers: Workers | None = None,
 ) -> dict[str, Any]:
     """Trains, scores and, unless told otherwise, exports into the run directory `out`.
 
     A finished run is read back, an unfinished one goes on. Where the data set's table is and
-    in which layout training records are read changes no result.
+    in which layout training records are read changes no result; on how many workers it is
+    trained changes it by rounding alone. Of several processes, which share the disk that `out`
+    is on, all call this.
 
     Returns:
         What `metrics.json` holds.
 
     Raises:
-        InputError: `out` holds a run with other settings, or the data set lacks something.
+        InputError: `out` holds a run with other settings, the data set lacks something, or
+            another process of the run has ended.
     """
-    with being_made(run.flat(), out) as finished:
-        return finished or _train_and_evaluate(run, dataset, out, exports, layout)
+    with company(workers):
+        if workers is not None and not is_chief(workers):
+            return _help(run, dataset, out, layout, workers)
+        with being_made(run.flat(), out) as finished:
+            return finished or _train_and_evaluate(run, dataset, out, exports, layout, workers)
+
+
+def _help(
+    run: RunSettings, dataset: PreparedDataset, out: Path, layout: str, workers: Workers
+) -> dict[str, Any]:
+    """Takes part in the training of a run whose files another process writes."""
+    if (out / "metrics.json").exists():
+        settle(run.flat(), out)
+    else:
+        _Experiment(run, dataset, layout, workers).fit(out)
+        workers.wait()
+    return read_json(out / "metrics.json")
 
 
 def _train_and_evaluate(
-    run: RunSettings, dataset: PreparedDataset, out: Path, exports: bool, layout: str
+    run: RunSettings,
+    dataset: PreparedDataset,
+    out: Path,
+    exports: bool,
+    layout: str,
+    workers: Workers | None,
 ) -> dict[str, Any]:
     """As `train_and_evaluate`, in a directory that is this process' alone."""
     begun = time.perf_counter()
-    with _trained(run, dataset, out, layout) as (experiment, history):
+    with _trained(run, dataset, out, layout, workers) as (experiment, history):
         test = experiment.evaluate("test")
         _write_dashboards(experiment, test, out / "tensorboard")
         judgement = _export(experiment, out) if exports else None
@@ -110,7 +135,10 @@ def _train_and_evaluate(
     }
     if judgement is not None:
         results["calibration"] = dataclasses.asdict(judgement)
-    return write_results(out, results, test, dataset, experiment.split)
+    written = write_results(out, results, test, dataset, experiment.split)
+    if workers is not None:
+        workers.wait()  # so that no other process ends before the work is done
+    return written
 
 
 def train_and_validate(run: RunSettings, dataset: PreparedDataset, out: Path) -> dict[str, Any]:
@@ -134,18 +162,20 @@ def train_and_validate(run: RunSettings, dataset: PreparedDataset, out: Path) ->
             figures = experiment.evaluate("validation").figures
             _write_hparams(experiment, "validation", figures)
         results = {"best_epoch": training.best_epoch(history) + 1, "validation": figures}
-        write_json(out / VALIDATION, results)
+        finish(out, results, VALIDATION)
         return results
 
 
 @contextlib.contextmanager
 def _trained(
-    run: RunSettings, dataset: PreparedDataset, out: Path, layout: str = "rows"
+    run: RunSettings,
+    dataset: PreparedDataset,
+    out: Path,
+    layout: str = "rows",
+    workers: Workers | None = None,
 ) -> Iterator[tuple["_Experiment", list[training.Epoch]]]:
     """A run with its best weights, and its history; summaries go to its TensorBoard meanwhile."""
-    keras.utils.set_random_seed(run.seed)
-    keras.config.set_dtype_policy(run.precision)
-    experiment = _Experiment(run, dataset, layout)
+    experiment = _Experiment(run, dataset, layout, workers)
     _announce(experiment, out)
     with tf.summary.create_file_writer(str(out / "tensorboard")).as_default():
         tensorboard.write_graph(experiment.core)
@@ -187,7 +217,7 @@ def write_results(
         "images": {part: len(rows) for part, rows in split.items()},
         "test": test.figures,
     }
-    write_json(out / "metrics.json", results)  # last: it marks the run as finished
+    finish(out, results)
     return results
 
 
@@ -200,7 +230,9 @@ def restored(run: RunSettings, dataset: PreparedDataset, out: Path) -> keras.Mod
         out: the run directory.
     """
     core = architectures.build(run.arch, _graph(run, dataset, dataset.tables(run.feed)))
-    core.load_weights(training.best_weights(out))
+    weights = training.best_weights(out)
+    check(out, weights.relative_to(out).as_posix())
+    core.load_weights(weights)
     return core
 
 
@@ -235,7 +267,15 @@ class Evaluation(NamedTuple):
 class _Experiment:
     """A graph, its tables, and the parts that it is scored on."""
 
-    def __init__(self, run: RunSettings, dataset: PreparedDataset, layout: str) -> None:
+    def __init__(
+        self,
+        run: RunSettings,
+        dataset: PreparedDataset,
+        layout: str,
+        workers: Workers | None,
+    ) -> None:
+        keras.utils.set_random_seed(run.seed)
+        keras.config.set_dtype_policy(run.precision)
         preset = run.settings
         tables = dataset.tables(run.feed)
         graph = _graph(run, dataset, tables)
@@ -251,6 +291,7 @@ class _Experiment:
         self._graph = graph
         self._lookups = layers.lookups(tables)
         self.layout = layout
+        self._workers = workers
         # What a training step is given: row numbers, or what stands in those rows.
         self._given_rows = tables.on_device and layout == "rows"
         self._scorer = Scorer(self.core, self._lookups, scoring_of(preset))
@@ -266,6 +307,7 @@ class _Experiment:
             settings=self.run.settings.training,
             directory=out,
             on_epoch=self._on_epoch,
+            workers=self._workers,
         )
 
     def evaluate(self, part: str) -> Evaluation:
@@ -322,7 +364,7 @@ class _Experiment:
 
 @contextlib.contextmanager
 def being_made(
-    flat: dict[str, Any], out: Path, results: str = "metrics.json"
+    flat: dict[str, Any], out: Path, results: str = METRICS
 ) -> Iterator[dict[str, Any] | None]:
     """Gives what a run's file of results holds, or holds `out` for it to be made.
 
@@ -337,13 +379,23 @@ def being_made(
     """
     file = out / results
     if file.exists():
-        settle(flat, out)
-        yield read_json(file)
+        _settle_run(flat, out)
+        yield read_checked(out, results)
         return
     with held(out, "run"):
-        settle(flat, out)
+        _settle_run(flat, out)
         remove_leftovers(out)
-        yield read_json(file) if file.exists() else None
+        yield read_checked(out, results) if file.exists() else None
+
+
+def _settle_run(flat: dict[str, Any], out: Path) -> None:
+    """As `settle`; settings that are damaged or lost are no settings of another run."""
+    config = out / "config.json"
+    if config.exists():
+        read_checked(out, config.name)
+    elif any((out / name).exists() for name in (METRICS, VALIDATION, "checkpoints")):
+        raise InputError(f"{config}: is missing from a run that is there; {RUN_AGAIN}")
+    settle(flat, out)
 
 
 def settle(settings: dict[str, Any], out: Path, what: str = "run", file: str = "config") -> None:
@@ -373,7 +425,7 @@ def settle(settings: dict[str, Any], out: Path, what: str = "run", file: str = "
     for name, value in settings.items():
         if there.get(name) != value:
             raise InputError(
-                f"{out}: holds a {what} with {name} {there.get(name)!r}; received {value!r}; "
+                f"{config}: holds a {what} with {name} {there.get(name)!r}; received {value!r}; "
                 "choose another --out or remove the folder"
             )
 

@@ -24,6 +24,7 @@ from experiments import paper, plan
 from experiments.baselines import BASELINES, ROWS
 from experiments.embedded import embedded
 from experiments.plan import Common, Job
+from experiments.results import read_checked
 from experiments.run import make
 from tagnet import claims, console
 from tagnet.console import option, require_all_of
@@ -225,7 +226,7 @@ class Sweep(Generic[AnyJob]):
         write_json(self._failure_path(job), record)
 
     def _results(self, job: AnyJob) -> dict[str, Any]:
-        return read_json(self.directory(job) / "metrics.json")
+        return read_checked(self.directory(job))
 
     def _failure_path(self, job: AnyJob) -> Path:
         return self.out / "failed" / f"{job.name}.json"

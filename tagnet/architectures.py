@@ -18,6 +18,7 @@ from collections.abc import Callable
 import keras
 from keras import KerasTensor, layers
 
+from tagnet.dropout import Dropout
 from tagnet.layers import ROWS, Lookups, MaxOverNeighbours, MultiHotDense, Zip, looked_up
 from tagnet.linear_lstm import LinearLSTM
 
@@ -105,7 +106,7 @@ class Blocks:
 
     def drop(self, vector: KerasTensor) -> KerasTensor:
         """Dropout."""
-        return layers.Dropout(self.settings.dropout)(vector)
+        return Dropout(self.settings.dropout)(vector)
 
     def scores(self, weights: str, *vectors: KerasTensor) -> KerasTensor:
         """W [vectors] + b: the logits [B, L], in float32 whatever the policy."""

@@ -3,10 +3,12 @@
     cache/features-DIGEST.npy     Φ, float16 [N, D]
     cache/lists-DIGEST.npz        names, tag ids and label ids
     cache/w2v-DIGEST.npy          π by w2v, float32 [N, n]
+    cache/….sha256                the checksum of each
 
-They are written when they are first asked for. DIGEST is of the checksums of the files that they
-are made from, so that a file made from others is never taken for one of these; before one is
-written, the files it is made from are compared with their checksums.
+They are written when they are first asked for, and again where they have not their checksum. DIGEST
+is of the checksums of the files that they are made from, so that a file made from others is never
+taken for one of these; before one is written, the files it is made from are compared with their
+checksums.
 """
 
 import contextlib
@@ -21,7 +23,14 @@ from tagnet import records
 from tagnet.checksums import CHECKSUMS, read_checksums, sha256
 from tagnet.console import say
 from tagnet.embeddings import BLOCK, Embedding, rho
-from tagnet.files import InputError, mapped_array, read_arrays, write_arrays, write_blocks
+from tagnet.files import (
+    InputError,
+    mapped_array,
+    read_arrays,
+    write_arrays,
+    write_blocks,
+    write_text,
+)
 from tagnet.records import Images
 from tagnet.tags import TagLists
 
@@ -38,7 +47,7 @@ def cached_images(directory: Path, num_images: int, feature_dim: int) -> Images:
     features, lists = (
         _Cached(directory, name, ["images-*.tfrecord"]) for name in ("features.npy", "lists.npz")
     )
-    if not (features.path.exists() and lists.path.exists()):
+    if not (features.is_whole() and lists.is_whole()):
         blocks: list[Images] = []
 
         def phi() -> Iterator[np.ndarray]:
@@ -72,7 +81,7 @@ def cached_encoding(
     made_from = ["images-*.tfrecord", f"embeddings/{encoding}.npz"]
     cached = _Cached(directory, f"{encoding}.npy", made_from)
     shape = [len(tags), embedding.vectors.shape[1]]
-    if not cached.path.exists():
+    if not cached.is_whole():
         rows = np.arange(len(tags))
         blocks = (
             rho(tags.select(rows[first : first + BLOCK]), embedding)
@@ -113,6 +122,15 @@ class _Cached:
         digest = hashlib.sha256(repr(sorted(self._made_from.items())).encode()).hexdigest()[:16]
         self._stem, self._ending = name.split(".")
         self.path = directory / CACHE / f"{self._stem}-{digest}.{self._ending}"
+        self._sum = self.path.with_name(f"{self.path.name}.sha256")
+
+    def is_whole(self) -> bool:
+        """Whether it is there as it was written."""
+        try:
+            expected = self._sum.read_text(encoding="utf-8", errors="replace")
+            return expected == f"{sha256(self.path)}  {self.path.name}\n"
+        except OSError:
+            return False
 
     @contextlib.contextmanager
     def being_written(self) -> Iterator[None]:
@@ -126,8 +144,9 @@ class _Cached:
         say(f"writing {self.path}")
         try:
             yield
-            for other in self.path.parent.glob(f"{self._stem}-*.{self._ending}"):
-                if other != self.path:
+            write_text(self._sum, f"{sha256(self.path)}  {self.path.name}\n")
+            for other in self.path.parent.glob(f"{self._stem}-*.{self._ending}*"):
+                if other not in (self.path, self._sum):
                     other.unlink()
         except OSError as error:
             raise InputError(

@@ -1,14 +1,18 @@
-"""Checksums of artefacts: written when a directory is prepared, compared when it is audited."""
+"""Checksums of artefacts: written with the last of them, compared when they are read."""
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tagnet.console import progress
 from tagnet.files import InputError, read_text, write_text
 
 CHECKSUMS = "checksums.sha256"  # lines as `sha256sum --check` reads them
+RUN_AGAIN = "remove the run's folder and run it again"  # what to do about a damaged run
 READ_BYTES = 2**22
+WORKERS = 4  # files that are read at once
 
 
 def sha256(path: Path) -> str:
@@ -20,9 +24,19 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def write_checksums(directory: Path, files: Iterable[str]) -> None:
-    """Writes the checksums of `files`, which are named relative to `directory`."""
-    lines = [f"{sha256(directory / file)}  {file}\n" for file in sorted(files)]
+def write_checksums(
+    directory: Path, files: Iterable[str], last: Mapping[str, str] | None = None
+) -> None:
+    """Writes the checksums of files.
+
+    Args:
+        directory: where they are.
+        files: their names, relative to it.
+        last: the texts of files that are written only after this one, by name.
+    """
+    sums = {file: sha256(directory / file) for file in files}
+    sums |= {file: hashlib.sha256(text.encode()).hexdigest() for file, text in (last or {}).items()}
+    lines = [f"{digest}  {file}\n" for file, digest in sorted(sums.items())]
     write_text(directory / CHECKSUMS, "".join(lines))
 
 
@@ -43,3 +57,29 @@ def read_checksums(directory: Path) -> dict[str, str]:
             digest, file = line.split("  ", 1)
             sums[file] = digest
     return sums
+
+
+def verify(directory: Path, files: Iterable[str], sums: Mapping[str, str]) -> None:
+    """Compares files with their checksums.
+
+    Args:
+        directory: where they are.
+        files: their names, relative to it.
+        sums: what `read_checksums` read there.
+
+    Raises:
+        InputError: one has another checksum, or none.
+    """
+    files = list(files)
+
+    def found(file: str) -> str:
+        return sha256(directory / file) if (directory / file).is_file() else ""
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for file, digest in progress(
+            zip(files, pool.map(found, files), strict=True), "Checksums", len(files)
+        ):
+            if file not in sums:
+                raise InputError(f"{directory / CHECKSUMS}: must name {file}; it does not")
+            if digest != sums[file]:
+                raise InputError(f"{directory / file}: has not the checksum that {CHECKSUMS} says")

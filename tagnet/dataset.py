@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ import tensorflow as tf
 
 from tagnet import records
 from tagnet.cache import cached_encoding, cached_images
+from tagnet.checksums import read_checksums, verify
 from tagnet.embeddings import Embedding, rho
-from tagnet.files import InputError, read_arrays, read_json, read_text
+from tagnet.files import InputError, advising, read_arrays, read_json, read_text
 from tagnet.tags import TagLists, Vocabulary
 
 FORMAT = 1
+SUMMARY = "dataset.json"
+CURE = "prepare the data again"  # the end of a line that tells of damage
 PARTS = ("train", "validation", "test")
 TABLES = ("device", "host", "mmap")
 LARGEST_SHARE = 0.5  # of the memory that is available, for a table that is chosen to be in it
@@ -77,21 +81,26 @@ class PreparedDataset:
         table: where Φ and π are: in the memory of the `device`, in that of the `host`, or
             mapped from disk (`mmap`; see `cache.py`). None takes the first that has room,
             which on a processor leaves out the second.
+        checked: whether what is read is compared with its checksum.
 
     Raises:
         InputError: the folder is not a prepared directory of this format, or there is no
-            such table.
+            such table. Every method and attribute raises it for a file that is damaged.
     """
 
-    def __init__(self, directory: str | Path, table: str | None = "device") -> None:
+    def __init__(
+        self, directory: str | Path, table: str | None = "device", checked: bool = True
+    ) -> None:
         self.directory = Path(directory)
-        summary = self.directory / "dataset.json"
+        self._checked = checked
+        summary = self.directory / SUMMARY
         if not summary.is_file():
             raise InputError(
                 f"{self.directory}: not a prepared data set (no dataset.json); "
                 "make one with python -m data_tools.prepare"
             )
-        self.info: dict[str, Any] = read_json(summary)
+        with advising(CURE):
+            self.info: dict[str, Any] = read_json(summary)
         if self.info.get("format") != FORMAT:
             raise InputError(
                 f"{summary}: format must be {FORMAT}; received {self.info.get('format')!r}; "
@@ -108,6 +117,9 @@ class PreparedDataset:
             raise InputError(
                 f"{summary}: lacks the field {error}; prepare the data again"
             ) from error
+        # Earlier versions did not list the summary itself.
+        if checked and SUMMARY in self._sums:
+            self.check([SUMMARY])
         if table is None:
             table = "device" if self.table_bytes <= LARGEST_SHARE * available_memory() else "mmap"
         self._check("table", table, list(TABLES))
@@ -119,19 +131,46 @@ class PreparedDataset:
         return 2 * self.num_images * self.feature_dim
 
     @functools.cached_property
+    def _sums(self) -> dict[str, str]:
+        with advising(CURE):
+            return read_checksums(self.directory)
+
+    def check(self, files: Iterable[str | Path]) -> None:
+        """Compares files of the directory with their checksums.
+
+        Raises:
+            InputError: one is not as it was prepared.
+        """
+        if self._checked:
+            names = [Path(file) for file in files]
+            names = [n.relative_to(self.directory) if n.is_absolute() else n for n in names]
+            with advising(CURE):
+                verify(self.directory, [name.as_posix() for name in names], self._sums)
+
+    @functools.cached_property
     def vocabulary(self) -> Vocabulary:
         """The τ tags in id order."""
-        return Vocabulary.load(self.directory / "vocabulary.txt")
+        with advising(CURE):
+            vocabulary = Vocabulary.load(self.directory / "vocabulary.txt")
+        self.check(["vocabulary.txt"])
+        return vocabulary
 
     @functools.cached_property
     def label_names(self) -> tuple[str, ...]:
         """The L labels in id order."""
-        return tuple(read_text(self.directory / "labels.txt").splitlines())
+        with advising(CURE):
+            names = read_text(self.directory / "labels.txt").splitlines()
+        self.check(["labels.txt"])
+        return tuple(names)
 
     @functools.cached_property
     def _images(self) -> tuple[np.ndarray, TagLists, TagLists, tuple[str, ...]]:
-        read_images = cached_images if self.table == "mmap" else records.read_images
-        read = read_images(self.directory, self.num_images, self.feature_dim)
+        with advising(CURE):
+            if self.table == "mmap":  # the cache compares what it is made from itself
+                read = cached_images(self.directory, self.num_images, self.feature_dim)
+            else:
+                read = records.read_images(self.directory, self.num_images, self.feature_dim)
+                self.check(records.shard_paths(self.directory, "images"))
         return (
             read.phi,
             self._lists(read.tag_ids, read.tag_counts, "vocabulary.txt", len(self.vocabulary)),
@@ -171,9 +210,11 @@ class PreparedDataset:
     def embedding(self, encoding: str) -> Embedding:
         """β of `w2v` or `wnet` for the vocabulary."""
         self._check("embedding", encoding, [name for name in self.encodings if name != "id"])
-        return Embedding.load(
-            self.directory / "embeddings" / f"{encoding}.npz", num_words=len(self.vocabulary)
-        )
+        path = self.directory / "embeddings" / f"{encoding}.npz"
+        with advising(CURE):
+            embedding = Embedding.load(path, num_words=len(self.vocabulary))
+        self.check([path])
+        return embedding
 
     def encoded(self, encoding: str) -> np.ndarray | TagLists:
         """π of all images: their tags' ids for `id`, otherwise ρ(o_x; β), float32 [N, n]."""
@@ -210,7 +251,11 @@ class PreparedDataset:
             raise InputError(
                 f"{self.directory}: split must be 0 to {self.num_splits - 1}; received {index}"
             )
-        return read_arrays(self.directory / "splits" / f"split-{index}.npz", *PARTS)
+        path = self.directory / "splits" / f"split-{index}.npz"
+        with advising(CURE):
+            rows = read_arrays(path, *PARTS)
+        self.check([path])
+        return rows
 
     def max_rank(self, encoding: str, pool: str) -> int:
         """How many neighbours are stored for each image, the largest M that can be asked for."""
@@ -230,7 +275,9 @@ class PreparedDataset:
         """Reads the neighbourhoods of a part whole, cut to the `max_rank` nearest."""
         stored = self.max_rank(encoding, pool)
         directory = self.neighbourhood_directory(split, encoding, pool)
-        batches = list(records.read_neighbourhoods(directory, part, stored))
+        with advising(CURE):
+            batches = list(records.read_neighbourhoods(directory, part, stored))
+            self.check(records.shard_paths(directory, part))
         rows, neighbours, distances = (
             np.concatenate([batch[field].numpy() for batch in batches])
             for field in ("row", "neighbours", "distances")

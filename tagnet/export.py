@@ -16,15 +16,16 @@ import tensorflow as tf
 
 from tagnet.architectures import ARCHITECTURES, GraphSettings
 from tagnet.calibration import Judgement
-from tagnet.checksums import CHECKSUMS, read_checksums, sha256, write_checksums
+from tagnet.checksums import CHECKSUMS, read_checksums, verify, write_checksums
 from tagnet.corpus import Corpus, TaggedImages
 from tagnet.deployment import Deployment, DeploymentSettings, float32_graph
-from tagnet.files import InputError, read_json, write_json, written_whole
+from tagnet.files import InputError, advising, read_json, write_json, written_whole
 from tagnet.signatures import Server
 from tagnet.tags import TagLists, Vocabulary
 
 VERSION = "1"  # TensorFlow Serving's layout: saved_model/<version>/
 FORMAT = 2
+CURE = "export the run again"  # the end of a line that tells of damage
 SETTINGS = "annotator.json"
 VOCABULARY = "vocabulary.txt"
 
@@ -139,9 +140,12 @@ def load(folder: str | Path) -> Deployment:
     places = (folder / "saved_model" / VERSION, folder / VERSION, folder)
     found = [place for place in places if (place / "saved_model.pb").is_file()]
     if not found:
-        raise InputError(f"{folder}: must be a finished run or a SavedModel of one")
-    settings, judgement = _read_settings(found[0] / "assets" / SETTINGS)
-    _check(found[0])
+        raise InputError(
+            f"{folder}: must be a finished run or a SavedModel of one, with saved_model.pb"
+        )
+    with advising(CURE):
+        settings, judgement = _read_settings(found[0] / "assets" / SETTINGS)
+        _check(found[0])
     vocabulary = Vocabulary.load(found[0] / "assets" / VOCABULARY)
     try:
         reader = tf.train.load_checkpoint(str(found[0] / "variables" / "variables"))
@@ -158,11 +162,9 @@ def load(folder: str | Path) -> Deployment:
 
 def _check(folder: Path) -> None:
     """A server reads more of a model than `load` does, so all files of it must be whole."""
-    for file, digest in read_checksums(folder).items():
-        if not (folder / file).is_file() or sha256(folder / file) != digest:
-            raise InputError(
-                f"{folder}: is damaged ({file} is not what {CHECKSUMS} says); export the run again"
-            )
+    sums = read_checksums(folder)
+    there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    verify(folder, sorted(there - {CHECKSUMS} | sums.keys()), sums)
 
 
 def _read_settings(path: Path) -> tuple[DeploymentSettings, Judgement | None]:

@@ -75,6 +75,15 @@ def written_whole(path: str | Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def advising(cure: str) -> Iterator[None]:
+    """Ends the line of an `InputError` with what to do, unless it says so already."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error) if cure in str(error) else f"{error}; {cure}") from error
+
+
+@contextlib.contextmanager
 def writing(path: str | Path) -> Iterator[None]:
     """Turns what the system says about writing `path` into an `InputError`."""
     try:
@@ -125,9 +134,14 @@ def read_text(path: str | Path) -> str:
         ) from error
 
 
+def as_json(value: Any) -> str:
+    """`value` as indented JSON."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Writes `value` as indented JSON, whole or not at all."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, as_json(value))
 
 
 def read_json(path: str | Path) -> dict[str, Any]:

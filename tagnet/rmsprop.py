@@ -33,7 +33,8 @@ class PenalisedRMSprop(keras.optimizers.RMSprop):
     """`keras.optimizers.RMSprop` on the loss and the weights' own L2 regularisers.
 
     For a gradient g of the loss without the penalties, it makes the step that `RMSprop`
-    makes for g + 2λW. Where the gradients' norm is clipped, 2λW counts in it.
+    makes for g + 2λW. Where the gradients' norm is clipped, 2λW counts in it. Of replicas
+    that each have a part of g, it takes the sum.
 
     Args:
         learning_rate, rho, epsilon, global_clipnorm: as in `RMSprop`.
@@ -54,7 +55,10 @@ class PenalisedRMSprop(keras.optimizers.RMSprop):
         self._step = tf.function(_step, jit_compile=True)
 
     def apply(self, grads: Sequence[tf.Tensor], trainable_variables: Any = None) -> None:
-        """Adds the penalties' gradients first where a norm is taken of them."""
+        """Sums replicas' gradients, and adds the penalties' where a norm is taken of them."""
+        replica = tf.distribute.get_replica_context()
+        if replica is not None and replica.num_replicas_in_sync > 1:
+            grads = replica.all_reduce(tf.distribute.ReduceOp.SUM, list(grads))
         if self.global_clipnorm is not None:
             variables = self._trainable_variables
             if trainable_variables is not None:
@@ -65,15 +69,24 @@ class PenalisedRMSprop(keras.optimizers.RMSprop):
             ]
         super().apply(grads, trainable_variables)
 
+    def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> Any:
+        """Keras would sum here, after clipping; they are summed already."""
+        return grads_and_vars
+
     def update_step(
         self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
     ) -> None:
         """Updates one weight and its mean square."""
         index = self._get_variable_index(variable)
+        # Of the replicas in this process, that of the weight.
+        copies = self._distribution_strategy.experimental_local_results(
+            self._velocities[index].value
+        )
+        (mean_square,) = (copy for copy in copies if copy.device == variable.device)
         clipped = self.global_clipnorm is not None
         self._step(
             variable,
-            self._velocities[index].value,
+            mean_square,
             gradient,
             tf.cast(learning_rate, variable.dtype),
             self.rho,

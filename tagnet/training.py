@@ -1,6 +1,7 @@
 """Compiles and fits a graph, keeps its best weights, and goes on where it was stopped."""
 
 import dataclasses
+import functools
 import json
 import math
 import time
@@ -14,8 +15,10 @@ import pandas as pd
 import tensorflow as tf
 
 from tagnet.architectures import by_rows
+from tagnet.checksums import RUN_AGAIN, sha256
 from tagnet.console import progress
-from tagnet.files import InputError, read_arrays, write_arrays, write_text, written_whole
+from tagnet.distributed import Replicas, Workers, is_chief
+from tagnet.files import InputError, advising, read_arrays, write_arrays, write_text, written_whole
 from tagnet.layers import Lookups
 from tagnet.rmsprop import PenalisedModel, PenalisedRMSprop
 
@@ -95,6 +98,7 @@ def train(
     settings: TrainingSettings,
     directory: str | Path,
     on_epoch: Callable[[Epoch], None],
+    workers: Workers | None = None,
 ) -> list[Epoch]:
     """Trains `core` until early stopping or the last epoch; leaves it with its best weights.
 
@@ -113,6 +117,8 @@ def train(
         settings: how to train.
         directory: the run directory.
         on_epoch: called with each finished epoch's figures, before they are stored.
+        workers: what shares out the batches; None for this process and its device alone. Of
+            several processes the chief validates, writes, and has the best weights at the end.
 
     Returns:
         The figures of each epoch: `epoch` (from 1), `loss`, `validation_…`, `seconds`.
@@ -122,28 +128,42 @@ def train(
         InputError: a record is damaged, or the state that was stored is not one of this graph.
     """
     directory = Path(directory)
-    model = compiled(core, lookups, settings)
+    replicas = None
+    if workers is None:
+        model = compiled(core, lookups, settings)
+    else:
+        replicas = Replicas(
+            workers, core, lambda graph: compiled(graph, lookups, settings), _image_loss(settings)
+        )
+        model = replicas.model
     state = _State(core, model.optimizer, directory)
     history = state.restore()
     if not should_stop(history, settings):
         epochs = range(len(history), settings.max_epochs)
+        stream = batches([tensor.name for tensor in model.inputs], epochs)
+        steps = math.ceil(num_images / settings.batch_size)
+        callback = _EpochEnd(history, validate, settings, state, on_epoch, workers)
         try:
-            model.fit(
-                batches([tensor.name for tensor in model.inputs], epochs),
-                steps_per_epoch=math.ceil(num_images / settings.batch_size),
-                initial_epoch=epochs.start,
-                epochs=epochs.stop,
-                callbacks=[_EpochEnd(history, validate, settings, state, on_epoch)],
-                shuffle=False,  # the batches come shuffled
-                verbose=0,
-            )
+            if replicas is not None:
+                replicas.fit(stream, steps, epochs, callback)
+            else:
+                model.fit(
+                    stream,
+                    steps_per_epoch=steps,
+                    initial_epoch=epochs.start,
+                    epochs=epochs.stop,
+                    callbacks=[callback],
+                    shuffle=False,  # the batches come shuffled
+                    verbose=0,
+                )
         except tf.errors.DataLossError as error:
             raise InputError(
                 "training: a training record is damaged; python -m data_tools.audit tells in which "
                 "file; prepare the data again"
             ) from error
-    write_text(directory / "history.csv", pd.DataFrame(history).to_csv(index=False))
-    core.load_weights(state.best)
+    if is_chief(workers):
+        write_text(directory / "history.csv", pd.DataFrame(history).to_csv(index=False))
+        state.load_best()
     return history
 
 
@@ -171,6 +191,13 @@ def _loss(settings: TrainingSettings) -> Any:
     return keras.losses.BinaryCrossentropy(from_logits=True)
 
 
+def _image_loss(settings: TrainingSettings) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """The loss of each image [B], of which `_loss` is the mean."""
+    if settings.loss_over_labels == "sum":
+        return summed_cross_entropy
+    return functools.partial(keras.losses.binary_crossentropy, from_logits=True)
+
+
 class _EpochEnd(keras.callbacks.Callback):
     """Validates, reports, stores and decides, in that order."""
 
@@ -181,6 +208,7 @@ class _EpochEnd(keras.callbacks.Callback):
         settings: TrainingSettings,
         state: "_State",
         on_epoch: Callable[[Epoch], None],
+        workers: Workers | None,
     ) -> None:
         super().__init__()
         self._history = history
@@ -188,6 +216,7 @@ class _EpochEnd(keras.callbacks.Callback):
         self._settings = settings
         self._state = state
         self._on_epoch = on_epoch
+        self._workers = workers
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._begun = time.perf_counter()
@@ -204,11 +233,15 @@ class _EpochEnd(keras.callbacks.Callback):
                 f"training: the loss must stay finite; epoch {epoch + 1} received "
                 f"{logs['loss']}; try a lower learning rate"
             )
-        validation = {f"validation_{name}": value for name, value in self._validate().items()}
+        scores = self._validate() if is_chief(self._workers) else {MONITOR: 0.0}
+        if self._workers is not None:  # all must agree on when to stop
+            scores = {**scores, MONITOR: self._workers.of_chief(scores[MONITOR])}
+        validation = {f"validation_{name}": value for name, value in scores.items()}
         figures = {"epoch": epoch + 1, "loss": float(logs["loss"]), **validation}
         self._history.append({**figures, "seconds": seconds})
-        self._on_epoch(self._history[-1])
-        self._state.store(self._history)
+        if is_chief(self._workers):
+            self._on_epoch(self._history[-1])
+            self._state.store(self._history)
         self.model.stop_training = should_stop(self._history, self._settings)
 
 
@@ -226,26 +259,49 @@ class _State:
             for index, variable in enumerate(variables)
         }
         self._last = directory / "checkpoints" / "last.npz"
-        self.best = best_weights(directory)
+        self._best = best_weights(directory)
+        config = directory / "config.json"
+        # What states of the run are told from those of others by.
+        self._of = sha256(config) if config.exists() else ""
+        self._best_sum = ""
 
     def store(self, history: Sequence[Epoch]) -> None:
         """Writes the best weights first: a kill in between repeats the epoch, equally."""
         if best_epoch(history) == len(history) - 1:
-            with written_whole(self.best) as temporary:
+            with written_whole(self._best) as temporary:
                 self._core.save_weights(temporary)
+            self._best_sum = sha256(self._best)
         arrays = {name: variable.numpy() for name, variable in self._variables.items()}
-        write_arrays(self._last, {**arrays, "history": np.array(json.dumps(history))})
+        told = {"history": json.dumps(history), "best": self._best_sum, "of": self._of}
+        arrays |= {name: np.array(text) for name, text in told.items()}
+        write_arrays(self._last, arrays)
 
     def restore(self) -> list[Epoch]:
         """Takes up the last stored state and returns its history; none stored, it is empty."""
         if not self._last.exists():
             return []
-        arrays = read_arrays(self._last, "history", *self._variables)
+        with advising(RUN_AGAIN):
+            arrays = read_arrays(self._last, "history", "best", "of", *self._variables)
         for name, variable in self._variables.items():
             if arrays[name].shape != tuple(variable.shape):
                 raise InputError(
                     f"{self._last}: {name} must have shape {tuple(variable.shape)}; "
-                    f"received {arrays[name].shape}; was it written by another run?"
+                    f"received {arrays[name].shape}; was it written by another run? {RUN_AGAIN}"
                 )
             variable.assign(arrays[name])
+        if arrays["of"].item() != self._of:
+            raise InputError(f"{self._last}: must be of the run in config.json; {RUN_AGAIN}")
+        self._best_sum = arrays["best"].item()
         return json.loads(arrays["history"].item())
+
+    def load_best(self) -> None:
+        """Gives the graph its best weights.
+
+        Raises:
+            InputError: they are not those that were stored.
+        """
+        if not self._best.is_file() or sha256(self._best) != self._best_sum:
+            raise InputError(
+                f"{self._best}: must be the weights that {self._last.name} tells of; {RUN_AGAIN}"
+            )
+        self._core.load_weights(self._best)

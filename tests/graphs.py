@@ -1,12 +1,16 @@
-"""Small graphs and inputs that several tests share."""
+"""Small graphs, a backbone and inputs that several tests share."""
+
+from pathlib import Path
 
 import keras
 import numpy as np
+from PIL import Image
 
 from tagnet.architectures import JOINT, GraphSettings, build
 from tagnet.corpus import Corpus, TaggedImages
 from tagnet.deployment import Deployment, DeploymentSettings
 from tagnet.embeddings import Embedding, rho
+from tagnet.features import Backbone
 from tagnet.layers import PADDING
 from tagnet.tags import TagLists, Vocabulary
 
@@ -107,3 +111,17 @@ def deployed(
     corpus = Corpus(images, vocabulary.words, dict.fromkeys(settings.encodings, table))
     beta = dict.fromkeys(settings.encodings, vectors)
     return Deployment(settings, core, vocabulary, beta, corpus)
+
+
+def tiny_network(weights: Path | None) -> keras.Model:
+    """Colours of the image's four quarters, cut to D numbers: no CNN is needed here."""
+    inputs = keras.Input((2, 2, 3))
+    return keras.Model(inputs, keras.layers.Flatten()(inputs)[:, :D])
+
+
+def tiny_preparation(image: Image.Image) -> np.ndarray:
+    """An image of four pixels."""
+    return np.asarray(image.resize((2, 2)), np.float32) / 255
+
+
+TINY = Backbone("tiny", 2, D, tiny_network, tiny_preparation)

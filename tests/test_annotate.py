@@ -12,10 +12,9 @@ import sys
 import zlib
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
-from graphs import D, L, deployed
+from graphs import TINY, L, deployed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from photographs import png_bomb, png_chunk, write, xmp
@@ -26,23 +25,9 @@ from experiments.annotating import Batch, Choice, Job
 from tagnet import console, features
 from tagnet.annotator import MAX_TAGS, Annotator
 from tagnet.export import export
-from tagnet.features import Backbone
 from tagnet.files import InputError
 
 ROOT = Path(__file__).parent.parent
-
-
-def tiny_network(weights: Path | None) -> keras.Model:
-    """Colours of the image's four quarters, cut to D numbers: no CNN is needed here."""
-    inputs = keras.Input((2, 2, 3))
-    return keras.Model(inputs, keras.layers.Flatten()(inputs)[:, :D])
-
-
-def tiny_preparation(image: Image.Image) -> np.ndarray:
-    return np.asarray(image.resize((2, 2)), np.float32) / 255
-
-
-TINY = Backbone("tiny", 2, D, tiny_network, tiny_preparation)
 
 
 @pytest.fixture(autouse=True)

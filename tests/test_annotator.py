@@ -10,6 +10,7 @@ from graphs import D, L, M, N, deployed
 from PIL import Image
 
 from tagnet.annotator import MAX_TAGS, Annotator
+from tagnet.checksums import read_checksums, write_checksums
 from tagnet.dataset import Part, Tables
 from tagnet.embeddings import Embedding, rho
 from tagnet.export import export
@@ -209,11 +210,14 @@ def test_folders_that_hold_no_model(folder, tmp_path):
         ({"settings": inner | {"arch": "x"}}, "arch must be a known graph; received 'x'"),
         ({"settings": inner | {"new": 1}}, "has other fields than this version"),
         ({"judgement": {"images": 1}}, "has other fields than this version"),
-        ({"settings": inner | {"graph": inner["graph"] | {"hidden": 5}}}, "copy: is damaged"),
+        ({"settings": inner | {"graph": inner["graph"] | {"hidden": 5}}}, "has not the checksum"),
     ):
         (copy / "assets" / "annotator.json").write_text(json.dumps(settings | changed))
         with pytest.raises(InputError, match=line):
             Annotator.load(copy)
+    write_checksums(copy, read_checksums(copy))  # as if it had been written so
+    with pytest.raises(InputError, match="copy: is damaged"):
+        Annotator.load(copy)
     (copy / "assets" / "annotator.json").unlink()
     with pytest.raises(InputError, match="must be a SavedModel that carries its corpus"):
         Annotator.load(copy)
@@ -224,7 +228,7 @@ def test_a_damaged_model_is_one_line(folder, tmp_path):
     for name in ("variables/variables.data-00000-of-00001", "variables/variables.index"):
         contents = (copy / name).read_bytes()
         (copy / name).write_bytes(contents[: len(contents) // 2])
-        with pytest.raises(InputError, match="copy: is damaged") as caught:
+        with pytest.raises(InputError, match=f"{name}: has not the checksum .*; export") as caught:
             Annotator.load(copy)
         assert len(str(caught.value).splitlines()) == 1
         (copy / name).write_bytes(contents)

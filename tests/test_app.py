@@ -21,23 +21,13 @@ from tagnet.export import export
 ROOT = Path(__file__).parent.parent
 PHI = np.linspace(0, 1, D, dtype=np.float32)
 
-# A process of its own, since gradio changes the one that it is in. The network of no weights
-# stands for the CNN.
+# A process of its own, since gradio changes the one that it is in.
 APP = """
 import sys
-import keras
-import numpy as np
+sys.path.append(sys.argv.pop(1))
+from graphs import TINY
 from tagnet import console, features
-from tagnet.features import Backbone
-
-def network(weights):
-    inputs = keras.Input((2, 2, 3))
-    return keras.Model(inputs, keras.layers.Flatten()(inputs)[:, :6])
-
-def prepared(image):
-    return np.asarray(image.resize((2, 2)), np.float32) / 255
-
-features.BACKBONES["tiny"] = Backbone("tiny", 2, 6, network, prepared)
+features.BACKBONES["tiny"] = TINY
 from experiments import app
 console.run(app.Options, app.main, app.USAGE)
 """
@@ -139,7 +129,7 @@ def address(folder: Path) -> Iterator[str]:
     flags = [f"--model={folder / 'model'}", f"--photos={folder / 'corpus'}", "--port=0"]
     environment = os.environ | {"GRADIO_TEMP_DIR": str(folder / "uploads")}
     with subprocess.Popen(
-        [sys.executable, "-c", APP, *flags],
+        [sys.executable, "-c", APP, str(ROOT / "tests"), *flags],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,

@@ -18,8 +18,8 @@ MAY_IMPORT = {
 # Inside tagnet a file may import those above it.
 ORDER = (
     "files",
-    "checksums",
     "console",
+    "checksums",
     "claims",
     "shards",
     "records",
@@ -44,6 +44,7 @@ ORDER = (
     "layers",
     "batches",
     "linear_lstm",
+    "dropout",
     "architectures",
     "heads",
     "scoring",
@@ -53,6 +54,7 @@ ORDER = (
     "deployment",
     "tensorboard",
     "rmsprop",
+    "distributed",
     "training",
     "signatures",
     "export",

@@ -374,7 +374,7 @@ def test_what_is_no_longer_asked_for_is_removed(
     ]
 
 
-@pytest.mark.parametrize("broken", ["write_images", "write_neighbourhoods", "write_json"])
+@pytest.mark.parametrize("broken", ["write_images", "write_neighbourhoods", "write_text"])
 def test_a_stopped_run_goes_on_and_leaves_the_same(
     table: Table,
     tmp_path: Path,

@@ -19,7 +19,7 @@ from scipy.special import expit
 
 from experiments import figures, paper, report, results, tables
 from experiments.paper import Row
-from tagnet import console, metrics
+from tagnet import claims, console, metrics
 from tagnet.calibration import Judgement, reliability
 from tagnet.files import write_arrays, write_json
 
@@ -202,6 +202,25 @@ def test_the_same_runs_give_the_same_files(tmp_path):
         assert again.read_bytes() == path.read_bytes(), path
 
 
+def test_what_a_killed_report_left_is_removed_and_nothing_else(tmp_path):
+    make_runs(tmp_path / "runs", rows=ROWS[1:2], splits=(0,))
+    figures = tmp_path / "out" / "figures"
+    figures.mkdir(parents=True)
+    left = [figures / ".tmp-0123abcd-training.svg", tmp_path / "out" / ".tmp-0123abcd-report.md"]
+    kept = [figures / ".tmp-0123abcd-mine.svg", figures / "mine.svg.tmp"]
+    for path in [*left, *kept]:
+        path.touch()
+    assert command(str(tmp_path / "runs"), f"--out={tmp_path / 'out'}") == 0
+    assert [path.exists() for path in [*left, *kept]] == [False, False, True, True]
+
+
+def test_one_report_at_a_time(made, capsys):
+    folder, out = made
+    with claims.held(out, "report"):
+        assert command(str(folder)) == 2
+    assert f"{out}: process " in one_line(capsys)
+
+
 def test_significance_is_that_of_scipy(made):
     folder, _ = made
     finished, _ = results.find([folder])
@@ -249,7 +268,10 @@ def test_photographs_are_shown_where_there_are_any(tmp_path):
     [
         ([], "a folder of runs must be given; received none"),
         (["{}/none"], "none: must be a folder of runs; it is not there"),
-        (["{}/empty"], "empty: must hold a finished run (metrics.json); found none"),
+        (
+            ["{}/empty"],
+            "empty: must hold a finished run (config.json and metrics.json); found none",
+        ),
         (["{}", "--compare=a"], "--compare must name two rows (a,b); received 'a'"),
         (["{}", "--compare=a,b"], "--compare must name two of v_only; received 'a'"),
         (["{}", "--compare=v_only,v_only"], "--compare needs two splits that both have"),

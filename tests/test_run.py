@@ -56,6 +56,7 @@ def test_the_run_directory(finished):
         "history.csv",
         "metrics.json",
         "predictions.npz",
+        "checksums.sha256",
         "checkpoints",
         "tensorboard",
         "saved_model",
@@ -186,7 +187,7 @@ def test_another_run_in_the_same_place(finished, prepared):
     status, _, errors = run("--arch=ltwin_2rnn", "--seed=1", *flags)
     assert status == 2
     assert errors == (
-        f"error: {out}: holds a run with seed 0; received 1; "
+        f"error: {out / 'config.json'}: holds a run with seed 0; received 1; "
         "choose another --out or remove the folder\n"
     )
 
@@ -235,7 +236,10 @@ def test_one_line_for_a_mistake(prepared, tmp_path, capsys, flags, line):
         ("splits/split-0.npz", "split-0.npz: is not a whole .npz file"),
         ("embeddings/w2v.npz", "w2v.npz: is not a whole .npz file"),
         *(
-            (f"neighbours/split-0/id-open/{part}-00000-of-00001.tfrecord", f"{part} must hold the")
+            (
+                f"neighbours/split-0/id-open/{part}-00000-of-00001.tfrecord",
+                f"{part}-00000-of-00001.tfrecord: has not the checksum",
+            )
             for part in ("train", "validation", "test")
         ),
     ],

@@ -128,7 +128,7 @@ def trained(directory, table, layout, arch, feed, out):
         on_epoch=lambda epoch: None,
     )
     with np.load(out / "checkpoints" / "last.npz") as state:
-        weights = {name: state[name] for name in state.files if name != "history"}
+        weights = {name: state[name] for name in state.files if name.startswith("model_")}
     part = data.part(1, "id", "train", "test", 4)
     scores = [Scorer(core, looks, ScoringSettings(2, exact))(part) for exact in (True, False)]
     return weights, np.stack(scores)
@@ -180,7 +180,7 @@ def test_a_mapped_data_set_equals_the_one_that_is_read(copy):
 def test_the_cache_is_written_once(copy):
     PreparedDataset(copy, "mmap").tables("w2v")
     before = {path.name: path.stat().st_mtime_ns for path in (copy / "cache").iterdir()}
-    assert len(before) == 3
+    assert len(before) == 6  # each with its checksum
     PreparedDataset(copy, "mmap").tables("w2v")
     assert {path.name: path.stat().st_mtime_ns for path in (copy / "cache").iterdir()} == before
 
@@ -195,7 +195,7 @@ def test_a_cache_of_other_images_is_not_used(tmp_path):
     new = PreparedDataset(tmp_path / "data", "mmap")
     np.testing.assert_array_equal(new.features, PreparedDataset(tmp_path / "data").features)
     assert not np.array_equal(new.features, kept)
-    assert len(list((tmp_path / "data" / "cache").glob("features-*"))) == 1
+    assert len(list((tmp_path / "data" / "cache").glob("features-*.npy"))) == 1
     np.testing.assert_array_equal(old.features, kept)  # whoever has it mapped keeps it
 
 
@@ -222,12 +222,14 @@ def test_a_cache_that_cannot_be_written(copy):
 
 
 @pytest.mark.parametrize("keep", [0, 5, 100, -1])
-def test_a_damaged_cache_is_one_line(copy, keep):
-    _ = PreparedDataset(copy, "mmap").features
-    (features,) = (copy / "cache").glob("features-*")
-    features.write_bytes(features.read_bytes()[:keep])
-    with pytest.raises(InputError, match=r"features-\w+.npy: (is not a whole .npy|must hold)"):
-        _ = PreparedDataset(copy, "mmap").features
+@pytest.mark.parametrize("name", ["features", "lists", "w2v"])
+def test_a_damaged_cache_is_written_again(copy, name, keep):
+    PreparedDataset(copy, "mmap").tables("w2v")
+    before = {path: path.read_bytes() for path in (copy / "cache").iterdir()}
+    for path in (copy / "cache").glob(f"{name}-*"):
+        path.write_bytes(before[path][:keep])
+    PreparedDataset(copy, "mmap").tables("w2v")
+    assert {path: path.read_bytes() for path in (copy / "cache").iterdir()} == before
 
 
 def test_an_array_is_written_whole_or_not_at_all(tmp_path):
@@ -282,7 +284,9 @@ def test_table_and_layout_change_no_result(many_shards, tmp_path, capsys):
         np.testing.assert_allclose(other, scores[0], atol=1e-4)
 
 
-def test_packed_records_must_have_been_prepared(prepared, many_shards, tmp_path, capsys):
+def test_packed_records_must_have_been_prepared(
+    prepared, many_shards, tmp_path, capsys, monkeypatch
+):
     assert execute(f"--data={prepared}", "--layout=packed", f"--out={tmp_path / 'run'}") == 2
     assert "has no packed records; prepare the data with --layout=packed" in capsys.readouterr().err
     copy = shutil.copytree(many_shards, tmp_path / "copy")
@@ -291,11 +295,16 @@ def test_packed_records_must_have_been_prepared(prepared, many_shards, tmp_path,
     shard.write_bytes(whole[: len(whole) // 2])
     flags = [f"--data={copy}", "--layout=packed"]
     assert execute(*flags, f"--out={tmp_path / 'cut'}") == 2
-    assert "the training records must be" in capsys.readouterr().err
+    line = f"{shard.name}: has not the checksum that checksums.sha256 says; prepare the data again"
+    assert line in capsys.readouterr().err
     flipped = bytearray(whole)
     flipped[len(whole) // 2] ^= 1
     shard.write_bytes(flipped)
     assert execute(*flags, f"--out={tmp_path / 'flipped'}") == 2
+    assert line in one_line(capsys)
+    with monkeypatch.context() as patched:  # as if it were damaged when the run is at work
+        patched.setattr(PreparedDataset, "check", lambda self, files: None)
+        assert execute(*flags, f"--out={tmp_path / 'later'}") == 2
     assert "a training record is damaged" in one_line(capsys)
     shard.unlink()
     assert execute(*flags, f"--out={tmp_path / 'gone'}") == 2

@@ -1,0 +1,76 @@
+"""Runs a command of the project, and kills it in the middle.
+
+    python tests/killed.py PLACE WHEN MODULE ARGUMENT ...
+
+WHEN is `never`, `operation:17` (before the 17th file in PLACE is opened, made, renamed, listed or
+removed) or `second:0.8` (so long after the first of these, wherever it is then; it also falls
+into what native code writes). Without a kill it ends with a line of how many of these
+operations there were, in how many seconds.
+"""
+
+import os
+import runpy
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+DEADLY = signal.SIGKILL
+
+
+class Killer:
+    """Watches the operations of this process on files below `place`, and kills it."""
+
+    def __init__(self, place: str, when: str) -> None:
+        self.operations = 0
+        self.begun = time.monotonic()
+        self._place = place
+        self._kind, _, number = when.partition(":")
+        self._number = float(number or 0)
+
+    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
+        """An audit hook."""
+        if event.split(".")[0] not in ("open", "os", "shutil"):
+            return
+        paths = [os.fspath(one) for one in arguments if isinstance(one, str | os.PathLike)]
+        if not any(path.startswith(self._place) for path in paths):
+            return
+        self.operations += 1
+        if self.operations == 1:
+            self.begun = time.monotonic()
+            if self._kind == "second":
+                threading.Timer(self._number, self._kill).start()
+        if self._kind == "operation" and self.operations == self._number:
+            self._kill()
+
+    def _kill(self) -> None:
+        os.kill(os.getpid(), DEADLY)
+
+
+def add_backbone() -> None:
+    """Makes the backbone known that needs no CNN; here, since what it imports takes seconds."""
+    from graphs import TINY
+
+    from tagnet import features
+
+    features.BACKBONES["tiny"] = TINY
+
+
+def main() -> None:
+    """Runs the command."""
+    place, when, module = sys.argv[1:4]
+    sys.argv[:] = [module, *sys.argv[4:]]
+    if module == "experiments.annotate":
+        add_backbone()
+    killer = Killer(place, when)
+    sys.addaudithook(killer)
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    finally:
+        seconds = time.monotonic() - killer.begun
+        print(f"{killer.operations} operations in {seconds:.3f} s")
+
+
+if __name__ == "__main__":
+    main()

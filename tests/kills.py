@@ -1,0 +1,325 @@
+"""The kill matrix: each command killed at random moments, and what it makes when started again.
+
+    python tests/kills.py --kills=20 --out=docs/kills.md
+
+Half of the kills fall on a file operation of the command, half on a moment by the clock. What
+is on disk after the second start is compared with what a command that nothing disturbed made.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import hashlib
+import io
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import tensorflow as tf
+from conftest import Table, make_table
+from graphs import L, deployed
+from photographs import write, xmp
+
+from data_tools.pipeline import prepare
+from experiments import run, sweep
+from tagnet import console, export
+
+ROOT = Path(__file__).parent.parent
+KILLS = 20
+TRIES = 6  # to kill by the clock before the command ends by itself
+TIMED = "seconds"  # how the names of figures and columns begin that no two runs share
+# TensorBoard gets a file from every start; costs are seconds; the others follow from files that
+# are compared.
+LEFT_OUT = ("tensorboard", "costs.csv", "checksums.sha256", "fingerprint.pb")
+ROW = "ltn-n_id-m12-M24"
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A command, and where it begins.
+
+    Attributes:
+        name: what the table calls it.
+        module: what `python -m` is given.
+        flags: its flags, from the folder that it works in.
+        begin: makes that folder's first content.
+    """
+
+    name: str
+    module: str
+    flags: Callable[[Path], Sequence[str]]
+    begin: Callable[[Path], object]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What came of a command.
+
+    Attributes:
+        by_operation, by_clock: how often it was killed, each way.
+        same: after how many of these the second start ended with the same files.
+        wrong: what was otherwise.
+    """
+
+    by_operation: int
+    by_clock: int
+    same: int
+    wrong: list[str]
+
+
+def start(subject: Subject, place: Path, when: str = "never") -> subprocess.CompletedProcess[str]:
+    """Runs the command in a process of its own, killed as killed.py says."""
+    command = [sys.executable, ROOT / "tests" / "killed.py", place, when]
+    return subprocess.run(
+        [*map(str, command), subject.module, *subject.flags(place)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def made(place: Path) -> dict[str, str]:
+    """The checksum of what each file tells, without how long it took."""
+    return {
+        path.relative_to(place).as_posix(): told(path)
+        for path in sorted(place.rglob("*"))
+        if path.is_file() and not set(LEFT_OUT) & set(path.relative_to(place).parts)
+    }
+
+
+def told(path: Path) -> str:
+    """The checksum of a file without how long things took."""
+    found = hashlib.sha256()
+    if path.suffix == ".json":
+        found.update(json.dumps(untimed(json.loads(path.read_text()))).encode())
+    elif path.name == "history.csv":
+        rows = [line.split(",") for line in path.read_text().splitlines()]
+        kept = [at for at, name in enumerate(rows[0]) if not name.startswith(TIMED)]
+        found.update(repr([[row[at] for at in kept] for row in rows]).encode())
+    elif path.suffix == ".npz":
+        with np.load(path) as arrays:
+            for name in sorted(arrays.files):
+                array = arrays[name]
+                if name == "history":
+                    array = np.array(json.dumps(untimed(json.loads(array.item()))))
+                found.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+    elif path.suffix == ".h5":
+        with h5py.File(path) as file:
+            file.visititems(
+                lambda name, item: (
+                    found.update(name.encode() + np.asarray(item).tobytes())
+                    if isinstance(item, h5py.Dataset)
+                    else None
+                )
+            )
+    elif path.name == "saved_model.pb":
+        for name, answer in sorted(answers(path.parent).items()):
+            found.update(name.encode() + np.asarray(answer).tobytes())
+    else:
+        found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+def answers(folder: Path) -> dict[str, tf.Tensor]:
+    """What a SavedModel answers; TensorFlow names its functions otherwise in each process."""
+    annotate = tf.saved_model.load(folder).signatures["annotate_features"]
+    phi = annotate.structured_input_signature[1]["phi"]
+    features = np.random.default_rng(0).random([5, phi.shape[1]], np.float32)
+    tags = [["sky", "sea"], ["dog", ""], ["", ""], ["cat", "car"], ["unheard of", ""]]
+    return annotate(phi=tf.constant(features), tags=tf.constant(tags))
+
+
+def untimed(value: Any) -> Any:
+    """What JSON holds, without the entries that say how long something took."""
+    if isinstance(value, dict):
+        return {k: untimed(v) for k, v in value.items() if not k.startswith(TIMED)}
+    if isinstance(value, list):
+        return [untimed(one) for one in value]
+    return value
+
+
+def outcome(subject: Subject, kills: int, tell: Callable[[str], None]) -> Outcome:
+    """Kills a command at that many moments, each from its beginning, and starts it again."""
+    rng = np.random.default_rng(list(hashlib.sha256(subject.name.encode()).digest()))
+    with tempfile.TemporaryDirectory() as folder:
+        undisturbed = Path(folder) / "undisturbed"
+        subject.begin(undisturbed)
+        done = start(subject, undisturbed)
+        if done.returncode:
+            raise RuntimeError(f"{subject.name} fails by itself: {done.stderr}")
+        expected = made(undisturbed)
+        words = done.stdout.splitlines()[-1].split()
+        operations, seconds = int(words[0]), float(words[3])
+        counts = {"operation": 0, "second": 0}
+        wrong, same = [], 0
+        for kill in range(kills):
+            kind = list(counts)[kill % 2]
+            for _ in range(TRIES):
+                place = Path(folder) / f"killed-{kill}"
+                subject.begin(place)
+                number = rng.integers(1, operations + 1)
+                when = f"{number}" if kind == "operation" else f"{rng.uniform(0, seconds):.3f}"
+                status = start(subject, place, f"{kind}:{when}").returncode
+                if status != 0:
+                    break
+                shutil.rmtree(place)  # it ended first
+            moment = f"{subject.name}, killed at {kind} {when}"
+            if status != -signal.SIGKILL:
+                wrong.append(f"{moment}: status {status} where a kill was due")
+                continue
+            counts[kind] += 1
+            again = start(subject, place)
+            found = made(place)
+            shutil.rmtree(place)
+            if again.returncode:
+                wrong.append(f"{moment}: did not go on: {again.stderr}")
+            elif found != expected:
+                names = sorted(n for n in found | expected if found.get(n) != expected.get(n))
+                wrong.append(f"{moment}: other files: {', '.join(names)}")
+            else:
+                same += 1
+            tell(moment)
+    return Outcome(*counts.values(), same, wrong)
+
+
+def executed(command: Any, *flags: object) -> None:
+    """Runs a command of the project in this process."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        status = console.execute(
+            command.Options, command.main, command.USAGE, ["", *map(str, flags)]
+        )
+    if status:
+        raise RuntimeError(f"{command.__name__} ended with status {status}")
+
+
+def subjects(place: Path) -> list[Subject]:
+    """All commands; what they read is made in a folder."""
+    table = make_table(place / "raw", num_images=400, dim=16)
+    data = place / "data"
+    with contextlib.redirect_stdout(io.StringIO()):
+        prepare(table.settings(), data)
+    run_flags = [f"--data={data}", "--arch=ltwin_2rnn", "--preset=demo"]
+    run_flags += ["--hidden=8", "--m=2", "--M=4", "--max_epochs=6"]
+    executed(run, *run_flags, f"--out={place / 'run'}")
+    (place / "run" / "metrics.json").unlink()
+    shutil.rmtree(place / "run" / "saved_model")
+    sweep_flags = [f"--data={data}", "--table=2", f"--only={ROW}", "--preset=demo"]
+    sweep_flags += ["--hidden=4", "--max_epochs=2"]
+    executed(sweep, *sweep_flags, f"--out={place / 'sweep'}")
+    deployment = deployed("ltwin", "w2v", backbone="tiny")
+    rng = np.random.default_rng(0)
+    deployment.calibrate(rng.normal(size=(40, L)), rng.integers(0, 2, size=(40, L)))
+    model = export.export(deployment, place / "model").parent
+    for number in range(40):
+        colour = tuple(rng.integers(0, 256, 3).tolist())
+        keywords = xmp(dc_subject=[f"tag {number % 10}"])
+        write(place / "photos" / f"{number:04}.jpg", keywords, colour=colour)
+    annotate_flags = [f"--model={model}", "--xmp", "--threshold=0.3"]
+    return [
+        Subject("prepare", "data_tools.prepare", lambda at: prepare_flags(table, at), Path.mkdir),
+        Subject("run", "experiments.run", lambda at: [*run_flags, f"--out={at}/run"], Path.mkdir),
+        Subject(
+            "export, at the end of a run",
+            "experiments.run",
+            lambda at: [*run_flags, f"--out={at}/run"],
+            lambda at: shutil.copytree(place / "run", at / "run"),
+        ),
+        Subject(
+            "sweep",
+            "experiments.sweep",
+            lambda at: [*sweep_flags, f"--out={at}/sweep"],
+            Path.mkdir,
+        ),
+        Subject(
+            "report",
+            "experiments.report",
+            lambda at: [f"{at}/sweep"],
+            lambda at: shutil.copytree(place / "sweep", at / "sweep"),
+        ),
+        Subject(
+            "annotate",
+            "experiments.annotate",
+            lambda at: [*annotate_flags, f"--jsonl={at}/a.jsonl", f"--csv={at}/a.csv", str(at)],
+            lambda at: shutil.copytree(place / "photos", at),
+        ),
+    ]
+
+
+def prepare_flags(table: Table, place: Path) -> list[str]:
+    """The flags of a preparation of the table into a folder."""
+    flags = [f"--{name}={getattr(table, name)}" for name in ("raw", "features", "word_vectors")]
+    return [*flags, "--M=6", "--splits=1", "--pools=train", f"--out={place}/data"]
+
+
+def counted(outcomes: dict[str, Outcome]) -> str:
+    """How it went in a line."""
+    kills = sum(one.by_operation + one.by_clock for one in outcomes.values())
+    same = sum(one.same for one in outcomes.values())
+    wrong = sum(len(one.wrong) for one in outcomes.values())
+    return f"{kills} kills: {same} went on to the same files, {wrong} wrong"
+
+
+def rows(outcomes: dict[str, Outcome]) -> str:
+    """A row for each command, as Markdown."""
+    lines = ["| command | killed at a file operation | by the clock | same files | wrong |"]
+    lines.append("|---|---|---|---|---|")
+    for name, one in outcomes.items():
+        counts = (one.by_operation, one.by_clock, one.same, len(one.wrong))
+        lines.append(f"| {name} | {' | '.join(map(str, counts))} |")
+    return "\n".join(lines)
+
+
+TEXT = """# What kills come to
+
+Do not edit; it is written by
+
+    python tests/kills.py --kills={kills} --out=docs/kills.md
+
+`make check-long` makes the same as a test.
+
+Each command was killed with SIGKILL at {kills} random moments and started again with the same
+flags: every second time just before a file operation of its own, every other time by the clock,
+wherever it was then. Moments are drawn from all of its work, after it has loaded its libraries.
+What was on disk in the end was compared with what a command made that nothing disturbed: every
+file but TensorBoard's logs and lists of checksums, to the bit, without the seconds that it took;
+of a SavedModel its assets, variables and answers.
+
+{counted}
+
+{table}
+"""
+
+
+def main() -> None:
+    """Kills every command, prints the table, and ends with status 1 where something is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=KILLS, help="of each command")
+    parser.add_argument("--only", help="the command with this name")
+    parser.add_argument("--out", type=Path, help="a file for the page")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        outcomes = {
+            subject.name: outcome(subject, options.kills, print)
+            for subject in subjects(Path(place))
+            if options.only in (None, subject.name)
+        }
+    print(rows(outcomes))
+    print(counted(outcomes))
+    if options.out:
+        told_all = TEXT.format(kills=options.kills, counted=counted(outcomes), table=rows(outcomes))
+        options.out.write_text(told_all)
+    wrong = [line for one in outcomes.values() for line in one.wrong]
+    sys.exit("\n".join(wrong) or 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Damage on disk is detected, mended or harmless: a few cases here, the whole matrix if --large."""
+
+from pathlib import Path
+
+import corruption
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that no case can reach for what lies around."""
+    monkeypatch.setenv("TAGNET_CACHE", "/nowhere")
+
+
+def test_a_few_cases_of_each_artefact(tmp_path: Path) -> None:
+    prepared = corruption.prepared_subjects(tmp_path)
+    runs = corruption.run_subjects(tmp_path, [prepared[0].folder])
+    subjects = [*prepared[:-1], *runs[:1], corruption.model_subject(tmp_path)]
+    counts, wrong = corruption.matrix(subjects, cuts=1, flips=1)
+    assert wrong == []
+    found = corruption.total(counts)
+    assert found["detected"] > found["harmless"]
+    assert found["mended"] > 20
+
+
+def test_the_harness_sees_what_goes_wrong(tmp_path: Path) -> None:
+    """A reader that trusts its file, one that tells of nothing, one that names it."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.txt").write_text("abc")
+
+    def trusting(place: Path) -> str:
+        return (place / "a.txt").read_text(errors="replace") if (place / "a.txt").exists() else ""
+
+    def careful(line: str):
+        def read(place: Path) -> str:
+            if trusting(place) != "abc":
+                raise corruption.InputError(line)
+            return "abc"
+
+        return read
+
+    outcomes = []
+    for answer in (
+        trusting,
+        careful("it is damaged"),
+        careful("a.txt: damaged; prepare the data again"),
+    ):
+        subject = corruption.Subject("x", folder, folder, ["a.txt"], answer)
+        counts, _ = corruption.matrix([subject], cuts=1, flips=1)
+        outcomes.append(dict(corruption.total(counts)))
+    assert outcomes == [{"wrong": 4}, {"wrong": 4}, {"detected": 4}]
+
+
+@pytest.mark.large
+def test_the_whole_matrix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    counts, wrong = corruption.matrix(corruption.subjects(tmp_path))
+    with capsys.disabled():
+        print(f"\n{corruption.told(counts)}")
+    assert wrong == []
