@@ -3,9 +3,9 @@
     python tests/killed.py PLACE WHEN MODULE ARGUMENT ...
 
 WHEN is `never`, `operation:17` (before the 17th file in PLACE is opened, made, renamed, listed or
-removed) or `second:0.8` (so long after the first of these, wherever it is then; it also falls
-into what native code writes). Without a kill it ends with a line of how many of these
-operations there were, in how many seconds.
+removed), `stop:17` (there it is stopped, to be continued) or `second:0.8` (so long after the first
+of these, wherever it is then; it also falls into what native code writes). Without a kill it ends
+with a line of how many of these operations there were, in how many seconds.
 """
 
 import os
@@ -15,8 +15,6 @@ import sys
 import threading
 import time
 from typing import Any
-
-DEADLY = signal.SIGKILL
 
 
 class Killer:
@@ -41,11 +39,11 @@ class Killer:
             self.begun = time.monotonic()
             if self._kind == "second":
                 threading.Timer(self._number, self._kill).start()
-        if self._kind == "operation" and self.operations == self._number:
+        if self._kind in ("operation", "stop") and self.operations == self._number:
             self._kill()
 
     def _kill(self) -> None:
-        os.kill(os.getpid(), DEADLY)
+        os.kill(os.getpid(), signal.SIGSTOP if self._kind == "stop" else signal.SIGKILL)
 
 
 def add_backbone() -> None:

@@ -15,45 +15,20 @@ from conftest import Table, make_table
 
 from data_tools.pipeline import prepare
 
-# Runs the command, and kills or stops itself when it is about to open, make, rename or remove what
-# lies in the folder for the n-th time.
-COMMAND = """
-import os, sys
-from data_tools import prepare
-from tagnet import console
-
-last, how, out = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-done = 0
-
-def watch(event, arguments):
-    global done
-    paths = [os.fspath(path) for path in arguments if isinstance(path, (str, os.PathLike))]
-    if event.split(".")[0] in ("open", "os") and any(path.startswith(out) for path in paths):
-        done += 1
-        if done == last:
-            os.kill(os.getpid(), how)
-
-sys.addaudithook(watch)
-status = console.execute(prepare.OPTIONS, prepare.main, "", ["", f"--out={out}", *sys.argv[4:]])
-sys.exit(status)
-"""
+ROOT = Path(__file__).parent.parent
 OPERATIONS = 200  # of a preparation with the settings below: 219
 SETTINGS: dict[str, Any] = {"pools": ("train",), "splits": 1}
 
 
 def start(
-    table: Table,
-    out: Path,
-    last: int = 0,
-    how: signal.Signals = signal.SIGKILL,
-    errors: int | None = None,
+    table: Table, out: Path, when: str = "never", errors: int | None = None
 ) -> subprocess.Popen:
-    """Starts a preparation in a process of its own; 0: it is not killed."""
+    """Starts a preparation in a process of its own; `when` it is killed, see killed.py."""
     flags = [f"--{name}={getattr(table, name)}" for name in ("raw", "features", "word_vectors")]
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", COMMAND, str(last), str(int(how)), str(out), *flags]
-        + ["--M=6", "--splits=1", "--pools=train"],
-        cwd=Path(__file__).parent.parent,
+        [sys.executable, "-W", "error", "tests/killed.py", str(out), when, "data_tools.prepare"]
+        + [*flags, "--M=6", "--splits=1", "--pools=train", f"--out={out}"],
+        cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=errors,
         text=True,
@@ -73,7 +48,7 @@ def test_killed_and_started_again(table: Table, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     moments = rng.integers([1, OPERATIONS // 2], [OPERATIONS // 2, OPERATIONS]).tolist()
     killed = {tmp_path / f"killed-{last}": last for last in moments}
-    running = [start(table, out, last) for out, last in killed.items()]
+    running = [start(table, out, f"operation:{last}") for out, last in killed.items()]
     assert [process.wait(120) for process in running] == [-signal.SIGKILL] * len(killed)
     prepare(table.settings(**SETTINGS), tmp_path / "undisturbed")
     for out in killed:
@@ -89,7 +64,8 @@ def test_killed_again_and_again(table: Table, tmp_path: Path, seed: int) -> None
     out = tmp_path / "out"
     statuses = []
     while 0 not in statuses:
-        statuses.append(start(table, out, int(rng.integers(5, OPERATIONS))).wait(120))
+        when = f"operation:{rng.integers(5, OPERATIONS)}"
+        statuses.append(start(table, out, when).wait(120))
     assert set(statuses) <= {0, -signal.SIGKILL}
     prepare(table.settings(**SETTINGS), tmp_path / "undisturbed")
     assert contents(out) == contents(tmp_path / "undisturbed")
@@ -115,7 +91,7 @@ def test_killed_by_the_clock(tmp_path: Path) -> None:
 
 def test_a_second_is_refused_while_the_first_goes_on(table: Table, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    first = start(table, out, OPERATIONS // 2, signal.SIGSTOP, subprocess.PIPE)
+    first = start(table, out, f"stop:{OPERATIONS // 2}", subprocess.PIPE)
     os.waitid(os.P_PID, first.pid, os.WSTOPPED)
     errors = start(table, out, errors=subprocess.PIPE).communicate(timeout=120)[1]
     first.send_signal(signal.SIGCONT)
