@@ -11,15 +11,16 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tagnet.checksums import sha256
+from tagnet.checksums import SEAL, read_sealed, sha256, write_sealed
 from tagnet.console import say
-from tagnet.files import InputError, read_json, remove_leftovers, write_json
+from tagnet.files import InputError, Unavailable, read_json, remove_leftovers
 
 MARKS = ".stages"
 DIGEST = re.compile("[0-9a-f]{64}")
@@ -90,7 +91,7 @@ class Stages:
             say(f"{stage.name}: running{reason}")
             start = time.monotonic()
             with self._explained():
-                (self.directory / MARKS).mkdir(parents=True, exist_ok=True)
+                (self.directory / MARKS).mkdir(exist_ok=True)  # it may have been taken away
                 (self.directory / self.last).unlink(missing_ok=True)
                 self._remove(stage.name, mark)
                 self.reports[stage.name] = stage.work()
@@ -109,8 +110,10 @@ class Stages:
                 if self._made_here:
                     self.directory.rmdir()
             if isinstance(error, OSError):
-                place = error.filename or self.directory
-                raise InputError(f"{place}: cannot be written ({error.strerror})") from error
+                place = Path(os.fsdecode(error.filename or self.directory))
+                ours = self.directory in (place, *place.parents)
+                how = "written" if ours else "read"
+                raise Unavailable(f"{place}: cannot be {how} ({error.strerror})") from error
             raise
 
     def remove_others(self) -> None:
@@ -128,11 +131,10 @@ class Stages:
         """What a mark holds; nothing where there is none, or it is damaged."""
         try:
             mark = read_json(self._mark(name))
+            earlier = SEAL not in mark and "checksums" not in mark  # a version that wrote neither
+            return mark if earlier else read_sealed(self._mark(name))
         except InputError:
             return {}
-        digest = mark.pop("sha256", None)
-        earlier = digest is None and "checksums" not in mark  # a version that wrote neither
-        return mark if earlier or digest == _sha256_of(mark) else {}
 
     def _mark(self, name: str) -> Path:
         return self.directory / MARKS / f"{name}.json"
@@ -145,9 +147,7 @@ class Stages:
         }
         checksums = {output: sha256(self.directory / output) for output in outputs}
         mark = {"made_from": made_from, "outputs": outputs, "checksums": checksums}
-        # Through JSON, as it is read back.
-        mark = json.loads(json.dumps(mark | {"report": report}))
-        write_json(self._mark(stage.name), mark | {"sha256": _sha256_of(mark)})
+        write_sealed(self._mark(stage.name), mark | {"report": report})
 
     def _made_from(self, stage: Stage, mark: dict[str, Any]) -> dict[str, Any]:
         known = mark.get("made_from", {}).get("inputs", {})
@@ -216,10 +216,6 @@ def _from_to(old: Any, new: Any) -> str:
         shown = "none" if value is None else value
         values.append(",".join(map(str, shown)) if isinstance(shown, list) else str(shown))
     return " from " + " to ".join(values)
-
-
-def _sha256_of(mark: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(mark, sort_keys=True).encode()).hexdigest()
 
 
 def _digest(made_from: dict[str, Any]) -> str:
