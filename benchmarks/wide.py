@@ -30,7 +30,7 @@ from experiments.sweep import SharedTables
 from tagnet.files import read_json
 
 OURS = Row("ltwin_wide", "id", "id")
-OTHERS = (Row("ltwin", "id", "w2v"), Row("logistic_both", "", "id", m=0, max_rank=0))
+OTHERS = (Row("ltwin", "id", "wnet"), Row("logistic_both", "", "id", m=0, max_rank=0))
 TESTS = {"60 % of tags dropped": Condition(dropped=0.6), "wrong tags": Condition(wrong=1.0)}
 
 
