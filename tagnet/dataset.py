@@ -143,7 +143,8 @@ class PreparedDataset:
         """
         if self._checked:
             names = [Path(file) for file in files]
-            names = [n.relative_to(self.directory) if n.is_absolute() else n for n in names]
+            here = self.directory
+            names = [n.relative_to(here) if n.is_relative_to(here) else n for n in names]
             with advising(CURE):
                 verify(self.directory, [name.as_posix() for name in names], self._sums)
 

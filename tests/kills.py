@@ -123,7 +123,7 @@ def told(path: Path) -> str:
             )
     elif path.name == "saved_model.pb":
         for name, answer in sorted(answers(path.parent).items()):
-            found.update(name.encode() + np.asarray(answer).tobytes())
+            found.update(f"{name} {answer.numpy().tolist()}".encode())
     else:
         found.update(path.read_bytes())
     return found.hexdigest()
