@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -80,7 +81,8 @@ def start(subject: Subject, place: Path, when: str = "never") -> subprocess.Comp
     command = [sys.executable, ROOT / "tests" / "killed.py", place, when]
     return subprocess.run(
         [*map(str, command), subject.module, *subject.flags(place)],
-        cwd=ROOT,
+        cwd=place,  # answers name photographs from there
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
         capture_output=True,
         text=True,
         timeout=600,
@@ -248,7 +250,7 @@ def subjects(place: Path) -> list[Subject]:
         Subject(
             "annotate",
             "experiments.annotate",
-            lambda at: [*annotate_flags, f"--jsonl={at}/a.jsonl", f"--csv={at}/a.csv", str(at)],
+            lambda at: [*annotate_flags, f"--jsonl={at}/a.jsonl", f"--csv={at}/a.csv", "."],
             lambda at: shutil.copytree(place / "photos", at),
         ),
     ]
