@@ -258,8 +258,7 @@ def subjects(place: Path) -> list[Subject]:
 
 def prepare_flags(table: Table, place: Path) -> list[str]:
     """The flags of a preparation of the table into a folder."""
-    flags = [f"--{name}={getattr(table, name)}" for name in ("raw", "features", "word_vectors")]
-    return [*flags, "--M=6", "--splits=1", "--pools=train", f"--out={place}/data"]
+    return [*table.flags, "--M=6", "--splits=1", "--pools=train", f"--out={place}/data"]
 
 
 def counted(outcomes: dict[str, Outcome]) -> str:
