@@ -311,18 +311,14 @@ def read_answers(path: Path, settings: str) -> dict[str, Answer]:
         lines.append(rest)
     answers, kept = {}, ""
     for number, line in enumerate(lines, 1):
-        try:
-            answer = json.loads(line)
-            there, name = answer["settings"], answer["photo"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{path}: line {number} must be an answer of this command; choose another file"
-            ) from error
         if line != _summed(line.rpartition(SUM)[0]):
             raise InputError(
-                f"{path}: line {number} is not as it was written; remove that line, and its "
-                "photograph is annotated again"
+                f"{path}: line {number} must be an answer as this command wrote it; choose another "
+                "file, or remove that line, and its photograph is annotated again"
             )
+        answer = json.loads(line)
+        del answer["sum"]
+        there, name = answer.pop("settings"), answer["photo"]
         if there != settings:
             raise InputError(
                 f"{path}: line {number} was answered by another model or other flags; "

@@ -55,7 +55,7 @@ OUTCOMES = ("detected", "mended", "harmless", "wrong")
 CURES = (CURE, RUN_AGAIN, export.CURE, "make one with python -m data_tools.prepare")
 CURES += ("must be a finished run or a SavedModel of one", "choose another --out or remove")
 CURES += ("was the data set prepared?", "must hold a finished run")
-CURES += ("choose another file", "remove that line")
+CURES += ("choose another file",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -322,7 +322,8 @@ def photograph_subjects(place: Path) -> list[Subject]:
         (photos / "sea" / f"{number}.jpg").write_text("this is no photograph")
         prepared.append(place / f"photographed-{number}" / "data")
         with TINY_ONE, contextlib.redirect_stdout(io.StringIO()):
-            settings.append(Settings.of(source="photo_folder", raw=photos, backbone="tiny", M=1))
+            own = {"source": "photo_folder", "raw": photos, "backbone": "tiny"}
+            settings.append(Settings.of(**own, splits=1, pools=("train",), M=1))
             prepare(settings[number], prepared[-1])
         # Nothing but its features is left of a preparation that was killed in its first stage.
         chunks = Path(MARKS, "photographs")

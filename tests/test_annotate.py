@@ -194,7 +194,9 @@ def test_answers_that_are_damaged_are_refused(model, photos, tmp_path, capsys):
     whole = out.read_text()
     out.write_text(whole.replace('"probability": 0.', '"probability": 0.0', 1))
     assert run(*flags, photos) == 2
-    line = "answers.jsonl: line 1 is not as it was written; remove that line, and its photograph"
+    line = (
+        "answers.jsonl: line 1 must be an answer as this command wrote it; choose another file, or"
+    )
     assert line in capsys.readouterr().err
     before = {answer["photo"] for answer in answers(out)}
     out.write_text("".join(whole.splitlines(keepends=True)[1:]))
@@ -375,7 +377,7 @@ def test_what_a_killed_batch_had_begun_is_removed_and_nothing_else(model, photos
         (["--model={model}", "--jsonl={read_only}/x", "{photo}"], "x: cannot be written"),
         (["--model={model}", "--jsonl={photo}/x", "{photo}"], "x: cannot be written"),
         (["--model={model}", "--csv={photo}/x", "{photo}"], "x: cannot be written"),
-        (["--model={model}", "--jsonl={a_table}", "{photo}"], "line 1 must be an answer of this"),
+        (["--model={model}", "--jsonl={a_table}", "{photo}"], "line 1 must be an answer as this"),
         (
             ["--model={model}", f"--tags={','.join(map(str, range(1001)))}", "{photo}"],
             "--tags: must have at most 1000 tags; received 1001",
