@@ -311,6 +311,7 @@ def test_a_changed_file_reruns_what_depends_on_it(
 
 def test_a_file_more_or_less_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "ids.txt").write_text("1")
+    (tmp_path / "out").mkdir()
     for inputs in ({}, {"ids": tmp_path / "ids.txt"}, {}):
         stage = Stage("manifest", lambda: {}, [], inputs=inputs)
         Stages(tmp_path / "out", last="dataset.json").run(stage)
