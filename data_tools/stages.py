@@ -51,7 +51,7 @@ class Stages:
     """The stages of one directory, run one after the other.
 
     Args:
-        directory: where artefacts and marks are.
+        directory: where artefacts and marks are; must exist unless `dry_run`.
         last: the artefact whose presence says that the directory is whole. It is
             removed before any stage runs, so that a killed run never looks finished.
         dry_run: only say what would be done.
@@ -63,7 +63,6 @@ class Stages:
         self.dry_run = dry_run
         self.seconds: dict[str, float] = {}
         self.reports: dict[str, dict[str, Any]] = {}
-        self._made_here = not directory.exists()
         self._digests: dict[str, str] = {}
         self._stale: set[str] = set()
         if not dry_run:
@@ -101,14 +100,12 @@ class Stages:
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Leaves no empty folder of ours behind an error, and puts the system's into a line."""
+        """Leaves no empty folder behind an error, and puts the system's into a line."""
         try:
             yield
         except BaseException as error:
-            with contextlib.suppress(OSError):  # they are not empty, and stay
+            with contextlib.suppress(OSError):  # it is not empty, and stays
                 (self.directory / MARKS).rmdir()
-                if self._made_here:
-                    self.directory.rmdir()
             if isinstance(error, OSError):
                 place = Path(os.fsdecode(error.filename or self.directory))
                 ours = self.directory in (place, *place.parents)

@@ -170,8 +170,9 @@ class Search:
 
     def make(self) -> None:
         """Makes the trials that are missing, and waits for those that others are making."""
+        trials = self._trials  # writes `search.json` where there is none
         with guarded(self.out, self.out / "search.json"):
-            while (trial := self._trials.next()) is not None:
+            while (trial := trials.next()) is not None:
                 try:
                     self._attempt(trial)
                 finally:

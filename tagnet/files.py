@@ -94,7 +94,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
                 temporary.unlink()
 
 
-_GUARDS: dict[Path, Path] = {}  # of the folders that they stand for
+_GUARDED: list[tuple[Path, Path]] = []  # folders and their guards; of several threads alike
 
 
 @contextlib.contextmanager
@@ -105,16 +105,17 @@ def guarded(folder: Path, guard: Path) -> Iterator[None]:
         folder: what is written in it is whole only together.
         guard: a file in it that stays for as long as the folder is the same.
     """
-    _GUARDS[guard] = folder.absolute()
+    pair = folder.absolute(), guard
+    _GUARDED.append(pair)
     try:
         yield
     finally:
-        del _GUARDS[guard]
+        _GUARDED.remove(pair)
 
 
 def require_guards(path: Path) -> None:
     """Raises `Unavailable` where `path` is in a folder that is `guarded`, and was taken away."""
-    for guard, folder in list(_GUARDS.items()):
+    for folder, guard in list(_GUARDED):
         if folder in path.absolute().parents and not os.path.exists(guard):
             raise Unavailable(
                 f"{folder}: cannot be written any more; it was removed, cannot be reached, or was "
