@@ -28,6 +28,7 @@ from tagnet.layers import lookups
 from tagnet.rmsprop import PenalisedRMSprop
 from tagnet.training import TrainingSettings, compiled
 
+SEED = 0  # of the weights and of dropout
 CHECKED_STEPS = 20
 FLOOR_RUNS = 3  # of the products in a repeat
 UPDATES = 5
@@ -60,6 +61,7 @@ class Contest:
     """Ours and the plain model of one graph, from the same weights and on the same data."""
 
     def __init__(self, arch: str, feed: str, sizes: workload.Sizes, dropout: float = 0.5) -> None:
+        keras.utils.set_random_seed(SEED)
         settings = sizes.graph(arch, feed, dropout)
         self.sizes = sizes
         self.data = workload.make(sizes, feed)
