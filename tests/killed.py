@@ -31,7 +31,7 @@ class Killer:
         """An audit hook."""
         if event.split(".")[0] not in ("open", "os", "shutil"):
             return
-        paths = [os.fspath(one) for one in arguments if isinstance(one, str | os.PathLike)]
+        paths = [os.path.abspath(one) for one in arguments if isinstance(one, str | os.PathLike)]
         if not any(path.startswith(self._place) for path in paths):
             return
         self.operations += 1
@@ -46,13 +46,18 @@ class Killer:
         os.kill(os.getpid(), signal.SIGSTOP if self._kind == "stop" else signal.SIGKILL)
 
 
-def add_backbone() -> None:
-    """Makes the backbone known that needs no CNN; here, since what it imports takes seconds."""
+def make_small() -> None:
+    """Gives `annotate` a backbone without a CNN, and chunks of which few photographs make several.
+
+    Here, since what it imports takes seconds.
+    """
     from graphs import TINY
 
+    from experiments import annotating
     from tagnet import features
 
     features.BACKBONES["tiny"] = TINY
+    annotating.CHUNK = 8
 
 
 def main() -> None:
@@ -60,7 +65,7 @@ def main() -> None:
     place, when, module = sys.argv[1:4]
     sys.argv[:] = [module, *sys.argv[4:]]
     if module == "experiments.annotate":
-        add_backbone()
+        make_small()
     killer = Killer(place, when)
     sys.addaudithook(killer)
     try:
