@@ -13,8 +13,10 @@ allow.
 import argparse
 import ctypes
 import dataclasses
+import faulthandler
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -22,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -44,11 +46,12 @@ from tagnet.files import TEMPORARY, read_json
 KINDS = ("disk full", "read-only", "folder removed", "folder moved", "input moved", "no memory")
 OUTCOMES = ("detected", "survived", "aborted", "wrong")
 CASES = (8, 1, 4, 4, 2, 6)  # of each kind, for each command
-WAIT = 600  # seconds
+WAIT = 1800  # seconds until a process hangs; it may share the machine with others
 DISK = 2**28  # bytes of the disk where it is not full
 PAGE = 4096
 NEW_NAMESPACE, NEW_USER = 0x20000, 0x10000000  # of mounts, of users; from sched.h
 READ_ONLY, REMOUNT, PRIVATE = 1, 32, 0x4000 | 0x40000  # from mount.h
+ABORTS = (-signal.SIGABRT, 127)  # 127 is what the loader of libraries ends a process with
 ROW = "ltn-n_id-m12-M24"
 SMALL = ("--preset=demo", "--hidden=3", "--max_epochs=2")
 
@@ -248,6 +251,7 @@ def forked(work: Callable[[], Any], errors: Path | None = None) -> tuple[int | N
         status = 70
         try:
             os.close(reader)
+            faulthandler.dump_traceback_later(WAIT - 10)
             if errors is not None:
                 os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -414,11 +418,12 @@ def _met(case: Case, command: Command, place: Place, needed: Need) -> tuple[str,
         if place.out.exists() and forked(lambda: command.result(place.out))[1] == needed.result:
             return "survived", said
         return "wrong", f"status 0, but another result; {said}"
-    aborted = case.kind == "no memory" and status == -signal.SIGABRT
+    aborted = case.kind == "no memory" and status in ABORTS
     clear = len(said.splitlines()) == 1 and said.startswith("error: ")
     if not aborted and (status != 2 or not clear):
         return "wrong", f"status {status}: {said}"
-    if made_again or (half and not aborted):  # the next process removes what an aborted one left
+    # What an aborted process leaves, or one whose folder is elsewhere now, the next one removes.
+    if made_again or (half and not aborted and case.kind != "folder moved"):
         return "wrong", f"left {half or place.out} behind; {said}"
     if case.kind == "folder removed" and command.begins and not place.out.exists():
         shutil.copytree(place.folder / command.begins, place.out)
@@ -427,6 +432,8 @@ def _met(case: Case, command: Command, place: Place, needed: Need) -> tuple[str,
         return "wrong", f"{said}; then, started again: status {status}: {errors.read_text()}"
     if forked(lambda: command.result(place.out))[1] != needed.result:
         return "wrong", f"{said}; then, started again, it gave another result"
+    if half := [str(path) for path in disk.rglob(f"{TEMPORARY}*")]:
+        return "wrong", f"{said}; then, started again, it left {half} behind"
     return ("aborted" if aborted else "detected"), said
 
 
@@ -463,24 +470,32 @@ def matrix(
     return found, wrong
 
 
-def told(counts: Counts) -> str:
-    """The sums in a line."""
-    found = sum(counts.values(), Counter())
-    return f"{sum(found.values()):,} cases: " + ", ".join(
-        f"{found[outcome]:,} {outcome}" for outcome in OUTCOMES
-    )
-
-
-def table(counts: Counts) -> str:
-    """The matrix as Markdown: a row for each command."""
-    lines = [f"| command | {' | '.join(KINDS)} |", f"|---{'|---' * len(KINDS)}|"]
+def rows_of(counts: Counts) -> dict[str, str]:
+    """The matrix as Markdown: a row of its table for each command."""
+    rows = {}
     for command in dict.fromkeys(command for command, _ in counts):
         cells = []
         for kind in KINDS:
             counted = counts.get((command, kind), {})
             cells.append(", ".join(f"{counted[o]} {o}" for o in OUTCOMES if counted.get(o)) or "–")
-        lines.append(f"| `{command}` | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows[command] = f"| `{command}` | {' | '.join(cells)} |"
+    return rows
+
+
+def rows_on(page: Path) -> dict[str, str]:
+    """The rows that a page has."""
+    text = page.read_text(encoding="utf-8") if page.exists() else ""
+    found = re.findall(r"^(\| `(\w+)` \|.*)$", text, re.MULTILINE)
+    return {command: row for row, command in found if command in COMMANDS}
+
+
+def told(rows: Mapping[str, str]) -> str:
+    """The sums of a table's rows in a line."""
+    cells = re.findall(rf"(\d+) ({'|'.join(OUTCOMES)})", " ".join(rows.values()))
+    found = {o: sum(int(number) for number, other in cells if other == o) for o in OUTCOMES}
+    return f"{sum(found.values()):,} cases: " + ", ".join(
+        f"{number:,} {outcome}" for outcome, number in found.items()
+    )
 
 
 TITLE = "# What a full disk, a lost folder and too little memory come to"
@@ -488,7 +503,8 @@ TEXT = """Do not edit; it is written by
 
     python tests/hardship.py --cases {cases} --out=docs/reliability.md
 
-`make check-long` makes the whole matrix as a test. Each command met, in a process of its own,
+`make check-long` makes the whole matrix as a test; `--only run` makes the row of one command anew.
+Each command met, in a process of its own,
 
 - **disk full**: a tmpfs of less room than the command needs;
 - **read-only**: the same mounted so;
@@ -499,15 +515,18 @@ TEXT = """Do not edit; it is written by
 Then the hardship was over, and the command was started again in the same place. A case is
 
 - **detected**: one line, exit status 2, nothing half-written, and the second start ended with the
-  files of an undisturbed one (weights, predictions and models to the bit);
+  files of an undisturbed one (weights, predictions and models to the bit; it also removed what
+  was unfinished in a folder that had been moved away);
 - **survived**: the first ended with them;
-- **aborted**: as detected, but the library that was refused memory (LLVM, TensorFlow) ended the
-  process itself, by SIGABRT, with a line of its own;
+- **aborted**: as detected, but the library that was refused memory (LLVM, TensorFlow, the loader)
+  ended the process itself, with a line of its own;
 - **wrong**: anything else.
 
 {total}
 
-{table}
+| command | {kinds} |
+|---|{columns}
+{rows}
 """
 
 
@@ -524,13 +543,20 @@ def main() -> None:
     counts, wrong = matrix(options.cases, options.only)
     for line in wrong:
         say(f"wrong: {line}")
-    say(told(counts))
-    say(table(counts))
+    rows = rows_of(counts)
+    say(told(rows))
+    for row in rows.values():
+        say(row)
     if options.out is not None:
-        shown = " ".join(map(str, options.cases))
-        replace_part(
-            options.out, TITLE, TEXT.format(cases=shown, total=told(counts), table=table(counts))
+        rows = rows_on(options.out) | rows
+        text = TEXT.format(
+            cases=" ".join(map(str, options.cases)),
+            total=told(rows),
+            kinds=" | ".join(KINDS),
+            columns="---|" * len(KINDS),
+            rows="\n".join(rows[command] for command in COMMANDS if command in rows),
         )
+        replace_part(options.out, TITLE, text)
 
 
 if __name__ == "__main__":
