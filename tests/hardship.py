@@ -13,7 +13,6 @@ allow.
 import argparse
 import ctypes
 import dataclasses
-import faulthandler
 import json
 import os
 import re
@@ -71,12 +70,8 @@ class Place:
         """Makes what the commands read."""
         table = make_table(self.folder / "raw")
         (self.folder / "disk").mkdir()
-        flags = [f"--{name}={getattr(table, name)}" for name in ("raw", "features", "word_vectors")]
-        _must(
-            prepare.OPTIONS,
-            prepare,
-            [*flags, "--M=6", "--splits=2", f"--out={self.folder / 'data'}"],
-        )
+        flags = [*table.flags, "--M=6", "--splits=2", f"--out={self.folder / 'data'}"]
+        _must(prepare.OPTIONS, prepare, flags)
         for command in (COMMANDS["run"], COMMANDS["sweep"]):
             _must(command.options, command.module, command.flags(self))
             shutil.move(self.out, self.folder / command.name)
@@ -251,7 +246,6 @@ def forked(work: Callable[[], Any], errors: Path | None = None) -> tuple[int | N
         status = 70
         try:
             os.close(reader)
-            faulthandler.dump_traceback_later(WAIT - 10)
             if errors is not None:
                 os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
