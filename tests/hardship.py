@@ -495,10 +495,10 @@ def told(rows: Mapping[str, str]) -> str:
 TITLE = "# What a full disk, a lost folder and too little memory come to"
 TEXT = """Do not edit; it is written by
 
-    python tests/hardship.py --cases {cases} --out=docs/reliability.md
+    python tests/hardship.py --cases {cases} {only}--out=docs/reliability.md
 
-`make check-long` makes the whole matrix as a test; `--only run` makes the row of one command anew.
-Each command met, in a process of its own,
+`make check-long` makes the whole matrix as a test; `--only run` makes the row of one command anew
+and leaves the others. Each command met, in a process of its own,
 
 - **disk full**: a tmpfs of less room than the command needs;
 - **read-only**: the same mounted so;
@@ -543,8 +543,10 @@ def main() -> None:
         say(row)
     if options.out is not None:
         rows = rows_on(options.out) | rows
+        some = " ".join(command for command in COMMANDS if command in rows)
         text = TEXT.format(
             cases=" ".join(map(str, options.cases)),
+            only="" if rows.keys() == COMMANDS.keys() else f"--only {some} ",
             total=told(rows),
             kinds=" | ".join(KINDS),
             columns="---|" * len(KINDS),
