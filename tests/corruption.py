@@ -495,7 +495,7 @@ Do not edit; it is written by
 
     python tests/corruption.py --cuts={cuts} --flips={flips} --out=docs/reliability.md
 
-`make check-long` makes the same matrix as a test.
+`make check-long` makes the same matrix as a test. What kills come to is in [`kills.md`](kills.md).
 
 Each artefact of a small prepared directory, of a run and of an exported model was damaged alone:
 missing, empty, cut off at {cuts} places, a bit flipped at {flips} places, the file of another data
