@@ -4,7 +4,8 @@
 
 Twins of NUS-WIDE are prepared and trained on for one epoch, in processes of their own; disk is
 what the files take, network what the pieces of the work are pickled to. Features of photographs
-are timed apart, as twins have none. What is in the folder is not measured again; `--measure`
+are timed apart, as twins have none, and so are the searches for neighbours, which at such sizes
+are a small part of their stages. What is in the folder is not measured again; `--measure`
 measures one part alone, so that times can be had on a machine with nothing else to do and the
 rest at any time.
 """
@@ -21,10 +22,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import machine
+import numpy as np
 import psutil
 from scale_page import LEAST, PAGE, TARGETS, fits, quickest, table
 
@@ -33,10 +36,15 @@ from data_tools.engines import Local
 from data_tools.pipeline import prepare
 from data_tools.settings import Settings
 from data_tools.sources import Twin
+from data_tools.vector_files import WordTable
+from data_tools.word_vectors import look_up
 from tagnet import partitions
 from tagnet.approximate import INDEXES
+from tagnet.embeddings import rho
 from tagnet.features import BACKBONES, extract
 from tagnet.files import read_json, write_json
+from tagnet.neighbours import cosine, jaccard
+from tagnet.tags import Vocabulary
 
 PHOTOS = Path(__file__).parent.parent / "examples" / "photos"
 SAMPLE_SECONDS = 0.05  # between two looks at a process's memory
@@ -54,7 +62,7 @@ NETWORK = {
 RECORDS = "vocabulary and records, items and answers"
 SHARED = "to each machine"
 PIECES = {NETWORK["_by_sets"]: partitions.SETS, NETWORK["_of_both"]: partitions.VECTORS}
-EXACT, SEARCH = "exact", "w2v-open"
+EXACT, SEARCH, BY_VECTORS = "exact", "w2v-open", "by vectors"
 
 
 def watched(*command: str) -> tuple[float, float, str]:
@@ -93,7 +101,6 @@ def measure_size(images: int, folder: Path) -> dict[str, dict[str, float]]:
     command += ["--encodings=id,w2v", f"--out={data}"]
     _, memory["prepare"], output = watched(*command)
     seconds = stage_seconds(output)
-    seconds[f"{SEARCH}, {EXACT}"] = seconds.pop(SEARCH)
     # What a mapped table reads is written once, when it is first asked for.
     flags = [f"--data={data}", "--max_epochs=1"]
     watched("experiments.run", "--arch=v_only", *flags, "--table=mmap", f"--out={folder / 'first'}")
@@ -110,10 +117,7 @@ def measure_size(images: int, folder: Path) -> dict[str, dict[str, float]]:
     }
     recall = {}
     for index in (name for name in INDEXES if name != EXACT):  # in its place, and nothing else
-        _, memory[f"prepare, {index} alone"], output = watched(
-            *command, f"--neighbour_index={index}"
-        )
-        seconds[f"{SEARCH}, {index}"] = stage_seconds(output)[SEARCH]
+        _, memory[f"prepare, {index} alone"], _ = watched(*command, f"--neighbour_index={index}")
         recall[index] = read_json(data / "dataset.json")["neighbours"][SEARCH]["recall"]
     return {"s": seconds, "memory": memory, "disk": disk, "recall": recall}
 
@@ -163,16 +167,41 @@ def measure_photos(photos: int, folder: Path) -> dict[str, dict[str, float]]:
     return {"s": {"features of photographs": time.perf_counter() - start}}
 
 
-MEASURES = {"size": measure_size, "network": measure_network, "photos": measure_photos}
+def measure_search(images: int, folder: Path) -> dict[str, dict[str, float]]:
+    """The seconds that processors take to find all images' neighbours among all."""
+    names = [row["tags"] for _, row in twin.rows(images)]
+    vocabulary = Vocabulary.most_frequent(names, Settings.tau)
+    tags = vocabulary.encode_all(names)
+    words, vectors = twin.word_vectors()
+    embedding, _ = look_up(vocabulary, WordTable(tuple(words), vectors))
+    searches: dict[str, Callable[..., Any]] = {"by tags": partial(jaccard, tags)}
+    for index in INDEXES:
+        searches[f"{BY_VECTORS}, {index}"] = partial(cosine, rho(tags, embedding), index=index)
+    everyone = np.arange(images)
+    seconds = {}
+    for name, search in searches.items():
+        search(rows=everyone[:100], pool=everyone[:1000], M=Settings.M)  # compiles
+        start = time.process_time()
+        search(rows=everyone, pool=everyone, M=Settings.M)
+        seconds[name] = time.process_time() - start
+    return {"s": seconds}
+
+
+MEASURES = {
+    "size": measure_size,
+    "search": measure_search,
+    "network": measure_network,
+    "photos": measure_photos,
+}
 
 
 def kept(what: str, number: int, options: argparse.Namespace) -> dict[str, Any]:
     """What was measured, from the folder if it is there, and into it if not."""
     path = options.keep / f"{what}-{number}.json"
     if not path.exists():
-        described = machine.described("tensorflow", "numpy", "numba", "faiss-cpu")
         with tempfile.TemporaryDirectory(dir=options.dir) as folder:
             found = MEASURES[what](number, Path(folder))
+        described = machine.described("tensorflow", "numpy", "numba", "faiss-cpu")
         write_json(path, found | {"described": described})
     return read_json(path)
 
@@ -186,9 +215,12 @@ def page(sizes: Sequence[int], options: argparse.Namespace) -> str:
     def of(kind: str, unit: str, found: Sequence[dict[str, Any]] = measured) -> list[Any]:
         return fits(sizes, [one[kind] for one in found], unit, PIECES)
 
+    searches = [kept("search", images, options)["s"] for images in sizes]
+    of_search = fits(sizes, searches, "s", PIECES)
     of_photos = fits(options.photos, [one["s"] for one in photos], "s", PIECES)
-    time_ = of("s", "s")
-    shown = {fit.name for fit in time_}
+    stages = [{k: v for k, v in one["s"].items() if "-open" not in k} for one in measured]
+    times = fits(sizes, stages, "s", PIECES)
+    shown = {fit.name for fit in times}
     recall = {
         index: ", ".join(f"{one['recall'][index]:.1%}" for one in measured)
         for index in measured[0]["recall"]
@@ -199,10 +231,11 @@ def page(sizes: Sequence[int], options: argparse.Namespace) -> str:
         beside=options.beside,
         described=measured[-1]["described"],
         note=twin.NOTE,
-        time=table(time_) + "\n\n" + table(of_photos),
+        time=table(times) + "\n\n" + table(of_photos),
+        search=table(of_search),
         least=LEAST,
         second=sizes[1],
-        left_out=", ".join(name for name in measured[1]["s"] if name not in shown),
+        left_out=", ".join(name for name in stages[1] if name not in shown),
         share=float(twin.SIZES.split(",")[0]),
         photos=len(list(PHOTOS.rglob("*.jpg"))),
         memory=table(of("memory", "MB")),
@@ -211,7 +244,7 @@ def page(sizes: Sequence[int], options: argparse.Namespace) -> str:
         sets=partitions.SETS,
         vectors=partitions.VECTORS,
         targets=" | ".join(f"10^{len(str(target)) - 1}" for target in TARGETS),
-        quickest=quickest(time_, SEARCH),
+        quickest=quickest(of_search, BY_VECTORS),
         sizes=", ".join(f"{size:,}" for size in sizes),
         **recall,
     )

@@ -68,10 +68,10 @@ class Fit:
 
 
 def kind_of(name: str, pieces: Mapping[str, int]) -> str | int:
-    """How a figure grows: where images are compared with each other, not as a line."""
+    """How a figure grows: a search for neighbours, and what its pieces answer, as no line."""
     if name in pieces:
         return pieces[name]
-    return "power" if name.startswith(("id-open", "w2v-open")) else "line"
+    return "power" if name.startswith("by ") else "line"
 
 
 def fits(
