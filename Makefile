@@ -1,7 +1,7 @@
 # make demo    prepare the embedded data set, train ltwin_2rnn on it, show the metrics
 # make test    run the tests
 # make check   style, types, and tests and doctests of the package as it would be installed
-# make check-long   the tests that take hours: damage, kills, clusters; prints their counts
+# make check-long   the tests that take hours: damage, hardship, kills, clusters; prints their counts
 # make bench   measure steps, loading, scores and growth; train every architecture, three seeds
 # make clean   remove what the others made
 
