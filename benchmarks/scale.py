@@ -14,13 +14,12 @@ import argparse
 import itertools
 import pickle
 import re
-import shlex
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -133,7 +132,7 @@ class Counted(Local):
     apart = True
 
     def __init__(self) -> None:
-        self.sent: Counter[str] = Counter()
+        self.sent: defaultdict[str, float] = defaultdict(float)
 
     def map(self, work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
         """As `Engine.map`."""
@@ -226,9 +225,10 @@ def page(sizes: Sequence[int], options: argparse.Namespace) -> str:
         for index in measured[0]["recall"]
     }
     return PAGE.format(
-        command=shlex.join(["python", *sys.argv]),
+        command=f"python benchmarks/scale.py --keep=FOLDER --images {sizes[0]} {sizes[1]} "
+        f"--check {sizes[2]} --out=docs/scale.md",
         factor=TARGETS[-1] / sizes[-1],
-        beside=options.beside,
+        beside=f"{options.beside} " if options.beside else "",
         described=measured[-1]["described"],
         note=twin.NOTE,
         time=table(times) + "\n\n" + table(of_photos),
@@ -244,7 +244,7 @@ def page(sizes: Sequence[int], options: argparse.Namespace) -> str:
         sets=partitions.SETS,
         vectors=partitions.VECTORS,
         targets=" | ".join(f"10^{len(str(target)) - 1}" for target in TARGETS),
-        quickest=quickest(of_search, BY_VECTORS),
+        quickest=quickest(of_search, of("memory", "MB")),
         sizes=", ".join(f"{size:,}" for size in sizes),
         **recall,
     )

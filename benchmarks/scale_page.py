@@ -19,9 +19,10 @@ class Fit:
     Attributes:
         name: what the table calls it.
         unit: `s`, `MB`.
-        kind: `line`; `power` of N; or the size of `pieces` of candidates, each of which answers
-            all N, so that the quantity goes with N ⌈N / size⌉. What does not grow between the
-            two sizes is a constant, the larger of the two, in each of them.
+        kind: `line`; `square`, a N + b N², where all pairs are looked at, or a share of them;
+            `power` of N; or the size of `pieces` of candidates, each of which answers all N, so
+            that the quantity goes with N ⌈N / size⌉. What does not grow between the two sizes
+            is a constant, the larger of the two, in each of them.
         points: (N, value), two of them.
         checked: N and what was measured there.
     """
@@ -42,6 +43,12 @@ class Fit:
         (n, a), (m, b) = self.points
         return (b - a) / (m - n)
 
+    @property
+    def _square(self) -> tuple[float, float]:
+        (n, a), (m, b) = self.points
+        of_pairs = max((b / m - a / n) / (m - n), 0.0)
+        return b / m - of_pairs * m, of_pairs
+
     def at(self, images: int) -> float:
         """The fitted value."""
         (n, a), (m, b) = self.points
@@ -49,6 +56,9 @@ class Fit:
             return a
         if isinstance(self.kind, int):
             return b * images / m * math.ceil(images / self.kind) / math.ceil(m / self.kind)
+        if self.kind == "square":
+            each, of_pairs = self._square
+            return each * images + of_pairs * images**2
         if self.kind == "power":
             return a * (images / n) ** self._exponent
         return a + self._slope * (images - n)
@@ -58,20 +68,30 @@ class Fit:
         """The fit, as the table shows it; N in millions."""
         (_, a), (m, b) = self.points
         if b <= a:
-            return f"{a:.3g}"
+            return short(a)
         if isinstance(self.kind, int):
             each = b / m * 1e6 / math.ceil(m / self.kind)
-            return f"{each:.3g} N ⌈N / {self.kind / 1e6:.3g}⌉"
+            return f"{short(each)} N ⌈N / {self.kind / 1e6:.3g}⌉"
+        if self.kind == "square":
+            each, of_pairs = self._square
+            return f"{short(each * 1e6)} N + {short(of_pairs * 1e12)} N²"
         if self.kind == "power":
-            return f"{self.at(10**6):.3g} N^{self._exponent:.2f}"
-        return f"{self.at(0):.2g} + {self._slope * 1e6:.3g} N"
+            return f"{short(self.at(10**6))} N^{self._exponent:.2f}"
+        return f"{short(self.at(0))} + {short(self._slope * 1e6)} N"
+
+
+def short(value: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def kind_of(name: str, pieces: Mapping[str, int]) -> str | int:
     """How a figure grows: a search for neighbours, and what its pieces answer, as no line."""
     if name in pieces:
         return pieces[name]
-    return "power" if name.startswith("by ") else "line"
+    if not name.startswith("by "):
+        return "line"
+    return "power" if name.endswith("hnsw") else "square"
 
 
 def fits(
@@ -108,21 +128,23 @@ def table(found: Sequence[Fit]) -> str:
     heads += [f"{sizes[2]:,}: measured / fitted", *(f"10^{len(str(n)) - 1}" for n in TARGETS)]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for fit in found:
-        cells = [fit.name, *(f"{value:.3g} {fit.unit}" for _, value in fit.points), fit.formula]
+        cells = [fit.name, *(f"{short(value)} {fit.unit}" for _, value in fit.points), fit.formula]
         measured, fitted = fit.checked[1], fit.at(fit.checked[0])
-        cells.append(f"{measured:.3g} / {fitted:.3g} {fit.unit} = {measured / fitted:.2f}")
+        cells.append(f"{short(measured)} / {short(fitted)} {fit.unit} = {measured / fitted:.2f}")
         cells += [shown(fit.at(target), fit.unit) for target in TARGETS]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def quickest(found: Sequence[Fit], stage: str) -> str:
-    """Which search by vectors takes least at each size, as Markdown."""
-    ways = {fit.name.rpartition(", ")[2]: fit for fit in found if fit.name.startswith(stage)}
+def quickest(searches: Sequence[Fit], memory: Sequence[Fit]) -> str:
+    """Which search by vectors takes least at each size, and the memory of its process."""
+    ways = {fit.name.rpartition(", ")[2]: fit for fit in searches if "vectors" in fit.name}
+    peaks = {fit.name: fit for fit in memory}
     cells = []
     for target in TARGETS:
         best = min(ways, key=lambda way: ways[way].at(target))
-        cells.append(f"{best} ({shown(ways[best].at(target), 's')})")
+        peak = peaks.get(f"prepare, {best} alone", peaks["prepare"])
+        cells.append(f"{best}: {shown(ways[best].at(target), 's')}, {shown(peak.at(target), 'MB')}")
     return f"| quickest search by vectors | {' | '.join(cells)} |"
 
 
@@ -133,29 +155,34 @@ Do not edit; it is written by
     {command}
 
 Each figure was measured on twins of NUS-WIDE of the two smaller sizes, 4,096 features and about
-10 tags an image, 24 neighbours, and fitted through these two: by a line where a stage reads
-each image once, by a power of N where images are compared with each other. The last three
-columns extrapolate the fit. The third size was measured too and stands beside what the fit says
-of it: that is how far to trust it, and {factor:,.0f} times as many images are a long way from
-there.
+10 tags an image, 24 neighbours, and fitted through these two: by a line where a stage reads each
+image once, otherwise as the column says. The last three columns extrapolate the fit. The third
+size was measured too and stands beside what the fit says of it: that is how far to trust it, and
+{factor:,.0f} times as many images are a long way from there.
 
-All was done by one machine with 2 processors{beside}. {described}; {note}
+{beside}{described}; {note}
 
 ## Time
 
 {time}
 
-Stages of less than {least} s at {second:,} images are left out: {left_out}.
+Stages of less than {least} s at {second:,} images are left out: {left_out}. A row that begins
+with `run` is of a run of `ltn` for one epoch, its {share:.0%} training images in batches of 64,
+with the table of features on the device or mapped from disk; all else is loading, the scores of
+validation and test, and the export. Features of photographs are those of EfficientNet-Lite0, from
+{photos:,} JPEG files in turn.
 
-A row that begins with `run` is a run of `ltn` of one epoch, its {share:.0%} training images in
-batches of 64, with the table of features on the device or mapped from disk; all else is
-loading, the scores of validation and test, and the export. Features of photographs are those of
-EfficientNet-Lite0, from {photos:,} JPEG files.
+The searches for neighbours alone, in seconds of one processor:
 
-The searches for neighbours and the features of photographs are cut into pieces that know
-nothing of each other, which `--engine=ray` gives to all processors of a cluster: there these
-times are divided by as many machines as this one, as long as its disks keep up. A search by
-`hnsw` or `ivf` is not: it stays in the process of `prepare`.
+{search}
+
+The exact searches look at all pairs, by tags at those that share a tag, and `ivf` at one cell in
+16; so a part of each grows with N², which is little of what was measured and most of what is
+extrapolated.
+
+The searches, exact, and the features of photographs are cut into pieces that know nothing of each
+other, which `--engine=ray` gives to all processors of a cluster: with so many machines these
+times are divided by their number at best. An index stays in the process of `prepare`.
 
 ## Memory
 
@@ -167,8 +194,8 @@ Peak of a process without what is mapped from files.
 
 {disk}
 
-Neighbours are those of one encoding, pool and split; with `--layout=packed` training records
-have their neighbours' features in them, which takes M + 1 times the room of the features of the
+Neighbours are those of one encoding, pool and split; with `--layout=packed` training records have
+their neighbours' features in them, which takes M + 1 times the room of the features of the
 training images. The cache is what `--table=mmap` adds.
 
 ## Network
@@ -179,9 +206,9 @@ stands under Disk crosses it once when it is written, and once for each machine 
 
 {network}
 
-A search in pieces of {sets:,} candidates by tags and {vectors:,} by vectors answers 12 bytes
-for each of the 24 neighbours, of each image, from each piece. To the machines each is sent what
-all pieces have in common, once.
+A search in pieces of {sets:,} candidates by tags and {vectors:,} by vectors answers 12 bytes for
+each of the 24 neighbours, of each image, from each piece. To the machines each is sent what all
+pieces have in common, once.
 
 ## Which index
 
@@ -189,7 +216,7 @@ all pieces have in common, once.
 |---|---|---|---|
 {quickest}
 
-`hnsw` found {hnsw} of the true nearest and `ivf` {ivf} of them, at {sizes} images (a sample of
-1,000 images); what they find among more was not measured. Neighbours by tags are always exact.
-An index holds all vectors in the memory of one machine, see Memory.
+Seconds of one processor, and the peak memory of the process that searches. Of the true nearest of
+1,000 images `hnsw` found {hnsw} and `ivf` {ivf}, at {sizes} images; what they find among more was
+not measured. Neighbours by tags are always exact.
 """

@@ -248,28 +248,44 @@ def executed(command: Any, *flags: object) -> None:
 
 
 def subjects(place: Path) -> list[Subject]:
-    """All commands; what they read is made in a folder."""
+    """All commands; what one reads is made in a folder when it is begun."""
     table = make_table(place / "raw", num_images=400, dim=16)
     data = place / "data"
     with contextlib.redirect_stdout(io.StringIO()):
         prepare(table.settings(), data)
     run_flags = [f"--data={data}", "--arch=ltwin_2rnn", "--preset=demo"]
     run_flags += ["--hidden=8", "--m=2", "--M=4", "--max_epochs=6"]
-    executed(run, *run_flags, f"--out={place / 'run'}")
-    (place / "run" / "metrics.json").unlink()
-    shutil.rmtree(place / "run" / "saved_model")
     sweep_flags = [f"--data={data}", "--table=2", f"--only={ROW}", "--preset=demo"]
     sweep_flags += ["--hidden=4", "--max_epochs=2"]
-    executed(sweep, *sweep_flags, f"--out={place / 'sweep'}")
-    deployment = deployed("ltwin", "w2v", backbone="tiny")
-    rng = np.random.default_rng(0)
-    deployment.calibrate(rng.normal(size=(40, L)), rng.integers(0, 2, size=(40, L)))
-    model = export.export(deployment, place / "model").parent
-    for number in range(40):
-        colour = tuple(rng.integers(0, 256, 3).tolist())
-        keywords = xmp(dc_subject=[f"tag {number % 10}"])
-        write(place / "photos" / f"{number:04}.jpg", keywords, colour=colour)
-    annotate_flags = [f"--model={model}", "--xmp", "--threshold=0.3"]
+
+    @functools.cache
+    def trained() -> Path:
+        executed(run, *run_flags, f"--out={place / 'run'}")
+        (place / "run" / "metrics.json").unlink()
+        shutil.rmtree(place / "run" / "saved_model")
+        return place / "run"
+
+    @functools.cache
+    def swept() -> Path:
+        executed(sweep, *sweep_flags, f"--out={place / 'sweep'}")
+        return place / "sweep"
+
+    @functools.cache
+    def exported() -> Path:
+        deployment = deployed("ltwin", "w2v", backbone="tiny")
+        rng = np.random.default_rng(0)
+        deployment.calibrate(rng.normal(size=(40, L)), rng.integers(0, 2, size=(40, L)))
+        return export.export(deployment, place / "model").parent
+
+    @functools.cache
+    def photographed() -> Path:
+        rng = np.random.default_rng(0)
+        for number in range(40):
+            colour = tuple(rng.integers(0, 256, 3).tolist())
+            keywords = xmp(dc_subject=[f"tag {number % 10}"])
+            write(place / "photos" / f"{number:04}.jpg", keywords, colour=colour)
+        return place / "photos"
+
     return [
         Subject("prepare", "data_tools.prepare", lambda at: prepare_flags(table, at), Path.mkdir),
         Subject("run", "experiments.run", lambda at: [*run_flags, f"--out={at}/run"], Path.mkdir),
@@ -277,7 +293,7 @@ def subjects(place: Path) -> list[Subject]:
             "export, at the end of a run",
             "experiments.run",
             lambda at: [*run_flags, f"--out={at}/run"],
-            lambda at: shutil.copytree(place / "run", at / "run"),
+            lambda at: shutil.copytree(trained(), at / "run"),
         ),
         Subject(
             "sweep",
@@ -289,13 +305,16 @@ def subjects(place: Path) -> list[Subject]:
             "report",
             "experiments.report",
             lambda at: [f"{at}/sweep"],
-            lambda at: shutil.copytree(place / "sweep", at / "sweep"),
+            lambda at: shutil.copytree(swept(), at / "sweep"),
         ),
         Subject(
             "annotate",
             "experiments.annotate",
-            lambda at: [*annotate_flags, f"--jsonl={at}/a.jsonl", f"--csv={at}/a.csv", "."],
-            lambda at: shutil.copytree(place / "photos", at),
+            lambda at: [
+                *(f"--model={exported()}", "--xmp", "--threshold=0.3"),
+                *(f"--jsonl={at}/a.jsonl", f"--csv={at}/a.csv", "."),
+            ],
+            lambda at: shutil.copytree(photographed(), at),
         ),
     ]
 
