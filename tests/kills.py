@@ -371,15 +371,19 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="a folder for the outcome of each command")
     parser.add_argument("--out", type=Path, help="a file for the page")
     options = parser.parse_args()
-    outcomes = {}
+    outcomes, left_out = {}, []
     with tempfile.TemporaryDirectory() as place:
         for subject in subjects(Path(place)):
             if options.only is None or subject.name in options.only:
                 outcomes[subject.name] = kept(subject, options.kills, options.keep)
+            else:
+                left_out.append(f"`{subject.name}`")
     print(rows(outcomes))
     print(counted(outcomes))
     if options.out:
         told_all = TEXT.format(kills=options.kills, counted=counted(outcomes), table=rows(outcomes))
+        if left_out:
+            told_all += f"\nNot tried this time: {', '.join(left_out)}.\n"
         options.out.write_text(told_all)
     wrong = [line for one in outcomes.values() for line in one.wrong]
     sys.exit("\n".join(wrong) or 0)
