@@ -214,8 +214,8 @@ def page(sizes: Sequence[int], options: argparse.Namespace) -> str:
     def of(kind: str, unit: str, found: Sequence[dict[str, Any]] = measured) -> list[Any]:
         return fits(sizes, [one[kind] for one in found], unit, PIECES)
 
-    searches = [kept("search", images, options)["s"] for images in sizes]
-    of_search = fits(sizes, searches, "s", PIECES)
+    searches = [kept("search", images, options)["s"] for images in options.searched]
+    of_search = fits(options.searched, searches, "s", PIECES)
     of_photos = fits(options.photos, [one["s"] for one in photos], "s", PIECES)
     stages = [{k: v for k, v in one["s"].items() if "-open" not in k} for one in measured]
     times = fits(sizes, stages, "s", PIECES)
@@ -226,7 +226,8 @@ def page(sizes: Sequence[int], options: argparse.Namespace) -> str:
     }
     return PAGE.format(
         command=f"python benchmarks/scale.py --keep=FOLDER --images {sizes[0]} {sizes[1]} "
-        f"--check {sizes[2]} --out=docs/scale.md",
+        f"--check {sizes[2]} "
+        f"--searched {' '.join(map(str, options.searched))} --out=docs/scale.md",
         factor=TARGETS[-1] / sizes[-1],
         beside=f"{options.beside} " if options.beside else "",
         described=measured[-1]["described"],
@@ -255,6 +256,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, nargs=2, default=[25_000, 50_000])
     parser.add_argument("--check", type=int, default=100_000, help="the third size")
+    parser.add_argument("--searched", type=int, nargs=3, default=[25_000, 50_000, 100_000])
     parser.add_argument("--photos", type=int, nargs=3, default=[200, 400, 800])
     parser.add_argument("--keep", type=Path, required=True, help="a folder for what was measured")
     parser.add_argument("--measure", nargs=2, metavar=("PART", "NUMBER"), help=f"{list(MEASURES)}")

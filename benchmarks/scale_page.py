@@ -177,8 +177,8 @@ The searches for neighbours alone, in seconds of one processor:
 {search}
 
 The exact searches look at all pairs, by tags at those that share a tag, and `ivf` at one cell in
-16; so a part of each grows with N², which is little of what was measured and most of what is
-extrapolated.
+16; so a part of each grows with N², a smaller part of what was measured
+than of what is extrapolated.
 
 The searches, exact, and the features of photographs are cut into pieces that know nothing of each
 other, which `--engine=ray` gives to all processors of a cluster: with so many machines these
