@@ -1,7 +1,11 @@
 # make demo    prepare the embedded data set, train ltwin_2rnn on it, show the metrics
 # make test    run the tests
 # make check   style, types, and tests and doctests of the package as it would be installed
-# make check-long   the tests that take hours: all damage to files, printed as counts
+# make check-long   the tests that take hours: all damage to files, printed as counts,
+#              and the figures that every graph reaches
+# make check-versions   the quick tests under each Python that is here, with the lowest and
+#              the newest versions of what the package needs
+# make golden  store the figures that every graph reaches now on the embedded data set
 # make bench   measure steps, loading, scores and growth; train every architecture, three seeds
 # make clean   remove what the others made
 
@@ -9,7 +13,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check check-long bench clean
+.PHONY: demo test check check-long check-versions golden bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m data_tools.prepare --source=demo --out=demo/data
@@ -31,6 +35,14 @@ check: $(VENV)/installed-dev
 
 check-long: $(VENV)/installed-dev
 	$(BIN)/python -m pytest --large -rA --no-header -k whole_matrix tests/test_corruption.py
+	$(BIN)/python -m pytest --large --no-header tests/test_golden.py
+
+check-versions: $(VENV)/installed-dev
+	$(BIN)/python benchmarks/versions.py --out=runs/versions
+
+golden: $(VENV)/installed-dev
+	rm -rf runs/golden
+	$(BIN)/python tests/golden.py --out=runs/golden --write
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/steps.py
