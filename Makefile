@@ -1,10 +1,11 @@
 # make demo    prepare the embedded data set, train ltwin_2rnn on it, show the metrics
 # make test    run the tests
 # make check   style, types, and tests and doctests of the package as it would be installed
-# make check-long   the tests that take hours: all damage to files, printed as counts,
-#              and the figures that every graph reaches
-# make check-versions   the quick tests under each Python that is here, with the lowest and
-#              the newest versions of what the package needs
+# make check-long   the tests that take hours: damage, kills, clusters, random files, the figures
+#              that every graph reaches; prints their counts
+# make check-versions   some tests under each Python that is here, with the lowest and the newest
+#              versions of what the package needs
+# make soak    two hours of a sweep, and whether it leaks
 # make golden  store the figures that every graph reaches now on the embedded data set
 # make bench   measure steps, loading, scores and growth; train every architecture, three seeds
 # make clean   remove what the others made
@@ -13,7 +14,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check check-long check-versions golden bench clean
+.PHONY: demo test check check-long check-versions soak golden bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m data_tools.prepare --source=demo --out=demo/data
@@ -34,11 +35,14 @@ check: $(VENV)/installed-dev
 	    --doctest-modules tagnet data_tools experiments
 
 check-long: $(VENV)/installed-dev
-	$(BIN)/python -m pytest --large -rA --no-header -k whole_matrix tests/test_corruption.py
-	$(BIN)/python -m pytest --large --no-header tests/test_golden.py
+	$(BIN)/python -m pytest --large -m large -rA --no-header
 
 check-versions: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/versions.py --out=runs/versions
+
+soak: $(VENV)/installed-dev
+	rm -rf runs/soak
+	$(BIN)/python benchmarks/soak.py --out=runs/soak --plot=runs/soak.png
 
 golden: $(VENV)/installed-dev
 	rm -rf runs/golden

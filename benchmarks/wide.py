@@ -11,6 +11,7 @@ is corrected for overlapping splits (Nadeau and Bengio 2003).
 
 import argparse
 import dataclasses
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from experiments.sweep import SharedTables
 from tagnet.files import read_json
 
 OURS = Row("ltwin_wide", "id", "id")
-OTHERS = (Row("ltwin", "id", "w2v"), Row("logistic_both", "", "id", m=0, max_rank=0))
+OTHERS = (Row("ltwin", "id", "wnet"), Row("logistic_both", "", "id", m=0, max_rank=0))
 TESTS = {"60 % of tags dropped": Condition(dropped=0.6), "wrong tags": Condition(wrong=1.0)}
 
 
@@ -73,8 +74,9 @@ def table(study: Study) -> str:
             runs[job.row][job.split] = Run(directory, config, found)
     splits = sorted(set.intersection(*(set(found) for found in runs.values())))
     names = [f"`{row.arch}`" for row in (OURS, *OTHERS)]
-    lines = [f"| splits {splits} | {' | '.join(names)} | to {' | to '.join(names[1:])} |"]
-    lines.append("|---" * 6 + "|")
+    pairs = list(itertools.combinations((OURS, *OTHERS), 2))
+    heads = [f"`{one.arch}` − `{other.arch}`" for one, other in pairs]
+    lines = [f"| splits {splits} | {' | '.join([*names, *heads])} |", "|---" * 7 + "|"]
     for name, measure in MEASURES.items():
         values = {
             row: np.array([100 * measure(found[split]) for split in splits])
@@ -83,8 +85,8 @@ def table(study: Study) -> str:
         parts = runs[OURS][splits[0]].results["images"]
         overlap = parts["validation" if name.startswith("validation") else "test"] / parts["train"]
         cells = [f"{v.mean():.2f} ± {v.std(ddof=1):.2f}" for v in values.values()]
-        for row in OTHERS:
-            told = results.paired(values[OURS] - values[row], overlap)
+        for one, other in pairs:
+            told = results.paired(values[one] - values[other], overlap)
             cells.append(f"{told.difference:+.2f}, p {told.p:.4f} ({told.p_corrected:.4f})")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)

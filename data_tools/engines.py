@@ -34,9 +34,7 @@ from tagnet.files import InputError, write_text
 ENGINES = ("local", "ray")
 CONNECT = 60.0  # seconds in which a cluster must answer
 LOOK = 120.0  # seconds in which each of its nodes must have started a process and answered
-RETRIES = (
-    20  # times that an item is begun again after its process died, so that it may kill no more
-)
+RETRIES = 20  # times that an item is begun again whose process died; perhaps the item killed it
 QUEUED = 2  # items a processor that are handed to the cluster at a time
 NETWORK_CPUS = 2  # processors for each CNN: one decodes while the other computes
 

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from data_tools.engines import Engine
-from tagnet.console import progress, say
+from tagnet.console import say
 from tagnet.features import Backbone, extract, network
 from tagnet.files import InputError, read_arrays, write_arrays
 
@@ -223,12 +223,14 @@ def from_photographs(
     """
     chunks = [paths[first : first + CHUNK] for first in range(0, len(paths), CHUNK)]
     files = [cache.folder / f"{photographs_digest(chunk, backbone)}.npz" for chunk in chunks]
-    missing = [pair for pair in zip(chunks, files, strict=True) if not pair[1].exists()]
-    if missing:
-        say(f"features: {sum(len(chunk) for chunk, _ in missing):,} photographs")
-    extracted = cache.engine.pool(functools.partial(_extractor, backbone), missing)
-    for _ in progress(extracted, "features", len(missing)):
-        pass
+    missing = [number for number, file in enumerate(files) if not file.exists()]
+    extracted = cache.engine.pool(
+        functools.partial(_extractor, backbone),
+        [(chunks[number], files[number]) for number in missing],
+    )
+    for number, _ in zip(missing, extracted, strict=True):
+        first = number * CHUNK
+        say(f"features: photographs {first + 1} to {first + len(chunks[number])}")
     unreadable: dict[int, str] = {}
     starts = [0]
     for number, (chunk, file) in enumerate(zip(chunks, files, strict=True)):

@@ -5,9 +5,7 @@
   python -m data_tools.prepare --source=nus_wide --raw=FOLDER --features=FEATURES --out=DIR
   python -m data_tools.prepare --source=photo_folder --raw=FOLDER --out=DIR
 
-A second run does only what has changed; a killed one goes on where it was. With --engine=ray
---address=HOST:PORT a Ray cluster does the work, on files that all its machines see under the
-same names; the result is the same.
+A second run does only what has changed; a killed one goes on where it was.
 """
 
 import dataclasses
@@ -26,8 +24,18 @@ OPTIONS = dataclasses.make_dataclass(
         *flags(),
         ("out", Path | None, console.option(None, "the prepared directory")),
         ("dry_run", bool, console.option(False, "only say what would be done")),
-        ("engine", str, console.option("local", "local, or ray: the workers of a Ray cluster")),
-        ("address", str | None, console.option(None, "of the cluster [one on this machine]")),
+        (
+            "engine",
+            str,
+            console.option(
+                "local", "local, or ray: by a cluster whose machines see the same files"
+            ),
+        ),
+        (
+            "address",
+            str | None,
+            console.option(None, "HOST:PORT of the cluster [one on this machine]"),
+        ),
     ],
 )
 

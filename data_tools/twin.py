@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 IMAGES = 190_253
 SIZES = ".578178,.210246,.211576"  # 110,000, 40,000 and 40,253 of them
@@ -71,8 +72,9 @@ def feature_blocks(
         count = min(BLOCK, last - start)
         labels, _ = _draw_block(start // BLOCK)
         phi = _normal(FEATURE_STREAM, start // BLOCK, [count, FEATURES])
-        # Of the whole block, since a product's last bits depend on its size.
-        phi += (labels.astype(np.float32) @ directions)[:count]
+        # A sparse row adds its labels' directions one after the other, whereas the last bits of a
+        # dense product depend on its size and on the number of threads.
+        phi += sparse.csr_array(labels[:count].astype(np.float32)) @ directions
         phi -= 1  # leaves about a third of them positive, as in a ReLU layer
         np.maximum(phi, 0, out=phi)
         yield phi[max(first - start, 0) :]

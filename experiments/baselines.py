@@ -22,7 +22,7 @@ from sklearn.svm import LinearSVC
 from experiments import label_transfer
 from experiments.label_transfer import Neighbours
 from experiments.paper import Row
-from experiments.results import read_checked
+from experiments.results import BASELINE, read_checked
 from experiments.runner import Evaluation, being_made, write_results
 from tagnet import console, metrics, neighbours
 from tagnet.dataset import PreparedDataset
@@ -59,7 +59,7 @@ class BaselineSettings:
 
     def flat(self) -> dict[str, Any]:
         """All settings by name; a report finds here what it asks of every run."""
-        fixed = {"pool": "train", "preset": "baseline", "m": 0, "max_rank": 0}
+        fixed = {"pool": "train", "preset": BASELINE, "m": 0, "max_rank": 0}
         return dataclasses.asdict(self) | fixed
 
 

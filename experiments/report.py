@@ -75,8 +75,7 @@ def main(options: Options) -> None:
     report = Report(groups, _remarks(folders, groups, unfinished), options.images)
     with held(out, "report"):
         report.write(out)
-        folders_of_ours = (out, out / "tables", out / "figures")
-        remove_unfinished(path for folder in folders_of_ours for path in folder.iterdir())
+        remove_unfinished([*out.glob("*"), *out.glob("tables/*"), *out.glob("figures/*")])
     console.say(f"{len(finished)} runs of {len(groups)} rows")
     console.say(f"page      {out / 'index.html'}")
     console.say(f"tables    {out / 'report.md'}, {out / 'tables'}")

@@ -32,6 +32,8 @@ CHECKED = (
 )
 REPLICATE = ("split", "seed")  # in these runs of one row differ
 NAMED = ("arch", "neighbours", "feed", "m", "max_rank")  # these are in a row's name
+TOLD = ("data", "pool", "preset", "hidden", "precision")  # these beside it, where groups differ
+BASELINE = "baseline"  # the preset of runs that have none
 FIELDS = (*NAMED, *REPLICATE, "data", "pool", "preset")
 
 
@@ -210,12 +212,13 @@ def read_groups(directories: Sequence[Path]) -> list[Group]:
         gathered.items(),
         key=lambda item: (rows.index(item[0][0]) if item[0][0] in rows else len(rows), item[0][1:]),
     )
-    apart = _settings_that_differ([runs[0].config for _, runs in ordered])
+    settings = [_settings(runs[0].config) for _, runs in ordered]
+    apart = [name for name in TOLD if len({s[name] for s in settings if name in s}) > 1]
     groups = []
-    for (row, *_), runs in ordered:
+    for ((row, *_), runs), own in zip(ordered, settings, strict=True):
         runs.sort(key=lambda run: run.replicate)
         _check_once(runs)
-        told = [f"{name}={runs[0].config.get(name)}" for name in apart]
+        told = [f"{name}={own[name]}" for name in apart if name in own]
         groups.append(Group(" ".join([row.name, *told]), row, tuple(runs)))
     return groups
 
@@ -287,10 +290,10 @@ def _row(run: Run) -> Row:
     return ROWS.get(row.name, row)
 
 
-def _settings_that_differ(configs: Sequence[dict[str, Any]]) -> list[str]:
-    """Settings, beside those in a row's name, that not all groups share but graphs could."""
-    told = ("data", "pool", "preset", "hidden", "precision")
-    return [name for name in told if len({str(config.get(name)) for config in configs}) > 1]
+def _settings(config: dict[str, Any]) -> dict[str, str]:
+    """Those of `TOLD` that are a choice of the run: for a baseline, the data alone."""
+    names = TOLD[:1] if config["preset"] == BASELINE else TOLD
+    return {name: str(config.get(name)) for name in names}
 
 
 def _check_once(runs: Sequence[Run]) -> None:

@@ -102,12 +102,12 @@ def _help(
     run: RunSettings, dataset: PreparedDataset, out: Path, layout: str, workers: Workers
 ) -> dict[str, Any]:
     """Takes part in the training of a run whose files another process writes."""
-    if (out / "metrics.json").exists():
-        settle(run.flat(), out)
+    if (out / METRICS).exists():
+        _settle_run(run.flat(), out)
     else:
         _Experiment(run, dataset, layout, workers).fit(out)
         workers.wait()
-    return read_json(out / "metrics.json")
+    return read_checked(out, METRICS)
 
 
 def _train_and_evaluate(

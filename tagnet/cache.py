@@ -127,10 +127,12 @@ class _Cached:
     def is_whole(self) -> bool:
         """Whether it is there as it was written."""
         try:
-            expected = self._sum.read_text(encoding="utf-8", errors="replace")
-            return expected == f"{sha256(self.path)}  {self.path.name}\n"
+            return self._sum.read_text(encoding="utf-8", errors="replace") == self._checksum()
         except OSError:
             return False
+
+    def _checksum(self) -> str:
+        return f"{sha256(self.path)}  {self.path.name}\n"
 
     @contextlib.contextmanager
     def being_written(self) -> Iterator[None]:
@@ -144,7 +146,7 @@ class _Cached:
         say(f"writing {self.path}")
         try:
             yield
-            write_text(self._sum, f"{sha256(self.path)}  {self.path.name}\n")
+            write_text(self._sum, self._checksum())
             for other in self.path.parent.glob(f"{self._stem}-*.{self._ending}*"):
                 if other not in (self.path, self._sum):
                     other.unlink()

@@ -17,8 +17,10 @@ machines' own clocks may differ.
 import _thread
 import contextlib
 import datetime
+import functools
 import json
 import os
+import signal
 import socket
 import threading
 import time
@@ -32,6 +34,9 @@ HEARTBEAT = 20.0  # seconds
 STALE = 600.0  # a holder that missed 30 heartbeats is dead or cut off from the disk
 CLAIMS = ".claims"  # the folder of the claims on a directory, in it, while there are any
 POLL = 0.1  # seconds until a claim that nobody holds is tried again
+# Ends work that another has taken over. Not Ctrl-C's, which shells have commands ignore that they
+# start in the background.
+LOSS = getattr(signal, "SIGUSR1", signal.SIGINT)  # Windows has no other
 
 
 class Claim:
@@ -125,30 +130,43 @@ def held(directory: Path, name: str) -> Iterator[None]:
             cannot be written to.
     """
     made_here = not directory.exists()
+    with _interrupter() as interrupt:
+        try:
+            while (claimed := claim(directory / CLAIMS, name, interrupt)) is None:
+                if who := holder(directory / CLAIMS, name):
+                    raise InputError(
+                        f"{directory}: {who} is at work in it; wait until it has ended, or stop it"
+                    )
+                time.sleep(POLL)  # two gave way to each other, or it has just ended
+        except OSError as error:
+            raise InputError(f"{directory}: cannot be written ({error.strerror})") from error
+        try:
+            yield
+        except KeyboardInterrupt:
+            if not claimed.lost:
+                raise
+            raise InputError(
+                f"{directory}: this process stood still for more than {STALE / 60:.0f} minutes, "
+                "and another has taken over; what it makes is whole"
+            ) from None
+        finally:
+            claimed.release()
+            if made_here:
+                with contextlib.suppress(OSError):  # it is not empty
+                    directory.rmdir()
+
+
+@contextlib.contextmanager
+def _interrupter() -> Iterator[Callable[[], None]]:
+    """Gives what interrupts the main thread from another one, while the block runs."""
+    if threading.current_thread() is not threading.main_thread():  # which alone sets handlers
+        yield _thread.interrupt_main
+        return
+    earlier = signal.signal(LOSS, signal.default_int_handler)
     try:
-        # Work that another has taken over is interrupted as by Ctrl-C.
-        while (claimed := claim(directory / CLAIMS, name, _thread.interrupt_main)) is None:
-            if who := holder(directory / CLAIMS, name):
-                raise InputError(
-                    f"{directory}: {who} is at work in it; wait until it has ended, or stop it"
-                )
-            time.sleep(POLL)  # two gave way to each other, or it has just ended
-    except OSError as error:
-        raise InputError(f"{directory}: cannot be written ({error.strerror})") from error
-    try:
-        yield
-    except KeyboardInterrupt:
-        if not claimed.lost:
-            raise
-        raise InputError(
-            f"{directory}: this process stood still for more than {STALE / 60:.0f} minutes, and "
-            "another has taken over; what it makes is whole"
-        ) from None
+        yield functools.partial(_thread.interrupt_main, LOSS)
     finally:
-        claimed.release()
-        if made_here:
-            with contextlib.suppress(OSError):  # it is not empty
-                directory.rmdir()
+        signal.signal(LOSS, earlier or signal.SIG_DFL)
 
 
 @contextlib.contextmanager

@@ -119,7 +119,7 @@ class PreparedDataset:
             ) from error
         # Earlier versions did not list the summary itself.
         if checked and SUMMARY in self._sums:
-            self.check([SUMMARY])
+            self.check([summary])
         if table is None:
             table = "device" if self.table_bytes <= LARGEST_SHARE * available_memory() else "mmap"
         self._check("table", table, list(TABLES))
@@ -136,31 +136,32 @@ class PreparedDataset:
             return read_checksums(self.directory)
 
     def check(self, files: Iterable[str | Path]) -> None:
-        """Compares files of the directory with their checksums.
+        """Compares files of the directory, given by their paths, with their checksums.
 
         Raises:
             InputError: one is not as it was prepared.
         """
         if self._checked:
-            names = [Path(file) for file in files]
-            names = [n.relative_to(self.directory) if n.is_absolute() else n for n in names]
+            names = [Path(file).relative_to(self.directory).as_posix() for file in files]
             with advising(CURE):
-                verify(self.directory, [name.as_posix() for name in names], self._sums)
+                verify(self.directory, names, self._sums)
 
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:
         """The τ tags in id order."""
+        path = self.directory / "vocabulary.txt"
         with advising(CURE):
-            vocabulary = Vocabulary.load(self.directory / "vocabulary.txt")
-        self.check(["vocabulary.txt"])
+            vocabulary = Vocabulary.load(path)
+        self.check([path])
         return vocabulary
 
     @functools.cached_property
     def label_names(self) -> tuple[str, ...]:
         """The L labels in id order."""
+        path = self.directory / "labels.txt"
         with advising(CURE):
-            names = read_text(self.directory / "labels.txt").splitlines()
-        self.check(["labels.txt"])
+            names = read_text(path).splitlines()
+        self.check([path])
         return tuple(names)
 
     @functools.cached_property

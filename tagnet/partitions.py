@@ -6,7 +6,7 @@ fractions of sets of tags, or two distances of seven decimals, can be one number
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -35,26 +35,15 @@ Piece = tuple[slice, slice]  # of the queries, of the candidates
 def jaccard(run: Run, tags: TagLists, rows: np.ndarray, pool: np.ndarray, M: int) -> Neighbourhoods:
     """`neighbours.jaccard`, whose pieces `run` searches."""
     rows, pool = checked(rows, pool, M)
-    pieces = [(q, c) for q in _parts(len(rows), QUERIES) for c in _parts(len(pool), SETS, M)]
-    best = no_best(len(rows), M)
-    for (queries, _), found in zip(
-        pieces, run(functools.partial(_by_sets, tags, rows, pool, M), pieces), strict=True
-    ):
-        _merge(best, queries, found)
-    return of_best(rows, best)
+    return _best_of_pieces(run, functools.partial(_by_sets, tags), rows, pool, M, SETS)
 
 
 def cosine(run: Run, vectors: Table, rows: np.ndarray, pool: np.ndarray, M: int) -> Neighbourhoods:
     """`neighbours.cosine`, the exact one, whose pieces `run` searches."""
     rows, pool = checked(rows, pool, M)
     if not is_mutual(rows, pool):
-        pieces = [(q, c) for q in _parts(len(rows), QUERIES) for c in _parts(len(pool), VECTORS, M)]
-        best = no_best(len(rows), M)
-        for (queries, _), found in zip(
-            pieces, run(functools.partial(_by_vectors, vectors, rows, pool, M), pieces), strict=True
-        ):
-            _merge(best, queries, found)
-        return of_best(rows, best)
+        search = functools.partial(_by_vectors, vectors)
+        return _best_of_pieces(run, search, rows, pool, M, VECTORS)
     parts = list(_parts(len(pool), VECTORS, M))
     pieces = [(one, two) for number, one in enumerate(parts) for two in parts[number:]]
     best = no_best(len(pool), M)
@@ -65,6 +54,24 @@ def cosine(run: Run, vectors: Table, rows: np.ndarray, pool: np.ndarray, M: int)
         if others is not None:
             _merge(best, two, others)
     return of_best(pool, best).select(np.searchsorted(pool, rows))
+
+
+def _best_of_pieces(
+    run: Run,
+    search: Callable[[np.ndarray, np.ndarray, int, Piece], Best],
+    rows: np.ndarray,
+    pool: np.ndarray,
+    M: int,
+    size: int,
+) -> Neighbourhoods:
+    """The nearest of `rows` in `pool`, `size` candidates a piece."""
+    pieces = [(q, c) for q in _parts(len(rows), QUERIES) for c in _parts(len(pool), size, M)]
+    best = no_best(len(rows), M)
+    for (queries, _), found in zip(
+        pieces, run(functools.partial(search, rows, pool, M), pieces), strict=True
+    ):
+        _merge(best, queries, found)
+    return of_best(rows, best)
 
 
 def _parts(count: int, size: int, M: int = 0) -> Iterator[slice]:

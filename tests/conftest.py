@@ -51,6 +51,15 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
     return errors
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files below a folder, by their paths in it."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
 @dataclasses.dataclass(frozen=True)
 class Table:
     """A raw data set on disk: what `--source=table` reads.
@@ -70,6 +79,12 @@ class Table:
     tags: list[list[str]]
     labels: list[list[str]]
     phi: np.ndarray
+
+    @property
+    def flags(self) -> list[str]:
+        """Those of the command that prepares it which name its files."""
+        names = ("raw", "features", "word_vectors")
+        return [f"--{name}={getattr(self, name)}" for name in names]
 
     def settings(self, **changed: Any) -> Settings:
         """Settings that read this table; `changed` ones replace the others."""

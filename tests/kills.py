@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -80,7 +81,8 @@ def start(subject: Subject, place: Path, when: str = "never") -> subprocess.Comp
     command = [sys.executable, ROOT / "tests" / "killed.py", place, when]
     return subprocess.run(
         [*map(str, command), subject.module, *subject.flags(place)],
-        cwd=ROOT,
+        cwd=place,  # answers name photographs from there
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
         capture_output=True,
         text=True,
         timeout=600,
@@ -123,7 +125,7 @@ def told(path: Path) -> str:
             )
     elif path.name == "saved_model.pb":
         for name, answer in sorted(answers(path.parent).items()):
-            found.update(name.encode() + np.asarray(answer).tobytes())
+            found.update(f"{name} {answer.numpy().tolist()}".encode())
     else:
         found.update(path.read_bytes())
     return found.hexdigest()
@@ -248,7 +250,7 @@ def subjects(place: Path) -> list[Subject]:
         Subject(
             "annotate",
             "experiments.annotate",
-            lambda at: [*annotate_flags, f"--jsonl={at}/a.jsonl", f"--csv={at}/a.csv", str(at)],
+            lambda at: [*annotate_flags, f"--jsonl={at}/a.jsonl", f"--csv={at}/a.csv", "."],
             lambda at: shutil.copytree(place / "photos", at),
         ),
     ]
@@ -256,8 +258,7 @@ def subjects(place: Path) -> list[Subject]:
 
 def prepare_flags(table: Table, place: Path) -> list[str]:
     """The flags of a preparation of the table into a folder."""
-    flags = [f"--{name}={getattr(table, name)}" for name in ("raw", "features", "word_vectors")]
-    return [*flags, "--M=6", "--splits=1", "--pools=train", f"--out={place}/data"]
+    return [*table.flags, "--M=6", "--splits=1", "--pools=train", f"--out={place}/data"]
 
 
 def counted(outcomes: dict[str, Outcome]) -> str:

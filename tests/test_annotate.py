@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import contents
 from graphs import TINY, L, deployed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -263,12 +264,6 @@ def start(place: Path, *flags: str, last: int = 0, chunk: int = 2) -> tuple[int,
     return done.returncode, done.stdout
 
 
-def written(folder: Path) -> dict[str, bytes]:
-    """All files below a folder."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
-
-
 def test_killed_in_the_middle_every_photograph_is_annotated_once(model, tmp_path):
     for number in range(7):
         write(tmp_path / "photos" / f"{number}.jpg", xmp(dc_subject=[f"tag {number}"]))
@@ -310,7 +305,7 @@ def test_a_thousand_photographs_killed_at_random_moments(model, tmp_path, flags)
     status, told = start(killed, *flags, chunk=128)
     assert status == 0
     assert set(statuses) <= {0, -signal.SIGKILL}
-    assert written(killed) == written(undisturbed)
+    assert contents(killed) == contents(undisturbed)
     if "--jsonl=a.jsonl" in flags:
         names = [Path(answer["photo"]).name for answer in answers(killed / "a.jsonl")]
         assert names == [f"{number:04}.jpg" for number in range(1000)]
@@ -477,8 +472,8 @@ def damaged_images() -> dict[str, tuple[bytes, str]]:
 
 def test_bombs_and_garbage_are_skipped_and_take_no_memory(model, loaded, photos, tmp_path, capsys):
     cases = damaged_images()
-    for name, (contents, _) in cases.items():
-        (photos / f"{name}.png").write_bytes(contents)
+    for name, (damaged, _) in cases.items():
+        (photos / f"{name}.png").write_bytes(damaged)
     run(f"--model={model}", photos / "a.jpg")  # what is compiled at first is not counted
     capsys.readouterr()
     forget_peak()
@@ -487,12 +482,12 @@ def test_bombs_and_garbage_are_skipped_and_take_no_memory(model, loaded, photos,
     printed = capsys.readouterr()
     assert f"3 photographs annotated, {1 + len(cases)} skipped" in printed.out
     lines = printed.err.splitlines()
-    for name, (contents, line) in cases.items():
+    for name, (damaged, line) in cases.items():
         assert len([found for found in lines if line in found]) == 1, (name, lines)
         assert run(f"--model={model}", photos / f"{name}.png") == 2
         last = capsys.readouterr().err.splitlines()[-1]
         assert last.startswith("error: no photograph can be annotated") and line in last
-        for photo in (photos / f"{name}.png", contents):
+        for photo in (photos / f"{name}.png", damaged):
             with pytest.raises(InputError, match="pixels|image|empty") as caught:
                 loaded.annotate(photo, ["tag 1"])
             assert len(str(caught.value).splitlines()) == 1

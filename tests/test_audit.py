@@ -248,19 +248,23 @@ def test_checksums_must_be_a_list_of_checksums(
     assert line in capsys.readouterr().out
 
 
+def write_again(directory: Path, data: PreparedDataset, labels: np.ndarray) -> None:
+    """Writes the images with other labels [N, L], and with the features that `data` has now."""
+    write_images(
+        directory,
+        data.image_ids,
+        lambda first, last: [data.features[first:last]],
+        data.tags,
+        TagLists.from_lists([np.flatnonzero(row) for row in labels]),
+        data.feature_dim,
+    )
+
+
 def test_labels_that_a_part_lacks_are_said(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = PreparedDataset(copy)
     labels = data.labels.copy()
     labels[data.split(0)["test"], :2] = 0
-    lists = TagLists.from_lists([np.flatnonzero(row) for row in labels])
-    write_images(
-        copy,
-        data.image_ids,
-        lambda first, last: [data.features[first:last]],
-        data.tags,
-        lists,
-        data.feature_dim,
-    )
+    write_again(copy, data, labels)
     run(copy)
     assert "          test lacks 2 labels: animal, beach\n" in capsys.readouterr().out
 
@@ -269,15 +273,7 @@ def test_equal_photographs_are_counted(copy: Path, capsys: pytest.CaptureFixture
     data = PreparedDataset(copy)
     split = data.split(0)
     data.features[split["test"][:3]] = data.features[split["train"][0]]
-    lists = TagLists.from_lists([np.flatnonzero(row) for row in data.labels])
-    write_images(
-        copy,
-        data.image_ids,
-        lambda first, last: [data.features[first:last]],
-        data.tags,
-        lists,
-        data.feature_dim,
-    )
+    write_again(copy, data, data.labels)
     run(copy)
     output = capsys.readouterr().out
     assert "          3 images with the features of an earlier one\n" in output

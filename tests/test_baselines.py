@@ -31,7 +31,7 @@ def runs(prepared, tmp_path_factory):
 def test_the_run_directory(runs, arch):
     out = runs / arch
     assert {path.name for path in out.iterdir()} == {
-        *("config.json", "metrics.json", "predictions.npz")
+        *("checksums.sha256", "config.json", "metrics.json", "predictions.npz")
     }
     results = json.loads((out / "metrics.json").read_text())
     with np.load(out / "predictions.npz") as predictions:

@@ -182,8 +182,11 @@ def test_a_claim_made_meanwhile_is_given_way_to(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["run.9"]
 
 
-def test_work_that_another_took_over_ends(tmp_path, beat):
+@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])
+def test_work_that_another_took_over_ends(tmp_path, beat, handler):
+    """Also where Ctrl-C is ignored, as in what a shell starts in the background."""
     line = "stood still for more than 10 minutes, and another has taken over"
+    earlier = signal.signal(signal.SIGINT, handler), signal.getsignal(claims.LOSS)
     with pytest.raises(InputError, match=line), claims.held(tmp_path, "run"):
         # As another would, who found it stale.
         (tmp_path / claims.CLAIMS / "run.1").touch()
@@ -191,6 +194,8 @@ def test_work_that_another_took_over_ends(tmp_path, beat):
         for _ in range(1000):  # the interruption comes between two of these
             time.sleep(0.01)
     assert [path.name for path in (tmp_path / claims.CLAIMS).iterdir()] == ["run.1"]
+    assert signal.getsignal(claims.LOSS) is earlier[1]
+    signal.signal(signal.SIGINT, earlier[0])
 
 
 def test_an_interrupted_holder_is_interrupted(tmp_path):

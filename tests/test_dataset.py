@@ -39,6 +39,24 @@ def flat(stream, key):
     return np.concatenate([x[key] for x, _ in stream])
 
 
+@pytest.mark.parametrize("table", ["device", "mmap"])
+@pytest.mark.parametrize("place", [".", "copy"])
+def test_a_directory_named_from_where_one_is(dataset, copy, monkeypatch, table, place):
+    monkeypatch.chdir(copy if place == "." else copy.parent)
+    named = PreparedDataset(place, table)
+    assert named.vocabulary == dataset.vocabulary
+    assert named.label_names == dataset.label_names
+    for part in ("train", "test"):
+        np.testing.assert_array_equal(named.split(1)[part], dataset.split(1)[part])
+    np.testing.assert_array_equal(named.encoded("w2v"), dataset.encoded("w2v"))
+    for (found, _), (expected, _) in zip(
+        batches(named, range(1)), batches(dataset, range(1)), strict=True
+    ):
+        np.testing.assert_array_equal(found["neighbours"], expected["neighbours"])
+    found, expected = (one.part(0, "id", "open", "test", 3) for one in (named, dataset))
+    np.testing.assert_array_equal(found.neighbours, expected.neighbours)
+
+
 def test_an_epoch_is_every_training_image_once(dataset):
     stream = batches(dataset, range(1))
     assert sorted(flat(stream, "row")) == dataset.split(0)["train"].tolist()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from conftest import Table, make_table
+from conftest import Table, contents, make_table
 from PIL import Image
 
 from data_tools import engines, images, prepare, vocabulary
@@ -20,15 +20,6 @@ from data_tools.pipeline import prepare as prepare_data
 from data_tools.settings import Settings
 from tagnet import console, partitions, records
 from tagnet.files import InputError
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a prepared directory, the stages' marks among them."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Table, make_table
+from conftest import Table, contents, make_table
 
 from data_tools.pipeline import prepare
 
@@ -24,24 +24,14 @@ def start(
     table: Table, out: Path, when: str = "never", errors: int | None = None
 ) -> subprocess.Popen:
     """Starts a preparation in a process of its own; `when` it is killed, see killed.py."""
-    flags = [f"--{name}={getattr(table, name)}" for name in ("raw", "features", "word_vectors")]
     return subprocess.Popen(
         [sys.executable, "-W", "error", "tests/killed.py", str(out), when, "data_tools.prepare"]
-        + [*flags, "--M=6", "--splits=1", "--pools=train", f"--out={out}"],
+        + [*table.flags, "--M=6", "--splits=1", "--pools=train", f"--out={out}"],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=errors,
         text=True,
     )
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a prepared directory, the stages' marks among them."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 def test_killed_and_started_again(table: Table, tmp_path: Path) -> None:

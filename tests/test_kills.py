@@ -23,7 +23,7 @@ def test_the_harness_sees_a_command_that_does_not_go_on(tmp_path, monkeypatch):
     (tmp_path / "appends.py").write_text(
         "import sys\nfor _ in range(3):\n    open(sys.argv[1], 'a').write('line\\n')\n"
     )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
     subject = kills.Subject(
         "appends", "appends", lambda place: [f"{place}/file"], lambda place: place.mkdir()
     )

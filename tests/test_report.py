@@ -182,6 +182,18 @@ def test_ids_on_the_page_are_unique(made):
     assert len(set(sections + drawings)) == len(sections + drawings)
 
 
+def test_a_baseline_has_no_settings_to_differ_in(tmp_path):
+    baseline = Row("svm_tags", "", m=0, max_rank=0)
+    make_run(tmp_path / "tags", baseline, 0, pool="train", preset="baseline")
+    make_run(tmp_path / "graph", ROWS[1], 0, hidden=4, precision="float32")
+    groups = results.read_groups(results.find([tmp_path])[0])
+    assert {group.name for group in groups} == {baseline.name, ROWS[1].name}
+    make_run(tmp_path / "other", ROWS[1], 0, hidden=5, precision="float32")
+    names = {group.name for group in results.read_groups(results.find([tmp_path])[0])}
+    graphs = {f"{ROWS[1].name} hidden={hidden}" for hidden in (4, 5)}
+    assert names == {baseline.name} | graphs
+
+
 def test_latex_escapes(tmp_path):
     make_runs(tmp_path, rows=ROWS[1:2], splits=(0,))
     make_run(tmp_path / "other", ROWS[1], 0, pool="closed_&_100%")

@@ -250,7 +250,8 @@ def test_the_test_split_leaves_no_trace(searched):
     assert len(list(out.glob("*-split0"))) == 2
     for place in out.glob("*-split0"):
         assert {path.name for path in place.iterdir()} == {
-            *("config.json", "history.csv", "validation.json", "checkpoints", "tensorboard"),
+            *("config.json", "history.csv", "validation.json", "checksums.sha256"),
+            *("checkpoints", "tensorboard"),
         }
 
 
@@ -359,7 +360,7 @@ def test_another_search_in_the_same_place(made, flags, capsys, tmp_path):
     ):
         capsys.readouterr()
         assert command(*flags, *other) == 2
-        assert f"error: {tmp_path / 'out'}: {line}" in one_line(capsys)
+        assert f"error: {tmp_path / 'out' / 'search.json'}: {line}" in one_line(capsys)
 
 
 @pytest.mark.parametrize(
