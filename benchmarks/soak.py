@@ -2,6 +2,8 @@
 
     python benchmarks/soak.py --out=runs/soak --plot=runs/soak.png      # two hours: make soak
 
+Interrupted, it judges what it has sampled so far.
+
 One process of `experiments.sweep` makes runs of every graph and of two baselines on the embedded
 data set: all of a split and then those of the next, small graphs and few epochs, so that much is
 built, compiled and thrown away again. What is sampled of it goes to samples.csv. The first two
@@ -11,6 +13,7 @@ status 1 where it rises by more than `BOUNDS` a run, or a run failed.
 """
 
 import argparse
+import contextlib
 import subprocess
 import sys
 import time
@@ -50,7 +53,7 @@ def prepared(folder: Path, splits: int) -> Path:
 
 
 def sampled(process: subprocess.Popen, out: Path, seconds: float) -> pd.DataFrame:
-    """Watches a sweep in `out` until it ends or the time is over.
+    """Watches a sweep in `out` until it ends, the time is over, or the user interrupts.
 
     Returns:
         A row a sample: `seconds` since the first, `runs` that are done, and the keys of `BOUNDS`.
@@ -58,13 +61,14 @@ def sampled(process: subprocess.Popen, out: Path, seconds: float) -> pd.DataFram
     watched = psutil.Process(process.pid)
     begun = time.monotonic()
     rows = []
-    while (now := time.monotonic() - begun) < seconds and process.poll() is None:
-        with watched.oneshot():
-            memory = watched.memory_info().rss / 1e6
-            handles, threads = watched.num_fds(), watched.num_threads()
-        runs = sum(1 for _ in out.glob("*/metrics.json"))
-        rows.append((now, runs, memory, handles, threads))
-        time.sleep(EVERY)
+    with contextlib.suppress(KeyboardInterrupt):
+        while (now := time.monotonic() - begun) < seconds and process.poll() is None:
+            with watched.oneshot():
+                memory = watched.memory_info().rss / 1e6
+                handles, threads = watched.num_fds(), watched.num_threads()
+            runs = sum(1 for _ in out.glob("*/metrics.json"))
+            rows.append((now, runs, memory, handles, threads))
+            time.sleep(EVERY)
     return pd.DataFrame(rows, columns=["seconds", "runs", *BOUNDS])
 
 
@@ -127,12 +131,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="a new folder")
     parser.add_argument("--minutes", type=float, default=120)
     parser.add_argument("--splits", type=int, default=200, help="more than there is time for")
+    parser.add_argument("--data", type=Path, help="the data set prepared with so many splits")
     parser.add_argument("--plot", type=Path, help="where to draw it, a .png")
     options = parser.parse_args()
     if options.out.exists():
         parser.error(f"--out must be a new folder; received {options.out}, which is there")
     runs = options.out / "runs"
-    data = prepared(options.out / "data", options.splits)
+    data = options.data or prepared(options.out / "data", options.splits)
+    options.out.mkdir(parents=True, exist_ok=True)
     flags = ["--table=1,2,3", "--baselines", "--preset=demo", "--hidden=16", "--max_epochs=2"]
     flags += [f"--only={','.join(ROWS)}", f"--data={data}", f"--out={runs}"]
     with open(options.out / "sweep.log", "w") as log:
@@ -149,7 +155,8 @@ def main() -> None:
     if options.plot:
         draw(samples, rows, options.plot)
     done, failed = int(samples["runs"].iloc[-1]), len(list(runs.glob("failed/*")))
-    print(f"{done} runs of {rows} rows in {options.minutes:g} minutes; {failed} failed")
+    minutes = samples["seconds"].iloc[-1] / 60
+    print(f"{done} runs of {rows} rows in {minutes:.0f} minutes; {failed} failed")
     within = judged(samples, rows)
     print(machine.described("tensorflow", "keras", "numpy"))
     sys.exit(failed > 0 or not within)
