@@ -501,9 +501,7 @@ def test_an_image_of_too_many_pixels_is_skipped(model, photos, tmp_path, monkeyp
     assert "huge.png: has more than 768 pixels" in capsys.readouterr().err
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(contents=st.binary(max_size=300), tags=st.lists(st.text(max_size=20), max_size=8))
 def test_any_bytes_and_any_tags_are_answered_or_refused_in_one_line(loaded, contents, tags):
     answer = loaded.annotate(Image.new("RGB", (3, 3), "red"), tags)
@@ -513,9 +511,7 @@ def test_any_bytes_and_any_tags_are_answered_or_refused_in_one_line(loaded, cont
         loaded.annotate(contents, tags)
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     suffix=st.sampled_from([".jpg", ".png", ".tif", ".webp"]),
     keywords=st.lists(st.text("ab |<&\x01\u2028é", min_size=1, max_size=5), max_size=3),

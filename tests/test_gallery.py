@@ -126,7 +126,7 @@ def hostile_page(text: str) -> str:
     return gallery(text, jobs, [hostile, bad], [text], 50, NOWHERE)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.one_of(st.just(HOSTILE), st.text(st.characters(exclude_categories=["Cs"]), min_size=1)))
 def test_any_text_stays_text(text):
     page = hostile_page(text)

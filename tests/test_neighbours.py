@@ -6,7 +6,7 @@ import numba
 import numpy as np
 import oracle
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tagnet import neighbours
@@ -57,7 +57,6 @@ def crowded_vectors(num_images: int, seed: int, n: int = 40) -> np.ndarray:
     return (vectors * rng.choice([0, 0.3, 1, 7], size=[num_images, 1])).astype(np.float32)
 
 
-@settings(deadline=None)  # the first call compiles
 @given(searches(st.lists(st.integers(0, 5), max_size=5)))
 def test_jaccard_equals_sorting(search):
     lists, rows, pool, M = search
@@ -82,7 +81,6 @@ def test_jaccard_counts_more_shared_tags_than_a_byte_holds(longest):
     assert_equals_sorting(found, oracle.jaccard_distance, lists, np.arange(5), np.arange(5), 4)
 
 
-@settings(deadline=None)
 @given(searches(st.lists(st.integers(-2, 2), min_size=3, max_size=3)))
 def test_cosine_equals_sorting(search):
     items, rows, pool, M = search

@@ -18,7 +18,7 @@ def trained(model, optimizer):
     """The weights and the losses of some steps on one batch."""
     model.compile(optimizer, summed_cross_entropy)
     inputs = taken_by(model, random_inputs("w2v"))
-    losses = [model.train_on_batch(inputs, LABELS) for _ in range(5)]
+    losses = [float(model.train_on_batch(inputs, LABELS)) for _ in range(5)]
     return model.get_weights(), losses
 
 

@@ -97,9 +97,7 @@ WORDS = st.lists(
 )
 
 
-@settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(flat=WORDS, deep=WORDS, first=st.lists(TEXT, max_size=4), second=st.lists(TEXT, max_size=4))
 def test_whatever_is_written_a_persons_keywords_stay_and_ours_go(
     tmp_path, flat, deep, first, second

@@ -38,7 +38,7 @@ def test_ids_are_those_of_the_vocabulary(reader):
 LETTERS = st.characters(exclude_categories=["Cs", "Mn", "Mc"], exclude_characters="Σ")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(tags=st.lists(st.text(LETTERS, max_size=12), min_size=1, max_size=20))
 def test_any_text_is_spelt_as_outside(reader, tags):
     made = [word.decode() for word in reader.normalised(tf.constant(tags)).numpy()]
