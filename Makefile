@@ -1,8 +1,8 @@
 # make demo    prepare the embedded data set, train ltwin_2rnn on it, show the metrics
 # make test    run the tests
 # make check   style, types, and tests and doctests of the package as it would be installed
-# make check-long   the tests that take hours: damage, kills, clusters, random files, the figures
-#              that every graph reaches; prints their counts
+# make check-long   the tests that take hours: damage, hardship, kills, clusters, random files,
+#              the figures that every graph reaches; prints their counts
 # make check-versions   some tests under each Python that is here, with the lowest and the newest
 #              versions of what the package needs
 # make soak    two hours of a sweep, and whether it leaks

@@ -27,6 +27,9 @@ def build(arch: str, settings: GraphSettings) -> keras.Model:
     Args:
         arch: its name in `tagnet.architectures`.
         settings: sizes and regularisation; π is dense, [B, n] or [B, m, n], for `id` too.
+
+    Returns:
+        The graph; of one with several paths to the logits of each, [B, L, P].
     """
     m, dim, n = settings.m, settings.feature_dim, settings.tag_dim
     phi_x, phi_z = keras.Input((dim,), name="phi_x"), keras.Input((m, dim), name="phi_z")
@@ -84,7 +87,8 @@ def build(arch: str, settings: GraphSettings) -> keras.Model:
         unit = LINEAR_PIXELS * layers.UnitNormalization()(phi_x)
         penalty = keras.regularizers.L2(settings.linear_l2 * LINEAR_RATE**2)
         linear = layers.Dense(settings.num_labels, kernel_regularizer=penalty, name="W_o")
-        logits += LINEAR_RATE * linear(layers.Concatenate()([unit, pi_x]))
+        other = LINEAR_RATE * linear(layers.Concatenate()([unit, pi_x]))
+        logits = keras.ops.stack([logits, other], axis=2)
     return keras.Model([phi_x, phi_z, pi_x, pi_z], logits)
 
 
@@ -136,8 +140,10 @@ def compile_model(model: keras.Model, learning_rate: float = 1e-4) -> None:
     """Compiles with RMSProp and the cross-entropy summed over labels."""
 
     def loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        if len(logits.shape) == 3:  # a loss for each path
+            labels = tf.repeat(labels[..., None], logits.shape[2], axis=2)
         entropies = tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)
-        return tf.reduce_sum(entropies, axis=-1)
+        return tf.reduce_sum(entropies, axis=range(1, len(logits.shape)))
 
     model.compile(keras.optimizers.RMSprop(learning_rate), loss)
 
@@ -169,4 +175,5 @@ def score(
         )
         for sample in range(neighbourhoods.shape[1])
     ]
-    return np.mean(samples, axis=0)
+    logits = np.mean(samples, axis=0)
+    return logits.mean(axis=2) if logits.ndim == 3 else logits

@@ -21,7 +21,7 @@ class Trial:
     """What differs from `ltwin` fed with w2v; symbols as in `tagnet.architectures`.
 
     Attributes:
-        feed: π: `w2v`, `id`, or `both`, [o; ρ].
+        feed: π: `w2v`, `wnet`, `id`, or `both`, [o; ρ] with ρ of w2v.
         words: how an image's words are pooled where each has a vector of its own,
             u_x = pool_t σ(W_xu β(t) + b): `max`, `sum`; None as in the paper, σ(W_xu Σ_t β(t) + b).
         neighbour_words: the same for π_z.
@@ -95,6 +95,8 @@ TRIALS = {
     "linear path, id, apart": Trial(feed="id", apart=True, **LINEAR),
     "linear path": Trial(**LINEAR),
     "linear path, apart": Trial(apart=True, **LINEAR),
+    "linear path, wnet, apart": Trial(feed="wnet", apart=True, **LINEAR),
+    "base, wnet": Trial(feed="wnet"),
     "exact expectation": Trial(exact=True),
     "averaged weights": Trial(average=0.99),
     "attention and max": Trial(pool="attention+max"),
@@ -158,9 +160,9 @@ class Problem:
         }
         self.num_words = len(dataset.vocabulary)
         self.hot = tf.constant(dataset.tags.multi_hot(self.num_words).astype(np.float32))
-        embedding = dataset.embedding("w2v")
-        self.beta = tf.constant(embedding.vectors)
-        self.rho = tf.constant(rho(dataset.tags, embedding))
+        embeddings = {name: dataset.embedding(name) for name in ("w2v", "wnet")}
+        self.beta = tf.constant(embeddings["w2v"].vectors)
+        self.rho = {name: tf.constant(rho(dataset.tags, e)) for name, e in embeddings.items()}
         lengths = dataset.tags.lengths
         ids = np.full((len(lengths), lengths.max()), self.num_words, np.int32)  # padded by τ
         for row, own in enumerate(dataset.tags):
@@ -248,6 +250,7 @@ class Network:
             encoded = {
                 "id": lambda: [self._hot(rows, ids)],
                 "w2v": lambda: [self._rho(rows, ids)],
+                "wnet": lambda: [tf.gather(problem.rho["wnet"], rows)],
                 "both": lambda: [self._hot(rows, ids), self._rho(rows, ids)],
             }[self._trial.feed]()
             return tf.nn.relu(weights.dense(tf.concat(encoded, -1), name, self._hidden))
@@ -267,14 +270,14 @@ class Network:
     def _rho(self, rows: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
         """Σ_t β(t) [..., n]."""
         if not self._trial.tag_drop:
-            return tf.gather(self._problem.rho, rows)
+            return tf.gather(self._problem.rho["w2v"], rows)
         beta = tf.concat([self._problem.beta, tf.zeros((1, self._problem.beta.shape[1]))], axis=0)
         return tf.reduce_sum(tf.gather(beta, ids), axis=-2)
 
     def _attention(self, rows: tf.Tensor, near: tf.Tensor, far: tf.Tensor) -> tf.Tensor:
         """How much each neighbour counts, by tags, pixels and distance [B, K]; sums to 1."""
         weights = self.weights
-        rho = tf.math.l2_normalize(self._problem.rho, axis=1)
+        rho = tf.math.l2_normalize(self._problem.rho["w2v"], axis=1)
         key = weights.get("key", (rho.shape[1], 64))
         tags = tf.einsum("bh,bkh->bk", tf.gather(rho, rows) @ key, tf.gather(rho @ key, near))
         phi = self._problem.unit

@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 
 from data_tools.engines import Engine
+from tagnet.checksums import is_as_written, sum_of, write_sum
 from tagnet.console import say
 from tagnet.features import Backbone, extract, network
 from tagnet.files import InputError, read_arrays, write_arrays
@@ -206,8 +207,8 @@ def from_photographs(
 ) -> tuple[Features, dict[int, str]]:
     """Extracts the features of photographs, a chunk at a time.
 
-    A chunk is stored under the digest of its photographs' names, sizes and times,
-    so that a killed run goes on with the first chunk that is missing.
+    A chunk is stored under the digest of its photographs' names, sizes and times, with a
+    checksum, so that a killed run goes on with the first chunk that is missing or damaged.
 
     Args:
         paths: the photographs.
@@ -223,7 +224,7 @@ def from_photographs(
     """
     chunks = [paths[first : first + CHUNK] for first in range(0, len(paths), CHUNK)]
     files = [cache.folder / f"{photographs_digest(chunk, backbone)}.npz" for chunk in chunks]
-    missing = [number for number, file in enumerate(files) if not file.exists()]
+    missing = [number for number, file in enumerate(files) if not is_as_written(file)]
     extracted = cache.engine.pool(
         functools.partial(_extractor, backbone),
         [(chunks[number], files[number]) for number in missing],
@@ -238,7 +239,7 @@ def from_photographs(
         for position, reason in zip(stored["unreadable"], stored["reasons"], strict=True):
             unreadable[number * CHUNK + int(position)] = str(reason)
         starts.append(starts[-1] + len(chunk) - len(stored["unreadable"]))
-    for stale in set(cache.folder.glob("*.npz")) - set(files):
+    for stale in set(cache.folder.glob("*.npz*")) - {*files, *map(sum_of, files)}:
         stale.unlink()
     if len(unreadable) == len(paths):
         raise InputError(f"no photograph can be read; the first: {unreadable[0]}")
@@ -282,6 +283,7 @@ def _extract_chunk(backbone: Backbone, paths: Sequence[str], file: Path) -> None
             "reasons": np.array(list(unreadable.values()), np.str_),
         },
     )
+    write_sum(file)
 
 
 def photographs_digest(paths: Sequence[str], backbone: Backbone) -> str:

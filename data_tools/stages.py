@@ -11,15 +11,16 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tagnet.checksums import sha256
+from tagnet.checksums import SEAL, read_sealed, sha256, write_sealed
 from tagnet.console import say
-from tagnet.files import InputError, read_json, remove_leftovers, write_json
+from tagnet.files import InputError, Unavailable, read_json, remove_leftovers
 
 MARKS = ".stages"
 DIGEST = re.compile("[0-9a-f]{64}")
@@ -50,7 +51,7 @@ class Stages:
     """The stages of one directory, run one after the other.
 
     Args:
-        directory: where artefacts and marks are.
+        directory: where artefacts and marks are; must exist unless `dry_run`.
         last: the artefact whose presence says that the directory is whole. It is
             removed before any stage runs, so that a killed run never looks finished.
         dry_run: only say what would be done.
@@ -62,7 +63,6 @@ class Stages:
         self.dry_run = dry_run
         self.seconds: dict[str, float] = {}
         self.reports: dict[str, dict[str, Any]] = {}
-        self._made_here = not directory.exists()
         self._digests: dict[str, str] = {}
         self._stale: set[str] = set()
         if not dry_run:
@@ -90,7 +90,7 @@ class Stages:
             say(f"{stage.name}: running{reason}")
             start = time.monotonic()
             with self._explained():
-                (self.directory / MARKS).mkdir(parents=True, exist_ok=True)
+                (self.directory / MARKS).mkdir(exist_ok=True)  # it may have been taken away
                 (self.directory / self.last).unlink(missing_ok=True)
                 self._remove(stage.name, mark)
                 self.reports[stage.name] = stage.work()
@@ -100,17 +100,17 @@ class Stages:
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Leaves no empty folder of ours behind an error, and puts the system's into a line."""
+        """Leaves no empty folder behind an error, and puts the system's into a line."""
         try:
             yield
         except BaseException as error:
-            with contextlib.suppress(OSError):  # they are not empty, and stay
+            with contextlib.suppress(OSError):  # it is not empty, and stays
                 (self.directory / MARKS).rmdir()
-                if self._made_here:
-                    self.directory.rmdir()
             if isinstance(error, OSError):
-                place = error.filename or self.directory
-                raise InputError(f"{place}: cannot be written ({error.strerror})") from error
+                place = Path(os.fsdecode(error.filename or self.directory))
+                ours = self.directory in (place, *place.parents)
+                how = "written" if ours else "read"
+                raise Unavailable(f"{place}: cannot be {how} ({error.strerror})") from error
             raise
 
     def remove_others(self) -> None:
@@ -128,11 +128,10 @@ class Stages:
         """What a mark holds; nothing where there is none, or it is damaged."""
         try:
             mark = read_json(self._mark(name))
+            earlier = SEAL not in mark and "checksums" not in mark  # a version that wrote neither
+            return mark if earlier else read_sealed(self._mark(name))
         except InputError:
             return {}
-        digest = mark.pop("sha256", None)
-        earlier = digest is None and "checksums" not in mark  # a version that wrote neither
-        return mark if earlier or digest == _sha256_of(mark) else {}
 
     def _mark(self, name: str) -> Path:
         return self.directory / MARKS / f"{name}.json"
@@ -145,9 +144,7 @@ class Stages:
         }
         checksums = {output: sha256(self.directory / output) for output in outputs}
         mark = {"made_from": made_from, "outputs": outputs, "checksums": checksums}
-        # Through JSON, as it is read back.
-        mark = json.loads(json.dumps(mark | {"report": report}))
-        write_json(self._mark(stage.name), mark | {"sha256": _sha256_of(mark)})
+        write_sealed(self._mark(stage.name), mark | {"report": report})
 
     def _made_from(self, stage: Stage, mark: dict[str, Any]) -> dict[str, Any]:
         known = mark.get("made_from", {}).get("inputs", {})
@@ -216,10 +213,6 @@ def _from_to(old: Any, new: Any) -> str:
         shown = "none" if value is None else value
         values.append(",".join(map(str, shown)) if isinstance(shown, list) else str(shown))
     return " from " + " to ".join(values)
-
-
-def _sha256_of(mark: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(mark, sort_keys=True).encode()).hexdigest()
 
 
 def _digest(made_from: dict[str, Any]) -> str:

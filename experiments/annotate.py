@@ -17,7 +17,14 @@ from experiments.annotating import Answer, Batch, Choice, Job, jobs_of, jobs_of_
 from tagnet import console
 from tagnet.annotator import Annotator
 from tagnet.console import option, require_at_least
-from tagnet.files import InputError, on_one_line, remove_unfinished, write_text, writing
+from tagnet.files import (
+    InputError,
+    Unavailable,
+    on_one_line,
+    remove_unfinished,
+    write_text,
+    writing,
+)
 
 USAGE = """Annotates photographs with the model of a run.
 
@@ -106,6 +113,9 @@ def main(options: Options) -> None:
         _write(options.csv, _csv(answers))
     if options.html is not None:
         _write(options.html, _page(options, jobs, answers, choice))
+    for path in (options.jsonl, options.csv, options.html):
+        if path is not None and not path.exists():
+            raise Unavailable(f"{path}: was taken away while it was written; start again")
     if asked_to_print:
         console.say()
     console.say(

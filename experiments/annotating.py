@@ -298,7 +298,8 @@ def read_answers(path: Path, settings: str) -> dict[str, Answer]:
     photographs are tried again.
 
     Raises:
-        InputError: the file cannot be read or written, or has answers of other settings.
+        InputError: the file cannot be read or written, is damaged, or has answers of other
+            settings.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -310,13 +311,14 @@ def read_answers(path: Path, settings: str) -> dict[str, Answer]:
         lines.append(rest)
     answers, kept = {}, ""
     for number, line in enumerate(lines, 1):
-        try:
-            answer = json.loads(line)
-            there, name = answer["settings"], answer["photo"]
-        except (ValueError, KeyError, TypeError) as error:
+        if line != _summed(line.rpartition(SUM)[0]):
             raise InputError(
-                f"{path}: line {number} must be an answer of this command; choose another file"
-            ) from error
+                f"{path}: line {number} must be an answer as this command wrote it; choose another "
+                "file, or remove that line, and its photograph is annotated again"
+            )
+        answer = json.loads(line)
+        del answer["sum"]
+        there, name = answer.pop("settings"), answer["photo"]
         if there != settings:
             raise InputError(
                 f"{path}: line {number} was answered by another model or other flags; "
@@ -332,13 +334,20 @@ def read_answers(path: Path, settings: str) -> dict[str, Answer]:
 
 
 BEGINNING = '{"photo": '  # of every line
+SUM = ', "sum": "'  # and behind what stands before it its checksum
 
 
 def append_answers(path: Path, answers: Iterable[Answer], settings: str) -> None:
     """Adds a line for each answer, with the digest of the settings that it was given by."""
-    lines = "".join(json.dumps(answer | {"settings": settings}) + "\n" for answer in answers)
+    told = (json.dumps(answer | {"settings": settings}) for answer in answers)
+    lines = "".join(_summed(line.removesuffix("}")) + "\n" for line in told)
     with writing(path), open(path, "a", encoding="ascii") as file:
         file.write(lines)
+
+
+def _summed(line: str) -> str:
+    """A line of JSON, given without its last brace, with its checksum in it."""
+    return f'{line}{SUM}{hashlib.sha256(line.encode()).hexdigest()[:12]}"}}'
 
 
 def report(line: str) -> None:

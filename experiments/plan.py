@@ -183,10 +183,7 @@ def settle(out: Path, common: Common) -> None:
     """
     path = out / "sweep.json"
     if not path.exists():
-        try:
-            write_json(path, dataclasses.asdict(common))
-        except OSError as error:
-            raise InputError(f"{out}: cannot be written to ({error.strerror})") from error
+        write_json(path, dataclasses.asdict(common))
     there = read_common(out)
     for field in dataclasses.fields(Common):
         old, new = getattr(there, field.name), getattr(common, field.name)

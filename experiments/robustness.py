@@ -12,7 +12,7 @@ import dataclasses
 import gc
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -29,9 +29,10 @@ from experiments.run import make
 from experiments.runner import restored, scoring_of
 from experiments.sweep import SharedTables, Sweep
 from tagnet import console, layers, metrics
+from tagnet.checksums import read_sealed, sha256, write_sealed
 from tagnet.console import option, require_all_of
 from tagnet.dataset import Part, PreparedDataset, Tables
-from tagnet.files import InputError, read_json, write_json
+from tagnet.files import InputError, guarded
 from tagnet.scoring import Scorer
 
 USAGE = f"""Draws how models bear other tags, other neighbours and another vocabulary.
@@ -90,7 +91,8 @@ def main(options: Options) -> None:
     # Every condition traces its functions anew, which TensorFlow warns of.
     tf.get_logger().setLevel("ERROR")
     plan.settle(out, common)
-    study.run()
+    with guarded(out, out / "sweep.json"):
+        study.run()
     console.say()
     for name, curve in curves.items():
         curve_report.write(out / "curves", name, curve, results_of(study, curve, common.pool))
@@ -165,11 +167,24 @@ class Study(Sweep[Training]):
 
     def is_done(self, job: Training) -> bool:
         """Whether the run was scored under all its conditions."""
-        return all(self.place(job, test).exists() for test in job.tests)
+        return all(self.found(job, test) is not None for test in job.tests)
 
     def place(self, job: Training, test: Condition) -> Path:
         """Where it is written what came out under a condition."""
         return self.directory(job) / "conditions" / f"{test.name}.json"
+
+    def found(self, job: Training, test: Condition) -> dict[str, Any] | None:
+        """What came out under a condition; None where that is not there as it was written."""
+        try:
+            found = read_sealed(self.place(job, test))
+        except InputError:
+            return None
+        return found if found.pop("of", None) == self._of(job) else None
+
+    def _of(self, job: Training) -> str:
+        """What tells the runs apart that something came out of."""
+        config = self.directory(job) / "config.json"
+        return sha256(config) if config.exists() else ""
 
     def produce(self, job: Training) -> None:
         """Trains a run unless it is there, and scores it under what it was not scored under."""
@@ -181,12 +196,12 @@ class Study(Sweep[Training]):
         score = self._scores(job, data)
         labels = self.dataset.labels[self.dataset.split(job.split)["test"]]
         for test in job.tests:
-            if self.place(job, test).exists():
+            if self.found(job, test) is not None:
                 continue
             situation = Situation(self.dataset, test, job.split, job.settings.seed)
             scores, by_features = score(situation, test)
             found = {"test": metrics.evaluate(labels, scores), "by_features": by_features}
-            write_json(self.place(job, test), found)
+            write_sealed(self.place(job, test), found | {"of": self._of(job)})
             gc.collect()  # the tables of a condition are large
 
     def _scores(self, job: Training, data: PreparedDataset) -> Score:
@@ -225,8 +240,8 @@ def results_of(study: Study, curve: Curve, pool: str) -> Results:
     for measure in curve.measures:
         for split in splits:
             job = jobs.get((measure.row, trained_under(measure, pool), split))
-            if job is not None and (place := study.place(job, measure.test)).exists():
-                found.setdefault(measure, {})[split] = read_json(place)
+            if job is not None and (one := study.found(job, measure.test)) is not None:
+                found.setdefault(measure, {})[split] = one
     return found
 
 

@@ -416,10 +416,7 @@ def settle(settings: dict[str, Any], out: Path, what: str = "run", file: str = "
             package: importlib.metadata.version(package)
             for package in ("tensorflow", "keras", "numpy")
         }
-        try:
-            write_json(config, settings | {"versions": versions | {"tagnet": tagnet.__version__}})
-        except OSError as error:
-            raise InputError(f"{out}: cannot be written to ({error.strerror})") from error
+        write_json(config, settings | {"versions": versions | {"tagnet": tagnet.__version__}})
         return
     there = read_json(config)
     for name, value in settings.items():

@@ -23,7 +23,7 @@ from experiments.sweep import POLL, SharedTables, forget_graphs, until
 from tagnet import claims, console
 from tagnet.architectures import ARCHITECTURES
 from tagnet.console import option, require_all_of, require_at_least, require_one_of
-from tagnet.files import InputError, write_text
+from tagnet.files import InputError, guarded, write_text
 from tagnet.training import MONITOR, Diverged
 
 if TYPE_CHECKING:
@@ -170,13 +170,15 @@ class Search:
 
     def make(self) -> None:
         """Makes the trials that are missing, and waits for those that others are making."""
-        while (trial := self._trials.next()) is not None:
-            try:
-                self._attempt(trial)
-            finally:
-                trial.claim.release()
-                forget_graphs()
-            self._tell(trial)
+        trials = self._trials  # writes `search.json` where there is none
+        with guarded(self.out, self.out / "search.json"):
+            while (trial := trials.next()) is not None:
+                try:
+                    self._attempt(trial)
+                finally:
+                    trial.claim.release()
+                    forget_graphs()
+                self._tell(trial)
 
     def conclude(self) -> None:
         """Writes and prints the trials, the best first, and how the best runs are made."""

@@ -29,7 +29,7 @@ from experiments.run import make
 from tagnet import claims, console
 from tagnet.console import option, require_all_of
 from tagnet.dataset import PreparedDataset, Tables
-from tagnet.files import InputError, read_json, write_json
+from tagnet.files import InputError, Unavailable, guarded, read_json, write_json
 from tagnet.layers import placed
 
 AnyJob = TypeVar("AnyJob", bound=Job)
@@ -81,7 +81,8 @@ def main(options: Options) -> None:
     if options.dry_run:
         return
     plan.settle(out, common)
-    sweep.run()
+    with guarded(out, out / "sweep.json"):
+        sweep.run()
     console.say()
     sweep.conclude(f"the tables and figures: python -m experiments.report {sweep.out}")
 
@@ -198,7 +199,8 @@ class Sweep(Generic[AnyJob]):
                 self._make(job, claim)
         finally:
             claim.release()
-        self._tell(job)
+        if not self.is_left(job):  # else another took it over
+            self._tell(job)
         return True
 
     def _make(self, job: AnyJob, claim: claims.Claim) -> None:
@@ -206,6 +208,9 @@ class Sweep(Generic[AnyJob]):
         try:
             self.produce(job)
             self._failure_path(job).unlink(missing_ok=True)
+        except Unavailable:
+            if not claim.lost:  # what comes next would be refused too
+                raise
         except Exception as error:  # whatever it is, the other runs do not depend on it
             if not claim.lost:
                 self._record(job, error)

@@ -28,6 +28,8 @@ from tagnet.linear_lstm import LinearLSTM
 LINEAR_RATE = 40.0
 LINEAR_PIXELS = 2.0  # the length of φ_x beside the binary o_x
 
+PATHS = "paths"  # the layer that joins the paths of a graph that has several
+
 
 @dataclasses.dataclass(frozen=True)
 class GraphSettings:
@@ -141,6 +143,10 @@ class Blocks:
         else:
             product = layers.Dense(settings.num_labels, **dense)(_join((phi, pi)))
         return layers.Rescaling(LINEAR_RATE, dtype="float32")(product)
+
+    def mean(self, *paths: KerasTensor) -> KerasTensor:
+        """The mean of several paths' logits [B, L]; in training each has a loss of its own."""
+        return layers.Average(dtype="float32", name=PATHS)(list(paths))
 
     def rnn_scores(self, weights: str, steps: KerasTensor) -> KerasTensor:
         """RNN(steps; weights) with L units: its last output is the logits [B, L], in float32."""
@@ -274,13 +280,14 @@ def lzip(g: Blocks) -> KerasTensor:
 
 
 def ltwin_wide(g: Blocks) -> KerasTensor:
-    """F = W_y [v_x; v_z; u_x; u_z] + b_y + s (W_o [p φ_x / ‖φ_x‖; π_x] + b_o): not of the paper.
+    """F = ½ (F_ltwin + s (W_o [p φ_x / ‖φ_x‖; π_x] + b_o)): not of the paper.
 
-    `ltwin` beside logistic regression on the image's own features and tags: what a single
-    tag or feature says need not pass through the hidden layers. Called wide, and trained
-    jointly, after Cheng et al. (2016), Wide & Deep Learning.
+    `ltwin` beside logistic regression on the image's own features and tags. The two err on
+    different images, if each learns by a loss of its own: by one loss of their sum the hidden
+    layers learn no more than what the linear path leaves. Called wide after Cheng et al.
+    (2016), Wide & Deep Learning, who train the sum.
     """
-    return layers.Add(dtype="float32")([ltwin(g), g.linear_scores("W_o")])
+    return g.mean(ltwin(g), g.linear_scores("W_o"))
 
 
 Builder = Callable[[Blocks], KerasTensor]
@@ -322,16 +329,32 @@ def reads_order(model: keras.Model) -> bool:
     return any(isinstance(layer, LinearLSTM) for layer in model.layers)
 
 
+def by_path(core: keras.Model) -> keras.Model:
+    """The graph as it is trained.
+
+    Args:
+        core: a graph of `build`.
+
+    Returns:
+        Of a graph with P paths a model of the same layers to the logits of each, [B, L, P];
+        any other graph as it is.
+    """
+    if PATHS not in {layer.name for layer in core.layers}:
+        return core
+    paths = keras.ops.stack(core.get_layer(PATHS).input, axis=2)
+    return keras.Model(core.input, paths, name=core.name)
+
+
 def by_rows(core: keras.Model, lookups: Lookups) -> keras.Model:
     """The same graph fed with row numbers, which it looks up on the device.
 
     Args:
-        core: a graph of `build`.
+        core: a graph of `build` or `by_path`.
         lookups: `phi` and, for a joint model, `pi`; see `layers.lookups`.
 
     Returns:
         A model from `row` [B] and, unless the graph ignores neighbours, `neighbours`
-        [B, K] to the logits [B, L].
+        [B, K] to what the graph gives.
     """
     names = [tensor.name for tensor in core.inputs]
     rows = {ROWS["x"]: keras.Input((), dtype="int32", name=ROWS["x"])}

@@ -20,16 +20,23 @@ from pathlib import Path
 import numpy as np
 
 from tagnet import records
-from tagnet.checksums import CHECKSUMS, read_checksums, sha256
+from tagnet.checksums import (
+    CHECKSUMS,
+    is_as_written,
+    read_checksums,
+    sha256,
+    sum_of,
+    write_sum,
+)
 from tagnet.console import say
 from tagnet.embeddings import BLOCK, Embedding, rho
 from tagnet.files import (
     InputError,
+    Unavailable,
     mapped_array,
     read_arrays,
     write_arrays,
     write_blocks,
-    write_text,
 )
 from tagnet.records import Images
 from tagnet.tags import TagLists
@@ -47,7 +54,7 @@ def cached_images(directory: Path, num_images: int, feature_dim: int) -> Images:
     features, lists = (
         _Cached(directory, name, ["images-*.tfrecord"]) for name in ("features.npy", "lists.npz")
     )
-    if not (features.is_whole() and lists.is_whole()):
+    if not (is_as_written(features.path) and is_as_written(lists.path)):
         blocks: list[Images] = []
 
         def phi() -> Iterator[np.ndarray]:
@@ -81,7 +88,7 @@ def cached_encoding(
     made_from = ["images-*.tfrecord", f"embeddings/{encoding}.npz"]
     cached = _Cached(directory, f"{encoding}.npy", made_from)
     shape = [len(tags), embedding.vectors.shape[1]]
-    if not cached.is_whole():
+    if not is_as_written(cached.path):
         rows = np.arange(len(tags))
         blocks = (
             rho(tags.select(rows[first : first + BLOCK]), embedding)
@@ -122,17 +129,6 @@ class _Cached:
         digest = hashlib.sha256(repr(sorted(self._made_from.items())).encode()).hexdigest()[:16]
         self._stem, self._ending = name.split(".")
         self.path = directory / CACHE / f"{self._stem}-{digest}.{self._ending}"
-        self._sum = self.path.with_name(f"{self.path.name}.sha256")
-
-    def is_whole(self) -> bool:
-        """Whether it is there as it was written."""
-        try:
-            return self._sum.read_text(encoding="utf-8", errors="replace") == self._checksum()
-        except OSError:
-            return False
-
-    def _checksum(self) -> str:
-        return f"{sha256(self.path)}  {self.path.name}\n"
 
     @contextlib.contextmanager
     def being_written(self) -> Iterator[None]:
@@ -146,11 +142,9 @@ class _Cached:
         say(f"writing {self.path}")
         try:
             yield
-            write_text(self._sum, self._checksum())
+            write_sum(self.path)
             for other in self.path.parent.glob(f"{self._stem}-*.{self._ending}*"):
-                if other not in (self.path, self._sum):
+                if other not in (self.path, sum_of(self.path)):
                     other.unlink()
-        except OSError as error:
-            raise InputError(
-                f"{self.path}: cannot be written ({error.strerror}); --table=host needs no cache"
-            ) from error
+        except Unavailable as error:
+            raise Unavailable(f"{error}; --table=host needs no cache") from error

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tagnet.files import InputError
+from tagnet.files import InputError, Unavailable, guarded, require_guards
 
 HEARTBEAT = 20.0  # seconds
 STALE = 600.0  # a holder that missed 30 heartbeats is dead or cut off from the disk
@@ -74,7 +74,9 @@ class Claim:
         """Lets others claim the name."""
         self._ended.set()
         self._heart.join()
-        self.path.unlink(missing_ok=True)
+        # The disk may be gone: then nobody is kept from it for longer than this process lives.
+        with contextlib.suppress(OSError):
+            self.path.unlink()
         with contextlib.suppress(OSError):  # others have theirs there
             self.path.parent.rmdir()
 
@@ -90,6 +92,9 @@ def claim(directory: Path, name: str, on_loss: Callable[[], None] = _ignored) ->
         directory: where the claims are, on the disk that the machines share.
         name: what is claimed, part of a file name.
         on_loss: see `Claim`.
+
+    Raises:
+        Unavailable: the directory is in one that was `guarded` and was taken away.
     """
     there = _all(directory, name)
     if not all(map(_is_free, there)):
@@ -101,13 +106,18 @@ def claim(directory: Path, name: str, on_loss: Callable[[], None] = _ignored) ->
         "pid": os.getpid(),
         "since": datetime.datetime.now().astimezone().isoformat(" ", "seconds"),
     }
+    require_guards(path)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
     except (FileExistsError, FileNotFoundError):  # another was quicker, or took the folder away
         return None
-    with open(file, "w") as opened:
-        json.dump(who, opened)
+    try:
+        with open(file, "w") as opened:
+            json.dump(who, opened)
+    except OSError:
+        path.unlink()  # of a file that tells of nobody, nobody could say whether he lives
+        raise
     others = [other for other in _all(directory, name) if other != path]
     if not all(map(_is_free, others)):
         path.unlink(missing_ok=True)
@@ -127,7 +137,7 @@ def held(directory: Path, name: str) -> Iterator[None]:
 
     Raises:
         InputError: another process holds it, which is named, or took over, or the directory
-            cannot be written to.
+            cannot be written to, or is taken away meanwhile.
     """
     made_here = not directory.exists()
     with _interrupter() as interrupt:
@@ -139,12 +149,20 @@ def held(directory: Path, name: str) -> Iterator[None]:
                     )
                 time.sleep(POLL)  # two gave way to each other, or it has just ended
         except OSError as error:
-            raise InputError(f"{directory}: cannot be written ({error.strerror})") from error
+            if made_here:
+                for folder in (directory / CLAIMS, directory):
+                    with contextlib.suppress(OSError):  # it is not there, or not empty
+                        folder.rmdir()
+            raise Unavailable(f"{directory}: cannot be written ({error.strerror})") from error
         try:
-            yield
+            with guarded(directory, claimed.path):
+                yield
         except KeyboardInterrupt:
             if not claimed.lost:
                 raise
+            if not _all(directory / CLAIMS, name):
+                line = f"{directory}: was removed, or cannot be reached any more"
+                raise Unavailable(line) from None
             raise InputError(
                 f"{directory}: this process stood still for more than {STALE / 60:.0f} minutes, "
                 "and another has taken over; what it makes is whole"

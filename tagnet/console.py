@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from absl import flags, logging
 from tqdm import tqdm
 
-from tagnet.files import InputError
+from tagnet.files import OF_FILES, InputError, on_one_line, refusal
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -91,9 +91,10 @@ def execute(
         argv: the command line, the command itself first.
 
     Returns:
-        The exit status: 0 on success, 2 on a user's mistake, which is printed as one
-        line, 1 where whoever read the output, as `head`, has gone. Any other exception
-        is a fault of ours and passes, traceback and all.
+        The exit status: 0 on success, 2 on a user's mistake and where the system refuses
+        (a disk, a folder, memory), which is printed as one line, 1 where whoever read the
+        output, as `head`, has gone. Any other exception is a fault of ours and passes,
+        traceback and all.
     """
     logging.set_verbosity(logging.WARNING)
     fields = [field for field in dataclasses.fields(options_type) if field.name != "arguments"]
@@ -108,7 +109,25 @@ def execute(
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # else Python fails to flush the old one
         return 1
+    except Exception as error:
+        if (line := _told(error)) is None:
+            raise
+        print(f"error: {on_one_line(line)}", file=sys.stderr)
+        return 2
     return 0
+
+
+def _told(error: Exception) -> str | None:
+    """A line on what the system refused; None for a fault of ours."""
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if (reason := refusal(error)) is not None:
+        found = OF_FILES.fullmatch(text)
+        named = getattr(error, "filename", None) or (found["file"] if found else "the system")
+        return f"{os.fsdecode(named)}: {reason}"
+    # TensorFlow, which is not imported for this, has an error of its own.
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        return f"there is not enough memory ({text}); what is written is whole"
+    return None
 
 
 def _parse(options_type: type[Options], fields: list, argv: list[str]) -> Options:

@@ -170,8 +170,8 @@ class PreparedDataset:
             if self.table == "mmap":  # the cache compares what it is made from itself
                 read = cached_images(self.directory, self.num_images, self.feature_dim)
             else:
-                read = records.read_images(self.directory, self.num_images, self.feature_dim)
-                self.check(records.shard_paths(self.directory, "images"))
+                sums = self._sums if self._checked else None
+                read = records.read_images(self.directory, self.num_images, self.feature_dim, sums)
         return (
             read.phi,
             self._lists(read.tag_ids, read.tag_counts, "vocabulary.txt", len(self.vocabulary)),

@@ -305,15 +305,16 @@ class Deployment(tf.Module):
                 pixels = self._share_of_pixels(vector, phi)
                 picture += pixels @ part
                 tags += (vector - pixels) @ part
-        if LINEAR in vectors:
-            pixels, rest, bias = self._linear_shares(phi, vectors[LINEAR])
-            picture, tags, constant = picture + pixels, tags + rest, constant + bias
-        return {
+        shares = {
             "picture": picture,
             "tags": tags,
             "neighbour_shares": neighbours,
             "constant": constant,
         }
+        if LINEAR in vectors:  # the scores are the mean of this path's and the rest's
+            linear = self._linear_shares(phi, vectors[LINEAR])
+            shares = {name: (share + linear.get(name, 0)) / 2 for name, share in shares.items()}
+        return shares
 
     def _pooled_shares(self, activations: tf.Tensor) -> tf.Tensor:
         """What each neighbour gives to each pooled unit: [B, h, M]; the sum over M is the pool."""
@@ -328,14 +329,12 @@ class Deployment(tf.Module):
         spread = tf.math.unsorted_segment_sum(spread, places, count)
         return units * tf.reshape(spread, tf.shape(units))
 
-    def _linear_shares(
-        self, phi: tf.Tensor, product: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """What pixels, tags and bias of a linear path give to the scores; `product` [B, L]."""
+    def _linear_shares(self, phi: tf.Tensor, product: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Splits the scores of a linear path, whose layer gives `product` [B, L]."""
         kernel, bias = self.weights[LINEAR]
         pixels = LINEAR_PIXELS * tf.math.l2_normalize(phi, axis=1) @ kernel[: phi.shape[1]]
-        tags = product - pixels - bias
-        return LINEAR_RATE * pixels, LINEAR_RATE * tags, LINEAR_RATE * bias
+        parts = {"picture": pixels, "tags": product - pixels - bias, "constant": bias}
+        return {name: LINEAR_RATE * part for name, part in parts.items()}
 
     def _share_of_pixels(self, vector: tf.Tensor, phi: tf.Tensor) -> tf.Tensor:
         """Of the units of W_x [B, h], what pixels and bias gave; all where it reads no tags."""

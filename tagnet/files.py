@@ -1,6 +1,7 @@
 """What all artefacts on disk have in common: whole or absent, and one clear line when wrong."""
 
 import contextlib
+import errno
 import json
 import math
 import mmap
@@ -18,6 +19,10 @@ import numpy.typing as npt
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 TEMPORARY = ".tmp-"  # how the name of an unfinished file or folder begins
 UNFINISHED = re.compile(rf"{re.escape(TEMPORARY)}[0-9a-f]{{8}}-(.+)", re.DOTALL)
+HDF5_REASON = re.compile("error message = '([^']+)'")
+# What TensorFlow says of a file: perhaps the operation, the file, the system's words.
+OF_FILES = re.compile(r"(\{\{.*?\}\} )?(?P<file>.*); (?P<reason>.*?)( \[Op:.*\])?")
+SYSTEM_REASONS = {os.strerror(number) for number in errno.errorcode}
 NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Python has the name since 3.13; Linux' value
 
 
@@ -45,6 +50,10 @@ class InputError(ValueError):
         super().__init__(on_one_line(line))
 
 
+class Unavailable(InputError):
+    """The system refused to read or write: whatever comes next would be refused too."""
+
+
 def on_one_line(text: str) -> str:
     """Text with what breaks a line or moves a terminal's cursor as escapes."""
     return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
@@ -57,21 +66,86 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     Works for a file or a folder (the block creates it). Where the block raises, or a
     file would take the place of a folder, what it wrote is removed and whatever stood
     at `path` stays.
+
+    Raises:
+        Unavailable: the system refuses it, or `path` is in a folder that `guarded` and is gone.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     # The name keeps its ending, since some writers look at it.
     temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{path.name}")
     try:
+        require_guards(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        require_guards(path)
         if path.is_dir() and temporary.is_dir():  # a folder cannot be replaced in one step
             shutil.rmtree(path)
         os.replace(temporary, path)
+    except Exception as error:
+        reason = refusal(error)
+        if reason is None or _is_of_another(error, path.parent):
+            raise
+        raise Unavailable(f"{path}: cannot be written ({reason})") from error
     finally:
         if temporary.is_dir():
-            shutil.rmtree(temporary)
+            shutil.rmtree(temporary, ignore_errors=True)
         else:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+
+
+_GUARDED: list[tuple[Path, Path]] = []  # folders and their guards; of several threads alike
+
+
+@contextlib.contextmanager
+def guarded(folder: Path, guard: Path) -> Iterator[None]:
+    """Keeps `written_whole` from making a folder again that is taken away meanwhile.
+
+    Args:
+        folder: what is written in it is whole only together.
+        guard: a file in it that stays for as long as the folder is the same.
+    """
+    pair = folder.absolute(), guard
+    _GUARDED.append(pair)
+    try:
+        yield
+    finally:
+        _GUARDED.remove(pair)
+
+
+def require_guards(path: Path) -> None:
+    """Raises `Unavailable` where `path` is in a folder that is `guarded`, and was taken away."""
+    for folder, guard in list(_GUARDED):
+        if folder in path.absolute().parents and not os.path.exists(guard):
+            raise Unavailable(
+                f"{folder}: cannot be written any more; it was removed, cannot be reached, or was "
+                "taken over by another process"
+            )
+
+
+def refusal(error: BaseException) -> str | None:
+    """What the system said when it refused something of a file; None for any other error.
+
+    Args:
+        error: of Python, NumPy, h5py or TensorFlow.
+    """
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if isinstance(error, OSError):
+        found = HDF5_REASON.search(text)
+        return found[1] if found else error.strerror
+    # TensorFlow is not imported for this. What it says of a file ends in the system's words.
+    of_tensorflow = type(error).__module__.startswith("tensorflow.")
+    found = OF_FILES.fullmatch(text) if of_tensorflow else None
+    return found["reason"] if found and found["reason"] in SYSTEM_REASONS else None
+
+
+def _is_of_another(error: BaseException, folder: Path) -> bool:
+    """Whether an error of the system names a file that is not in `folder`."""
+    named = getattr(error, "filename", None)
+    return isinstance(named, str | os.PathLike) and folder not in (
+        place := Path(named),
+        *place.parents,
+    )
 
 
 @contextlib.contextmanager
@@ -89,7 +163,7 @@ def writing(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+        raise Unavailable(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def remove_leftovers(directory: str | Path) -> None:

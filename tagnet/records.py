@@ -6,6 +6,7 @@ every record would take 25 times the room.
 """
 
 import functools
+import hashlib
 import itertools
 import math
 import mmap
@@ -21,6 +22,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tagnet import shards
+from tagnet.checksums import compare
 from tagnet.console import progress
 from tagnet.files import InputError, written_whole
 
@@ -312,8 +314,19 @@ def image_blocks(directory: str | Path, num_images: int, feature_dim: int) -> It
         yield Images(phi, tuple(image_ids), *lists)
 
 
-def read_images(directory: str | Path, num_images: int, feature_dim: int) -> Images:
+def read_images(
+    directory: str | Path,
+    num_images: int,
+    feature_dim: int,
+    sums: Mapping[str, str] | None = None,
+) -> Images:
     """Reads all images, several shards at a time.
+
+    Args:
+        directory: the prepared directory.
+        num_images: N.
+        feature_dim: D.
+        sums: the checksums of the shards, which are compared while these are at hand.
 
     Raises:
         InputError: a shard is missing or damaged, or the rows are not 0 … N − 1 in order.
@@ -324,7 +337,7 @@ def read_images(directory: str | Path, num_images: int, feature_dim: int) -> Ima
 
     def read(shard: int) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         rows = slice(bounds[shard], bounds[shard + 1])
-        return _read_images(paths[shard], phi[rows], rows.start)
+        return _read_images(paths[shard], phi[rows], rows.start, sums)
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         image_ids, *lists = zip(*threads.map(read, range(len(paths))), strict=True)
@@ -333,7 +346,7 @@ def read_images(directory: str | Path, num_images: int, feature_dim: int) -> Ima
 
 
 def _read_images(
-    path: str, phi: np.ndarray, first_row: int
+    path: str, phi: np.ndarray, first_row: int, sums: Mapping[str, str] | None = None
 ) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Reads a shard into `phi` [n, D]: names, tag ids and counts, label ids and counts."""
     data = _mapped(path)
@@ -356,6 +369,9 @@ def _read_images(
             f"received {spans[misplaced[0], shards.ROW]}; prepare the data again"
         )
     view = data.data
+    if sums is not None:
+        place = Path(path)
+        compare(place.parent, place.name, hashlib.sha256(view).hexdigest(), sums)
     names = [str(view[first:last], "utf-8") for first, last in spans[:, shards.IMAGE_ID].tolist()]
     return (
         names,

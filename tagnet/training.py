@@ -1,7 +1,6 @@
 """Compiles and fits a graph, keeps its best weights, and goes on where it was stopped."""
 
 import dataclasses
-import functools
 import json
 import math
 import time
@@ -14,7 +13,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from tagnet.architectures import by_rows
+from tagnet.architectures import by_path, by_rows
 from tagnet.checksums import RUN_AGAIN, sha256
 from tagnet.console import progress
 from tagnet.distributed import Replicas, Workers, is_chief
@@ -62,12 +61,6 @@ class TrainingSettings:
                 "epochs must satisfy 1 <= min_epochs <= max_epochs; "
                 f"received min_epochs {self.min_epochs}, max_epochs {self.max_epochs}"
             )
-
-
-@keras.saving.register_keras_serializable("tagnet")
-def summed_cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """The sigmoid cross-entropy summed over an image's labels: [B, L] → [B]."""
-    return keras.ops.sum(keras.ops.binary_crossentropy(labels, logits, from_logits=True), axis=-1)
 
 
 def should_stop(history: Sequence[Epoch], settings: TrainingSettings) -> bool:
@@ -133,7 +126,7 @@ def train(
         model = compiled(core, lookups, settings)
     else:
         replicas = Replicas(
-            workers, core, lambda graph: compiled(graph, lookups, settings), _image_loss(settings)
+            workers, core, lambda graph: compiled(graph, lookups, settings), image_loss(settings)
         )
         model = replicas.model
     state = _State(core, model.optimizer, directory)
@@ -175,27 +168,33 @@ def compiled(core: keras.Model, lookups: Lookups | None, settings: TrainingSetti
         lookups: the tables on the device, or None; as in `train`.
         settings: how to train.
     """
-    fed = core if lookups is None else by_rows(core, lookups)
+    graph = by_path(core)
+    fed = graph if lookups is None else by_rows(graph, lookups)
     model = PenalisedModel(fed.input, fed.output)
     optimizer = PenalisedRMSprop(
         settings.learning_rate, settings.rho, global_clipnorm=settings.clip_norm
     )
-    model.compile(optimizer, _loss(settings))
+    model.compile(optimizer, image_loss(settings))
     model.optimizer.build(model.trainable_variables)
     return model
 
 
-def _loss(settings: TrainingSettings) -> Any:
-    if settings.loss_over_labels == "sum":
-        return summed_cross_entropy
-    return keras.losses.BinaryCrossentropy(from_logits=True)
+def image_loss(settings: TrainingSettings) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """The loss of each image [B], of labels [B, L] and logits [B, L], or [B, L, P] of P paths.
 
+    The sigmoid cross-entropy, summed over the paths, so that each learns as if it were alone,
+    and over the labels, unless the settings say that it be their mean.
+    """
+    over_labels = {"sum": keras.ops.sum, "mean": keras.ops.mean}[settings.loss_over_labels]
 
-def _image_loss(settings: TrainingSettings) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """The loss of each image [B], of which `_loss` is the mean."""
-    if settings.loss_over_labels == "sum":
-        return summed_cross_entropy
-    return functools.partial(keras.losses.binary_crossentropy, from_logits=True)
+    def loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        paths = tf.unstack(logits, axis=2) if len(logits.shape) == 3 else [logits]
+        entropies = (
+            keras.ops.binary_crossentropy(labels, path, from_logits=True) for path in paths
+        )
+        return tf.add_n([over_labels(entropy, axis=-1) for entropy in entropies])
+
+    return loss
 
 
 class _EpochEnd(keras.callbacks.Callback):

@@ -29,6 +29,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--large", action="store_true", help="run the tests that take minutes")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """The default lane tries the same examples every time; how long one takes is no test."""
+    large = config.getoption("--large")
+    profile = hypothesis.settings(deadline=None, derandomize=not large, database=None)
+    hypothesis.settings.register_profile("lane", profile)
+    hypothesis.settings.load_profile("lane")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--large"):
         return

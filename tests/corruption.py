@@ -10,29 +10,37 @@ said to be), harmless (the answer is that of whole artefacts, to the bit), or wr
 import argparse
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
 from conftest import make_table
-from graphs import L, deployed
+from graphs import TINY, L, deployed
+from photographs import write, xmp
 
 from data_tools.pipeline import prepare
 from data_tools.settings import Settings
 from data_tools.stages import MARKS
-from experiments import results
+from experiments import plan, results, robustness
+from experiments.annotating import Batch, Choice, jobs_of
+from experiments.conditions import USUAL, Condition
+from experiments.curves import LTN, Curve, Measure, Series
 from experiments.presets import demo
-from experiments.runner import RunSettings, restored, train_and_evaluate
-from tagnet import export
+from experiments.runner import RunSettings, restored, train_and_evaluate, train_and_validate
+from experiments.sweep import SharedTables
+from tagnet import export, features
 from tagnet.annotator import Annotator
 from tagnet.batches import Neighbourhood, training_batches
 from tagnet.cache import CACHE
@@ -47,6 +55,7 @@ OUTCOMES = ("detected", "mended", "harmless", "wrong")
 CURES = (CURE, RUN_AGAIN, export.CURE, "make one with python -m data_tools.prepare")
 CURES += ("must be a finished run or a SavedModel of one", "choose another --out or remove")
 CURES += ("was the data set prepared?", "must hold a finished run")
+CURES += ("choose another file",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -300,6 +309,45 @@ def prepared_subjects(place: Path) -> list[Subject]:
     ]
 
 
+def photograph_subjects(place: Path) -> list[Subject]:
+    """A preparation of photographs that goes on, and a finished one that is prepared again."""
+    settings: list[Settings] = []
+    prepared, stopped = [], []
+    for number in (0, 1):
+        photos = place / f"photographs-{number}"
+        for index in range(6):
+            folder = photos / ("sea", "town")[index % 2]
+            words = xmp(dc_subject=[f"word {index % 3}"])
+            write(folder / f"{index}.png", words, colour=(40 * index, 90 * number, 0))
+        (photos / "sea" / f"{number}.jpg").write_text("this is no photograph")
+        prepared.append(place / f"photographed-{number}" / "data")
+        with TINY_ONE, contextlib.redirect_stdout(io.StringIO()):
+            own = {"source": "photo_folder", "raw": photos, "backbone": "tiny"}
+            settings.append(Settings.of(**own, splits=1, pools=("train",), M=1))
+            prepare(settings[number], prepared[-1])
+        # Nothing but its features is left of a preparation that was killed in its first stage.
+        chunks = Path(MARKS, "photographs")
+        stopped.append(place / f"begun-{number}" / "data")
+        shutil.copytree(prepared[-1] / chunks, stopped[-1] / chunks)
+    files = list(contents(stopped[0]))
+    # Names tell the photographs: the other's stand under this one's.
+    for mine, theirs in zip(files, list(contents(stopped[1])), strict=True):
+        (stopped[1] / theirs).rename(stopped[1] / mine)
+
+    def prepared_on(copy: Path) -> dict[str, str]:
+        with TINY_ONE:
+            prepare(settings[0], copy)
+        return contents(copy)
+
+    return [
+        Subject("stopped preparation of photographs", *stopped, files, prepared_on),
+        Subject("photographs, prepared again", *prepared, ["left_out.jsonl"], prepared_on),
+    ]
+
+
+TINY_ONE = mock.patch.dict(features.BACKBONES, tiny=TINY)
+
+
 def changed_json(content: bytes, **fields: Any) -> bytes:
     """A JSON object with other values."""
     return json.dumps(json.loads(content) | fields, indent=2).encode()
@@ -354,12 +402,53 @@ def run_subjects(place: Path, datasets: Sequence[Path]) -> list[Subject]:
         weights = restored(run, dataset, copy).get_weights()
         return {name: digest(value) for name, value in (parts | {"weights": weights}).items()}
 
+    validated = [place / f"tried-{number}" / "run" for number in range(len(datasets))]
+    for seed, (data, folder) in enumerate(zip(datasets, validated, strict=True)):
+        with contextlib.redirect_stdout(io.StringIO()):
+            train_and_validate(dataclasses.replace(run, seed=seed), PreparedDataset(data), folder)
+
+    def tried(copy: Path) -> str:
+        return digest(train_and_validate(run, dataset, copy))
+
     files = list(contents(folders[0]))
+    read = ["config.json", results.VALIDATION, CHECKSUMS]
     left = ["config.json", *(file for file in files if file.startswith("checkpoints/"))]
     return [
         Subject("finished run", folders[0], folders[-1], files, reported),
         Subject("stopped run that goes on", stopped[0], stopped[-1], left, gone_on),
+        Subject("run of a search", validated[0], validated[-1], read, tried),
     ]
+
+
+def condition_subject(place: Path, datasets: Sequence[Path]) -> Subject:
+    """What came out under conditions, as the curves read it."""
+    tests = USUAL, Condition(dropped=0.5)
+    curve = Curve(
+        "", "", ("", ""), {"": (Series("", tuple(Measure(LTN, USUAL, t) for t in tests)),)}
+    )
+    studies, folders = [], []
+    for number, data in enumerate(datasets):
+        folders.append(place / f"studies-{number}" / "study")
+        flags = {"curve": ("wrong_tags",), "data": data, "pool": "train", "preset": "demo"}
+        options = robustness.Options(**flags, hidden=3, max_epochs=1, seed=number)
+        dataset = SharedTables(data)
+        common = plan.common_of(options, dataset)
+        jobs = robustness.trainings([curve], [LTN], (0,), common, dataset)
+        studies.append(functools.partial(robustness.Study, jobs=jobs, dataset=dataset))
+
+    def drawn(copy: Path, number: int = 0) -> dict[str, str]:
+        study = studies[number](copy)
+        study.run()
+        (job,) = study.jobs
+        found = robustness.results_of(study, curve, "train")
+        results = {measure.test.name: digest(values) for measure, values in found.items()}
+        return results | contents(copy / job.name / "conditions")
+
+    for number, folder in enumerate(folders):
+        with contextlib.redirect_stdout(io.StringIO()):
+            drawn(folder, number)
+    files = [file for file in contents(folders[0]) if "/conditions/" in file]
+    return Subject("conditions of a curve", folders[0], folders[-1], files, drawn)
 
 
 # --- What reads an exported model -----------------------------------------------------------------
@@ -389,6 +478,33 @@ def loaded(folder: Path) -> dict[str, str]:
         "labels": digest(deployment.corpus.labels.numpy().ids),
         "validation": digest([deployment.validation_scores, deployment.validation_labels]),
     }
+
+
+# --- What reads the answers of `annotate` --------------------------------------------------------
+
+
+def answers_subject(place: Path) -> Subject:
+    """Answers of `annotate`, as one that was stopped goes on from them."""
+    for index in range(6):
+        words = xmp(dc_subject=[f"tag {index}"])
+        write(place / "photos" / f"{index}.png", words, colour=(40 * index, 0, 90))
+    jobs = jobs_of([str(place / "photos")], None, "auto")
+    folders = [place / f"answers-{number}" / "answers" for number in (0, 1)]
+    annotators = [
+        Annotator(deployed("ltn", None, hidden=4 + number, backbone="tiny")) for number in (0, 1)
+    ]
+
+    def annotated(folder: Path, number: int = 0) -> str:
+        choice = Choice(dict.fromkeys(annotators[number].labels, 0.0), L)
+        with TINY_ONE:
+            answers = Batch(annotators[number], choice, folder / "answers.jsonl").run(jobs)
+        # Some photographs alone may give sums in another order than all of them together.
+        text = json.dumps(answers)
+        return digest(json.loads(text, parse_float=lambda number: round(float(number), 4)))
+
+    for number, folder in enumerate(folders):
+        annotated(folder, number)
+    return Subject("answers of annotate, gone on", *folders, ["answers.jsonl"], annotated)
 
 
 # --- The matrix -----------------------------------------------------------------------------------
@@ -451,8 +567,12 @@ def artefact(file: str) -> str:
         return f"{CACHE}/{stem}-….{ending.partition('.')[2]}"
     if path.parts[0] == "tensorboard":
         return "tensorboard/…"
+    if path.parts[:2] == (MARKS, "photographs"):
+        return f"{MARKS}/photographs/….{path.name.partition('.')[2]}"
     if path.parts[0] == MARKS:
         return f"{MARKS}/….json"
+    if "conditions" in path.parts:
+        return "ROW/conditions/….json"
     return file.replace(".data-00000-of-00001", ".data-…")
 
 
@@ -486,12 +606,18 @@ def subjects(place: Path) -> list[Subject]:
     """All of them, made in a folder."""
     prepared = prepared_subjects(place)
     datasets = [prepared[0].folder, prepared[0].other]
-    return [*prepared, *run_subjects(place, datasets), model_subject(place)]
+    return [
+        *prepared,
+        *photograph_subjects(place),
+        *run_subjects(place, datasets),
+        condition_subject(place, datasets),
+        model_subject(place),
+        answers_subject(place),
+    ]
 
 
-TEXT = """# What damage on disks comes to
-
-Do not edit; it is written by
+TITLE = "# What damage on disks comes to"
+TEXT = """Do not edit; it is written by
 
     python tests/corruption.py --cuts={cuts} --flips={flips} --out=docs/reliability.md
 
@@ -534,7 +660,16 @@ def main() -> None:
     text = TEXT.format(
         cuts=options.cuts, flips=options.flips, total=told(counts), table=table(counts)
     )
-    options.out.write_text(text.rstrip() + "\n", encoding="utf-8")
+    replace_part(options.out, TITLE, text)
+
+
+def replace_part(page: Path, title: str, text: str) -> None:
+    """Writes the part of a page that has this title, and leaves the others."""
+    there = page.read_text(encoding="utf-8") if page.exists() else ""
+    parts = {part.partition("\n")[0]: part for part in re.split("^(?=# )", there, flags=re.M)}
+    parts[title] = f"{title}\n\n{text}"
+    whole = "\n\n".join(part.strip() for part in parts.values() if part.strip())
+    page.write_text(f"{whole}\n", encoding="utf-8")
 
 
 def told(counts: Counts) -> str:

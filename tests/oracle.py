@@ -143,7 +143,7 @@ def ltwin(w, phi_x, pi_x, phi_z, pi_z):
 def ltwin_wide(w, phi_x, pi_x, phi_z, pi_z):
     """Not of the paper."""
     both = np.concatenate([2 * phi_x / np.sqrt(phi_x @ phi_x), pi_x])
-    return ltwin(w, phi_x, pi_x, phi_z, pi_z) + 40 * _affine(w["W_o"], both)
+    return (ltwin(w, phi_x, pi_x, phi_z, pi_z) + 40 * _affine(w["W_o"], both)) / 2
 
 
 def _ltwin_rnn(w, phi_x, pi_x, phi_z, pi_z):

@@ -187,6 +187,23 @@ def test_a_batch_that_was_interrupted_goes_on(model, photos, tmp_path, monkeypat
     assert out.read_text() == whole
 
 
+def test_answers_that_are_damaged_are_refused(model, photos, tmp_path, capsys):
+    out = tmp_path / "answers.jsonl"
+    flags = [f"--model={model}", f"--jsonl={out}"]
+    assert run(*flags, photos) == 0
+    whole = out.read_text()
+    out.write_text(whole.replace('"probability": 0.', '"probability": 0.0', 1))
+    assert run(*flags, photos) == 2
+    line = (
+        "answers.jsonl: line 1 must be an answer as this command wrote it; choose another file, or"
+    )
+    assert line in capsys.readouterr().err
+    before = {answer["photo"] for answer in answers(out)}
+    out.write_text("".join(whole.splitlines(keepends=True)[1:]))
+    assert run(*flags, photos) == 0
+    assert {answer["photo"] for answer in answers(out)} == before
+
+
 @pytest.mark.parametrize("flag", ["jsonl", "csv", "html"])
 @pytest.mark.parametrize("contents", [b"\xff\xd8a photograph\n, cut", b"{", b'{"photo": 1}\n'])
 def test_a_file_that_is_not_ours_is_left_alone(model, photos, tmp_path, capsys, flag, contents):
@@ -360,7 +377,7 @@ def test_what_a_killed_batch_had_begun_is_removed_and_nothing_else(model, photos
         (["--model={model}", "--jsonl={read_only}/x", "{photo}"], "x: cannot be written"),
         (["--model={model}", "--jsonl={photo}/x", "{photo}"], "x: cannot be written"),
         (["--model={model}", "--csv={photo}/x", "{photo}"], "x: cannot be written"),
-        (["--model={model}", "--jsonl={a_table}", "{photo}"], "line 1 must be an answer of this"),
+        (["--model={model}", "--jsonl={a_table}", "{photo}"], "line 1 must be an answer as this"),
         (
             ["--model={model}", f"--tags={','.join(map(str, range(1001)))}", "{photo}"],
             "--tags: must have at most 1000 tags; received 1001",

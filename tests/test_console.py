@@ -1,11 +1,13 @@
 """How a command reads its flags and ends."""
 
 import dataclasses
+import errno
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
 from tagnet import console
 from tagnet.files import InputError
@@ -88,11 +90,44 @@ def test_a_reader_that_has_gone_is_no_fault():
     assert process.returncode == 1
 
 
-def test_a_fault_of_ours_keeps_its_traceback():
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "a"), "a: No space left on device"),
+        (OSError(errno.EIO, "Input/output error"), "the system: Input/output error"),
+        (
+            tf.errors.NotFoundError(
+                None, None, "{{function_node f}} /a/b; No such file or directory [Op:ReadFile]"
+            ),
+            "/a/b: No such file or directory",
+        ),
+        (
+            tf.errors.ResourceExhaustedError(None, None, "/a; No space left on device"),
+            "/a: No space left on device",
+        ),
+        (
+            tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\n[[node]]"),
+            "there is not enough memory (OOM when allocating); what is written is whole",
+        ),
+        (MemoryError(), "there is not enough memory (MemoryError); what is written is whole"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line_and_status_2(capsys, error, line):
     def fail(options):
-        raise ZeroDivisionError
+        raise error
 
-    with pytest.raises(ZeroDivisionError):
+    assert console.execute(Options, fail, "usage", ["command"]) == 2
+    assert capsys.readouterr().err == f"error: {line}\n"
+
+
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError(), OSError("x"), tf.errors.NotFoundError(None, None, "x; y")]
+)
+def test_a_fault_of_ours_keeps_its_traceback(error):
+    def fail(options):
+        raise error
+
+    with pytest.raises(type(error)):
         console.execute(Options, fail, "usage", ["command"])
 
 

@@ -16,6 +16,7 @@ def test_a_few_cases_of_each_artefact(tmp_path: Path) -> None:
     prepared = corruption.prepared_subjects(tmp_path)
     runs = corruption.run_subjects(tmp_path, [prepared[0].folder])
     subjects = [*prepared[:-1], *runs[:1], corruption.model_subject(tmp_path)]
+    subjects += [*corruption.photograph_subjects(tmp_path), corruption.answers_subject(tmp_path)]
     counts, wrong = corruption.matrix(subjects, cuts=1, flips=1)
     assert wrong == []
     found = corruption.total(counts)

@@ -155,7 +155,7 @@ def test_a_linear_path_gives_to_pictures_and_tags_alone():
     assert np.abs(answers["tags"][0]).max() > 1
     kernel, _ = deployment.weights["W_o"]
     unit = QUERIES.phi / np.linalg.norm(QUERIES.phi.astype(np.float32), axis=1, keepdims=True)
-    expected = LINEAR_RATE * LINEAR_PIXELS * unit @ kernel.numpy()[:D]
+    expected = LINEAR_RATE * LINEAR_PIXELS * unit @ kernel.numpy()[:D] / 2  # of two paths
     np.testing.assert_allclose(answers["picture"], expected, rtol=1e-3, atol=1e-3)
 
 

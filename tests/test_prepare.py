@@ -311,6 +311,7 @@ def test_a_changed_file_reruns_what_depends_on_it(
 
 def test_a_file_more_or_less_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "ids.txt").write_text("1")
+    (tmp_path / "out").mkdir()
     for inputs in ({}, {"ids": tmp_path / "ids.txt"}, {}):
         stage = Stage("manifest", lambda: {}, [], inputs=inputs)
         Stages(tmp_path / "out", last="dataset.json").run(stage)
@@ -476,6 +477,14 @@ def test_photographs(
     assert "manifest: running again, photographs changed\n" in output
     again = PreparedDataset(tmp_path / "out")
     np.testing.assert_array_equal(again.features[[0, 1, 5, 6]], data.features[[0, 1, 4, 5]])
+    # A chunk that is damaged is too; it is looked at when the stage runs again.
+    chunk, *_ = (tmp_path / "out" / ".stages" / "photographs").glob("*.npz")
+    chunk.write_bytes(chunk.read_bytes()[:-9])
+    (tmp_path / "out" / ".stages" / "manifest.json").unlink()
+    before = (tmp_path / "out" / "checksums.sha256").read_bytes()
+    prepare(settings, tmp_path / "out")
+    assert len(re.findall("features: photographs .*", capsys.readouterr().out)) == 1
+    assert (tmp_path / "out" / "checksums.sha256").read_bytes() == before
     # A processor may sum a batch of three in another order than a batch of two.
     np.testing.assert_allclose(again.features[[2, 3]], data.features[[2, 3]], rtol=2e-3, atol=1e-4)
 

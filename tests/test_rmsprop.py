@@ -10,14 +10,14 @@ from graphs import random_inputs, small, taken_by
 
 from tagnet import rmsprop
 from tagnet.rmsprop import PenalisedModel, PenalisedRMSprop
-from tagnet.training import summed_cross_entropy
+from tagnet.training import TrainingSettings, image_loss
 
 LABELS = (np.random.default_rng(3).random((5, 3)) < 0.5).astype(np.float32)
 
 
 def trained(model, optimizer):
     """The weights and the losses of some steps on one batch."""
-    model.compile(optimizer, summed_cross_entropy)
+    model.compile(optimizer, image_loss(TrainingSettings()))
     inputs = taken_by(model, random_inputs("w2v"))
     losses = [float(model.train_on_batch(inputs, LABELS)) for _ in range(5)]
     return model.get_weights(), losses

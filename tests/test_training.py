@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from graphs import small
+from graphs import L, random_inputs, small, taken_by, weights_by_name
 
 from tagnet.architectures import JOINT
 from tagnet.batches import Neighbourhood, training_batches
@@ -25,8 +25,8 @@ from tagnet.training import (
     TrainingSettings,
     best_epoch,
     compiled,
+    image_loss,
     should_stop,
-    summed_cross_entropy,
     train,
 )
 
@@ -177,10 +177,43 @@ def test_epochs_must_make_sense(least, most):
         TrainingSettings(min_epochs=least, max_epochs=most)
 
 
-def test_summed_cross_entropy_by_hand():
+@pytest.mark.parametrize(("over", "expected"), [("sum", 3.0), ("mean", 1.5)])
+def test_cross_entropy_by_hand(over, expected):
     # Logits 0 and ln 3 have σ = 1/2 and 3/4; labels 1 and 0 cost ln 2 + ln 4 = 3 ln 2.
-    loss = summed_cross_entropy(np.array([[1.0, 0.0]]), np.array([[0.0, np.log(3)]]))
-    assert loss.numpy().tolist() == pytest.approx([3 * np.log(2)], rel=1e-6)
+    labels, logits = np.array([[1.0, 0.0]]), np.array([[0.0, np.log(3)]])
+    loss = image_loss(TrainingSettings(loss_over_labels=over))
+    assert loss(labels, logits).numpy().tolist() == pytest.approx([expected * np.log(2)], rel=1e-6)
+    # A second path, of logits 0, costs 2 ln 2 more, or half of it.
+    paths = np.stack([logits, np.zeros((1, 2))], axis=2)
+    expected *= 5 / 3
+    assert loss(labels, paths).numpy().tolist() == pytest.approx([expected * np.log(2)], rel=1e-6)
+
+
+def after_steps(start):
+    """The weights, layer by layer, of a graph that is trained on one batch three times."""
+    core = keras.models.clone_model(start)
+    core.set_weights(start.get_weights())
+    labels = np.random.default_rng(3).integers(0, 2, (5, L)).astype(np.float32)
+    inputs = taken_by(core, random_inputs("w2v"))
+    compiled(core, None, SETTINGS).fit(inputs, labels, epochs=3, shuffle=False, verbose=0)
+    return weights_by_name(core)
+
+
+def test_a_path_learns_as_if_it_were_alone():
+    wide = small("ltwin_wide", "w2v", dropout=0.0, l2=0.01, linear_l2=1e-5)
+    twin = small("ltwin", "w2v", dropout=0.0, l2=0.01)
+    names = [layer.name for layer in twin.layers if layer.weights]
+    for name in names:
+        twin.get_layer(name).set_weights(wide.get_layer(name).get_weights())
+    together, alone = after_steps(wide), after_steps(twin)
+    for name in names:
+        for ours, theirs in zip(together[name], alone[name], strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    wide.get_layer("W_y").set_weights([2 * array for array in twin.get_layer("W_y").get_weights()])
+    beside_another = after_steps(wide)
+    for ours, theirs in zip(together["W_o"], beside_another["W_o"], strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    assert np.abs(together["W_o"][0] - wide.get_layer("W_o").get_weights()[0]).max() > 1e-3
 
 
 def run_command(prepared: Path, out: Path) -> list[str]:

@@ -1,0 +1,537 @@
+"""The hardship matrix: every command on a full disk, in folders that fail, without memory.
+
+    python tests/hardship.py --out=docs/reliability.md
+
+A case is a process that meets one hardship, and another that is started afterwards in the same
+place. It is survived (what comes out is that of an undisturbed process), detected (one line, exit
+status 2, nothing half-written, and the second process ends with what an undisturbed one gives),
+aborted (as detected, but a library that was refused memory ended the process itself, with a line
+of its own), or wrong. Disks are tmpfs in a mount namespace of the case's own, which Linux must
+allow.
+"""
+
+import argparse
+import ctypes
+import dataclasses
+import json
+import os
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from conftest import make_table
+from corruption import TINY_ONE, contents, digest, replace_part
+from graphs import L, deployed
+from photographs import write, xmp
+
+from data_tools import prepare
+from experiments import annotate, report, run, sweep
+from tagnet import console, export
+from tagnet.annotator import Annotator
+from tagnet.console import say
+from tagnet.files import TEMPORARY, read_json
+
+KINDS = ("disk full", "read-only", "folder removed", "folder moved", "input moved", "no memory")
+OUTCOMES = ("detected", "survived", "aborted", "wrong")
+CASES = (8, 1, 4, 4, 2, 6)  # of each kind, for each command
+WAIT = 600  # seconds
+DISK = 2**28  # bytes of the disk where it is not full
+PAGE = 4096
+NEW_NAMESPACE, NEW_USER = 0x20000, 0x10000000  # of mounts, of users; from sched.h
+READ_ONLY, REMOUNT, PRIVATE = 1, 32, 0x4000 | 0x40000  # from mount.h
+ROW = "ltn-n_id-m12-M24"
+SMALL = ("--preset=demo", "--hidden=3", "--max_epochs=2")
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """A folder with what the commands read, and the disk that they write to."""
+
+    folder: Path
+
+    @property
+    def out(self) -> Path:
+        """What is written."""
+        return self.folder / "disk" / "out"
+
+    def make(self) -> None:
+        """Makes what the commands read."""
+        table = make_table(self.folder / "raw")
+        (self.folder / "disk").mkdir()
+        flags = [f"--{name}={getattr(table, name)}" for name in ("raw", "features", "word_vectors")]
+        _must(
+            prepare.OPTIONS,
+            prepare,
+            [*flags, "--M=6", "--splits=2", f"--out={self.folder / 'data'}"],
+        )
+        for command in (COMMANDS["run"], COMMANDS["sweep"]):
+            _must(command.options, command.module, command.flags(self))
+            shutil.move(self.out, self.folder / command.name)
+        trained = Path(shutil.copytree(self.folder / "run", self.folder / "trained"))
+        for name in ("saved_model", "tensorboard"):
+            shutil.rmtree(trained / name)
+        for name in ("metrics.json", "checksums.sha256", "predictions.npz", "history.csv"):
+            (trained / name).unlink()
+        deployment = deployed("ltwin", "w2v", backbone="tiny")
+        rng = np.random.default_rng(0)
+        deployment.calibrate(rng.normal(size=(40, L)), rng.integers(0, 2, size=(40, L)))
+        export.export(deployment, self.folder / "model")
+        for number in range(4):
+            words = xmp(dc_subject=[f"tag {number}"])
+            write(self.folder / "photos" / f"{number}.png", words, colour=(60 * number, 0, 90))
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A command of the project.
+
+    Attributes:
+        name: what the table calls it.
+        module: where it is.
+        flags: in a place.
+        inputs: the folder that it reads, below the place.
+        result: all that it wrote, without what differs from time to time.
+        begins: the folder, below the place, of what is there already.
+    """
+
+    name: str
+    module: ModuleType
+    flags: Callable[[Place], Sequence[str]]
+    inputs: str
+    result: Callable[[Path], Any]
+    begins: str | None = None
+
+    @property
+    def options(self) -> Any:
+        """The class of its options."""
+        return self.module.OPTIONS if self.module is prepare else self.module.Options
+
+    def __call__(self, place: Place) -> int:
+        """Runs it in this process; the exit status."""
+        usage = str(getattr(self.module, "USAGE", self.module.__doc__))
+        with TINY_ONE:
+            argv = [self.name, *self.flags(place)]
+            return console.execute(self.options, self.module.main, usage, argv)
+
+
+def _must(options: Any, module: ModuleType, flags: Sequence[str]) -> None:
+    assert console.execute(options, module.main, "", ["", *flags]) == 0
+
+
+def _prepare_flags(place: Place) -> list[str]:
+    raw = place.folder / "raw"
+    flags = [f"--raw={raw / 'manifest.csv'}", f"--features={raw / 'features.npz'}"]
+    return [*flags, f"--word_vectors={raw / 'vectors.txt'}", "--M=6", f"--out={place.out}"]
+
+
+def _run_flags(place: Place) -> list[str]:
+    data = place.folder / "data"
+    return ["--arch=ltwin", f"--data={data}", "--table=mmap", *SMALL, f"--out={place.out}"]
+
+
+def _sweep_flags(place: Place) -> list[str]:
+    data = place.folder / "data"
+    flags = [f"--data={data}", "--table=2", f"--only={ROW}", "--splits=0,1"]
+    return [*flags, *SMALL, f"--out={place.out}"]
+
+
+def _annotate_flags(place: Place) -> list[str]:
+    outputs = [f"--{ending}={place.out / f'answers.{ending}'}" for ending in ("jsonl", "csv")]
+    outputs += [f"--html={place.out / 'page.html'}", f"--model={place.folder / 'model'}"]
+    return [*outputs, str(place.folder / "photos")]
+
+
+def run_result(out: Path) -> dict[str, str]:
+    """Weights, figures, predictions and model of a run."""
+    metrics = read_json(out / "metrics.json")
+    told = {name: value for name, value in metrics.items() if not name.startswith("seconds")}
+    history = pd.read_csv(out / "history.csv").drop(columns="seconds")
+    found = {
+        "metrics": told,
+        "history": history.to_csv(),
+        "predictions": (out / "predictions.npz").read_bytes(),
+        "weights": (out / "checkpoints" / "best.weights.h5").read_bytes(),
+    }
+    if (out / "saved_model").exists():
+        found["model"] = Annotator(export.load(out)).digest
+    return {name: digest(value) for name, value in found.items()}
+
+
+def sweep_result(out: Path) -> dict[str, dict[str, str]]:
+    """The runs of a sweep, and what they have in common."""
+    runs = {path.parent.name: run_result(path.parent) for path in sorted(out.glob("*/config.json"))}
+    return runs | {"sweep": {"common": digest(read_json(out / "sweep.json"))}}
+
+
+def report_result(out: Path) -> dict[str, str]:
+    """All files of a report but the one that tells how long runs took."""
+    written = contents(out / "report")
+    return {file: told for file, told in written.items() if file != "costs.csv"}
+
+
+COMMANDS = {
+    command.name: command
+    for command in (
+        Command("prepare", prepare, _prepare_flags, "raw", contents),
+        Command("run", run, _run_flags, "data", run_result),
+        Command("export", run, _run_flags, "data", run_result, begins="trained"),
+        Command("sweep", sweep, _sweep_flags, "data", sweep_result),
+        Command(
+            "report", report, lambda place: [str(place.out)], "disk/out", report_result, "sweep"
+        ),
+        Command("annotate", annotate, _annotate_flags, "photos", contents),
+    )
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Need:
+    """What an undisturbed process takes.
+
+    Attributes:
+        begun, bytes: on the disk before and afterwards.
+        operations, reads: how often it opens, makes, renames or removes what it writes, or reads.
+        memory: bytes of address space beyond those at its start.
+        result: what it gives.
+    """
+
+    begun: int
+    bytes: int
+    operations: int
+    reads: int
+    memory: int
+    result: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A command, a hardship, and how soon or hard it comes, from 0 to 1 of what is needed."""
+
+    command: str
+    kind: str
+    share: float
+
+
+def cases(counts: Sequence[int]) -> Iterator[Case]:
+    """All of them, `counts` of each kind."""
+    for command in COMMANDS.values():
+        for kind, count in zip(KINDS, counts, strict=True):
+            if kind == "input moved" and command.inputs.startswith("disk"):
+                continue  # what it reads is in the folder that it writes to
+            for number in range(count):
+                yield Case(command.name, kind, (number + 0.5) / count)
+
+
+# --- In processes of their own ----------------------------------------------------------------
+
+
+def forked(work: Callable[[], Any], errors: Path | None = None) -> tuple[int | None, Any]:
+    """Does work in a child; its exit status, None where it hangs, and what it returns.
+
+    Args:
+        work: what it returns must fit in JSON; an exit status where it is an int.
+        errors: where its standard error goes; its output goes nowhere.
+    """
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 70
+        try:
+            os.close(reader)
+            if errors is not None:
+                os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            found = work()
+            with open(writer, "w") as answer:
+                json.dump(found, answer)
+            status = found if isinstance(found, int) else 0
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            status = 1
+        finally:
+            os._exit(status)
+    os.close(writer)
+    with open(reader) as answer:
+        end = time.monotonic() + WAIT
+        while not (waited := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < end:
+            time.sleep(0.02)
+        if not waited[0]:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return None, None
+        text = answer.read()
+    return os.waitstatus_to_exitcode(waited[1]), json.loads(text) if text else None
+
+
+def mount_disk(folder: Path, options: str = f"size={DISK}", flags: int = 0) -> None:
+    """Mounts a tmpfs, or with `REMOUNT` changes the one that is there."""
+    _call("mount", b"tmpfs", os.fsencode(folder), b"tmpfs", flags, options.encode())
+
+
+def own_mounts() -> None:
+    """Gives this process mounts of its own, as a user without rights too."""
+    user, group = os.getuid(), os.getgid()
+    _call("unshare", NEW_NAMESPACE | (NEW_USER if user else 0))
+    if user:
+        for name, text in (("setgroups", "deny"), ("uid_map", user), ("gid_map", group)):
+            Path("/proc/self", name).write_text(text if name == "setgroups" else f"0 {text} 1")
+    _call("mount", b"none", b"/", None, PRIVATE, None)
+
+
+def _call(name: str, *arguments: Any) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if getattr(libc, name)(*arguments):
+        raise OSError(ctypes.get_errno(), f"{name}: {os.strerror(ctypes.get_errno())}")
+
+
+class Watch:
+    """Counts how often a process opens, makes, renames or removes what is in a folder.
+
+    Args:
+        folder: which.
+        last: at which of them `happens` is called, from 1; 0 never.
+        happens: what then happens.
+    """
+
+    def __init__(self, folder: Path, last: int = 0, happens: Callable[[], Any] = int) -> None:
+        self.count = 0
+        self._folder = str(folder)
+        self._last = last
+        self._happens = happens
+        sys.addaudithook(self._see)
+
+    def _see(self, event: str, arguments: tuple) -> None:
+        if event.split(".")[0] not in ("open", "os"):
+            return
+        paths = [os.fsdecode(a) for a in arguments if isinstance(a, str | bytes | os.PathLike)]
+        if any(path.startswith(self._folder) for path in paths):
+            self.count += 1
+            if self.count == self._last:
+                self._happens()
+
+
+def address_space(line: str) -> int:
+    """Bytes of address space of this process: `VmSize`, or at most `VmPeak`."""
+    status = Path("/proc/self/status").read_text()
+    (found,) = (text for text in status.splitlines() if text.startswith(f"{line}:"))
+    return 1024 * int(found.split()[1])
+
+
+def used(folder: Path) -> int:
+    """The bytes that are taken of a disk."""
+    stat = os.statvfs(folder)
+    return (stat.f_blocks - stat.f_bfree) * stat.f_frsize
+
+
+def set_up(command: Command, place: Place) -> None:
+    """An empty disk of this process' own, and on it what the command begins with."""
+    own_mounts()
+    mount_disk(place.folder / "disk")
+    if command.begins is not None:
+        shutil.copytree(place.folder / command.begins, place.out)
+
+
+def allowed() -> bool:
+    """Whether a process may have mounts of its own here."""
+    return forked(own_mounts, Path(os.devnull))[0] == 0
+
+
+def need(command: Command, place: Place) -> Need:
+    """Runs a command undisturbed, in a child, and measures what it takes."""
+
+    def measured() -> dict[str, Any]:
+        set_up(command, place)
+        begun = used(place.folder / "disk")
+
+        def watched() -> dict[str, int]:
+            before = address_space("VmSize")
+            writes, reads = Watch(place.out), Watch(place.folder / command.inputs)
+            assert command(place) == 0
+            memory = address_space("VmPeak") - before
+            return {"operations": writes.count, "reads": reads.count, "memory": memory}
+
+        status, found = forked(watched, place.folder / "errors")
+        assert status == 0, (place.folder / "errors").read_text()
+        taken = {"begun": begun, "bytes": used(place.folder / "disk")}
+        return found | taken | {"result": forked(lambda: command.result(place.out))[1]}
+
+    status, found = forked(measured)
+    assert status == 0
+    return Need(**found)
+
+
+def outcome(case: Case, place: Place, needed: Need) -> tuple[str, str]:
+    """One of `OUTCOMES`, and what was said or went wrong; in a child."""
+    status, found = forked(lambda: list(_met(case, COMMANDS[case.command], place, needed)))
+    return tuple(found) if status == 0 else ("wrong", "the harness failed")
+
+
+def _met(case: Case, command: Command, place: Place, needed: Need) -> tuple[str, str]:
+    """In a process of its own: meets the hardship, and starts again."""
+    set_up(command, place)
+    disk, errors = place.folder / "disk", place.folder / "errors"
+    inputs, gone = place.folder / command.inputs, place.folder / "gone"
+    gone = disk / "gone" if case.kind == "folder moved" else gone
+    if case.kind == "disk full":
+        size = needed.begun + case.share * (needed.bytes - needed.begun)
+        mount_disk(disk, f"size={int(size) // PAGE * PAGE + PAGE}", REMOUNT)
+    if case.kind == "read-only":
+        mount_disk(disk, "", REMOUNT | READ_ONLY)
+
+    def disturbed() -> int:
+        moment = 1 + int(case.share * needed.operations)
+        if case.kind == "folder removed":
+            Watch(place.out, moment, lambda: shutil.rmtree(place.out))
+        if case.kind == "folder moved":
+            Watch(place.out, moment, lambda: place.out.rename(gone))
+        if case.kind == "input moved":
+            Watch(inputs, 1 + int(case.share * needed.reads), lambda: inputs.rename(gone))
+        if case.kind == "no memory":
+            most = address_space("VmSize") + int(case.share * needed.memory)
+            resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        return command(place)
+
+    status, _ = forked(disturbed, errors)
+    said = errors.read_text(errors="replace").strip()
+    half = [str(path) for path in disk.rglob(f"{TEMPORARY}*")]
+    made_again = gone.exists() and case.kind == "folder moved" and place.out.exists()
+    if gone.exists() and not made_again:
+        gone.rename(inputs if case.kind == "input moved" else place.out)
+    mount_disk(disk, f"size={DISK}", REMOUNT)
+    if status == 0:
+        if place.out.exists() and forked(lambda: command.result(place.out))[1] == needed.result:
+            return "survived", said
+        return "wrong", f"status 0, but another result; {said}"
+    aborted = case.kind == "no memory" and status == -signal.SIGABRT
+    clear = len(said.splitlines()) == 1 and said.startswith("error: ")
+    if not aborted and (status != 2 or not clear):
+        return "wrong", f"status {status}: {said}"
+    if made_again or (half and not aborted):  # the next process removes what an aborted one left
+        return "wrong", f"left {half or place.out} behind; {said}"
+    if case.kind == "folder removed" and command.begins and not place.out.exists():
+        shutil.copytree(place.folder / command.begins, place.out)
+    status, _ = forked(lambda: command(place), errors)
+    if status != 0:
+        return "wrong", f"{said}; then, started again: status {status}: {errors.read_text()}"
+    if forked(lambda: command.result(place.out))[1] != needed.result:
+        return "wrong", f"{said}; then, started again, it gave another result"
+    return ("aborted" if aborted else "detected"), said
+
+
+# --- The matrix -----------------------------------------------------------------------------
+
+
+Counts = dict[tuple[str, str], Counter]
+"""(command, kind) → how many cases had which outcome."""
+
+
+def matrix(
+    counts: Sequence[int] = CASES, only: Sequence[str] = (), tell: Callable[[str], None] = say
+) -> tuple[Counts, list[str]]:
+    """Tries every case; the counts, and what went wrong."""
+    found: Counts = {}
+    wrong: list[str] = []
+    with tempfile.TemporaryDirectory() as folder:
+        place = Place(Path(folder))
+        with TINY_ONE:
+            status, _ = forked(place.make, place.folder / "errors")
+        assert status == 0, (place.folder / "errors").read_text()
+        needed: dict[str, Need] = {}
+        for case in cases(counts):
+            if only and case.command not in only:
+                continue
+            if case.command not in needed:
+                needed[case.command] = need(COMMANDS[case.command], place)
+            how, said = outcome(case, place, needed[case.command])
+            found.setdefault((case.command, case.kind), Counter())[how] += 1
+            line = f"{case.command}, {case.kind} {case.share:.3f}: {how}; {said}"
+            tell(line)
+            if how == "wrong":
+                wrong.append(line)
+    return found, wrong
+
+
+def told(counts: Counts) -> str:
+    """The sums in a line."""
+    found = sum(counts.values(), Counter())
+    return f"{sum(found.values()):,} cases: " + ", ".join(
+        f"{found[outcome]:,} {outcome}" for outcome in OUTCOMES
+    )
+
+
+def table(counts: Counts) -> str:
+    """The matrix as Markdown: a row for each command."""
+    lines = [f"| command | {' | '.join(KINDS)} |", f"|---{'|---' * len(KINDS)}|"]
+    for command in dict.fromkeys(command for command, _ in counts):
+        cells = []
+        for kind in KINDS:
+            counted = counts.get((command, kind), {})
+            cells.append(", ".join(f"{counted[o]} {o}" for o in OUTCOMES if counted.get(o)) or "–")
+        lines.append(f"| `{command}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+TITLE = "# What a full disk, a lost folder and too little memory come to"
+TEXT = """Do not edit; it is written by
+
+    python tests/hardship.py --cases {cases} --out=docs/reliability.md
+
+`make check-long` makes the whole matrix as a test. Each command met, in a process of its own,
+
+- **disk full**: a tmpfs of less room than the command needs;
+- **read-only**: the same mounted so;
+- **folder removed** or **moved** away while it was written, at various moments;
+- **input moved** away while it was read;
+- **no memory**: less address space than the command takes (what `ulimit -v` sets).
+
+Then the hardship was over, and the command was started again in the same place. A case is
+
+- **detected**: one line, exit status 2, nothing half-written, and the second start ended with the
+  files of an undisturbed one (weights, predictions and models to the bit);
+- **survived**: the first ended with them;
+- **aborted**: as detected, but the library that was refused memory (LLVM, TensorFlow) ended the
+  process itself, by SIGABRT, with a line of its own;
+- **wrong**: anything else.
+
+{total}
+
+{table}
+"""
+
+
+def main() -> None:
+    """Runs the whole matrix and writes its part of the page."""
+    parser = argparse.ArgumentParser(description=str(__doc__))
+    parser.add_argument("--out", type=Path, help="the page that has the table")
+    parser.add_argument("--only", nargs="*", default=(), help="of the commands these alone")
+    parser.add_argument("--cases", nargs=len(KINDS), type=int, default=CASES, help="of each kind")
+    options = parser.parse_args()
+    if not allowed():
+        say("mounts are not allowed here")
+        return
+    counts, wrong = matrix(options.cases, options.only)
+    for line in wrong:
+        say(f"wrong: {line}")
+    say(told(counts))
+    say(table(counts))
+    if options.out is not None:
+        shown = " ".join(map(str, options.cases))
+        replace_part(
+            options.out, TITLE, TEXT.format(cases=shown, total=told(counts), table=table(counts))
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Disks, folders and memory that fail: a few cases in this process, the whole matrix if --large."""
+
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Table, one_line
+from corruption import contents
+
+from data_tools import prepare
+from data_tools.pipeline import prepare as prepared_by
+from experiments import run, search, sweep
+from tagnet import console
+from tagnet.claims import held
+from tagnet.files import TEMPORARY, Unavailable, write_text
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("largest", [0, 3_000])
+def test_a_disk_without_room(
+    table: Table, tmp_path: Path, capsys: pytest.CaptureFixture[str], largest: int
+) -> None:
+    """The largest file that the system allows stands for what is left of a disk."""
+    out = tmp_path / "out"
+    flags = [f"--{name}={getattr(table, name)}" for name in ("raw", "features", "word_vectors")]
+    argv = ["prepare", *flags, "--M=6", "--splits=2", f"--out={out}"]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, before[1]))
+    try:
+        status = console.execute(prepare.OPTIONS, prepare.main, "", argv)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert status == 2
+    assert one_line(capsys).endswith("cannot be written (File too large)\n")
+    assert not list(out.rglob(f"{TEMPORARY}*"))
+    assert console.execute(prepare.OPTIONS, prepare.main, "", argv) == 0
+    prepared_by(table.settings(), tmp_path / "undisturbed")
+    assert contents(out) == contents(tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize(
+    ("module", "flags"),
+    [
+        (run, ["--arch=v_only", "--preset=demo"]),
+        (sweep, ["--table=2", "--preset=demo"]),
+        (search, ["--arch=v_only", "--preset=demo"]),
+    ],
+)
+def test_a_folder_that_cannot_be_written(prepared, capsys, module, flags) -> None:
+    """That of the system's devices refuses whoever it is."""
+    if module is search:
+        pytest.importorskip("optuna", reason="needs the extra search")
+    argv = ["command", f"--data={prepared}", "--out=/sys/out", *flags]
+    assert console.execute(module.Options, module.main, module.USAGE, argv) == 2
+    assert "/sys/out" in (line := one_line(capsys))
+    assert "cannot be written" in line
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_folder_that_is_removed_is_not_made_again(tmp_path: Path, again: bool) -> None:
+    """Also where somebody else makes one in its place."""
+    out = tmp_path / "out"
+    with pytest.raises(Unavailable, match="out: cannot be written any more; it was removed"):
+        with held(out, "run"):
+            write_text(out / "a", "")
+            shutil.rmtree(out)
+            if again:
+                out.mkdir()
+            write_text(out / "b", "")
+    assert not contents(tmp_path)
+    with held(out, "run"):
+        write_text(out / "b", "")
+    assert contents(out).keys() == {"b"}
+
+
+@pytest.mark.large
+def test_the_whole_matrix(capsys: pytest.CaptureFixture[str]) -> None:
+    ended = subprocess.run(
+        [sys.executable, "tests/hardship.py"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    if "mounts are not allowed" in ended.stdout:
+        pytest.skip("mounts are not allowed here")
+    lines = ended.stdout.splitlines()
+    with capsys.disabled():
+        print(
+            "",
+            *(line for line in lines if line.startswith("wrong") or " cases: " in line),
+            sep="\n",
+        )
+    assert any(line.endswith(" 0 wrong") for line in lines)
