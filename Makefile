@@ -1,7 +1,12 @@
 # make demo    prepare the embedded data set, train ltwin_2rnn on it, show the metrics
 # make test    run the tests
 # make check   style, types, and tests and doctests of the package as it would be installed
-# make check-long   the tests that take hours: damage, hardship, kills, clusters; prints their counts
+# make check-long   the tests that take hours: damage, hardship, kills, clusters, random files,
+#              the figures that every graph reaches; prints their counts
+# make check-versions   some tests under each Python that is here, with the lowest and the newest
+#              versions of what the package needs
+# make soak    two hours of a sweep, and whether it leaks
+# make golden  store the figures that every graph reaches now on the embedded data set
 # make bench   measure steps, loading, scores and growth; train every architecture, three seeds
 # make clean   remove what the others made
 
@@ -9,7 +14,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check check-long bench clean
+.PHONY: demo test check check-long check-versions soak golden bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m data_tools.prepare --source=demo --out=demo/data
@@ -31,6 +36,17 @@ check: $(VENV)/installed-dev
 
 check-long: $(VENV)/installed-dev
 	$(BIN)/python -m pytest --large -m large -rA --no-header
+
+check-versions: $(VENV)/installed-dev
+	$(BIN)/python benchmarks/versions.py --out=runs/versions
+
+soak: $(VENV)/installed-dev
+	rm -rf runs/soak
+	$(BIN)/python benchmarks/soak.py --out=runs/soak --plot=runs/soak.png
+
+golden: $(VENV)/installed-dev
+	rm -rf runs/golden
+	$(BIN)/python tests/golden.py --out=runs/golden --write
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/steps.py

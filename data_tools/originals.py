@@ -3,6 +3,7 @@
 import codecs
 import contextlib
 import functools
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -95,7 +96,7 @@ class Original:
 def find(raw: Path, folder: str, name: str) -> Original | None:
     """The file `name` of the part `folder`: in raw/folder, in raw itself, or in raw/folder.zip."""
     for path in (raw / folder / name, raw / name):
-        if path.is_file():
+        if os.path.isfile(path):  # which, unlike a Path, also answers for a name that cannot be
             return Original(path)
     archive = raw / f"{folder}.zip"
     if not archive.is_file():

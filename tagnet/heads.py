@@ -36,6 +36,7 @@ class PooledHead:
         self._rest = keras.Model([*images, *pooled], core.output)
         # A projected table is four times as wide as what it is made of.
         self.widens = any(isinstance(reader, keras.layers.LSTM) for reader in readers)
+        self.sorts = any(isinstance(reader, MaxOverNeighbours) for reader in readers)
 
     def tables(self, encoded: list[tf.Tensor]) -> list[tf.Tensor]:
         """What `__call__` gathers from, for encoded neighbours [R, h] of each layer."""
@@ -70,7 +71,7 @@ class PooledHead:
 class ZippedHead:
     """The LSTM of `lzip`, which reads the image's vectors and then each neighbour's."""
 
-    widens = False
+    widens = sorts = False
 
     def __init__(self, core: keras.Model) -> None:
         self._lstm = core.get_layer("W_RNN")

@@ -106,8 +106,21 @@ def _sum_rows(kernel: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
     flat = tf.reshape(ids, [-1, tf.shape(ids)[-1]])
     places = tf.where(flat != PADDING)  # [nnz, 2]
     lists = tf.cast(places[:, 0], tf.int32)
-    sums = _segment_sum(kernel, tf.gather_nd(flat, places), lists, tf.shape(flat)[0])
+    summed = _summed(*kernel.shape, kernel.dtype)
+    sums = summed(kernel, tf.gather_nd(flat, places), lists, tf.shape(flat)[0])
     return tf.reshape(sums, tf.concat([tf.shape(ids)[:-1], [kernel.shape[1]]], axis=0))
+
+
+# TensorFlow keeps for ever what a custom gradient was traced in, so it is not traced anew for
+# every model.
+@functools.cache
+def _summed(
+    num_tags: int, units: int, dtype: tf.DType
+) -> tf.types.experimental.PolymorphicFunction:
+    """`_segment_sum` of the rows of a kernel of that shape."""
+    numbers = tf.TensorSpec([None], tf.int32)
+    signature = [tf.TensorSpec([num_tags, units], dtype), numbers, numbers]
+    return tf.function(_segment_sum, input_signature=[*signature, tf.TensorSpec([], tf.int32)])
 
 
 @tf.custom_gradient

@@ -1,5 +1,6 @@
 """An LSTM with linear activation that trains at the speed of its matrix products."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -38,7 +39,19 @@ class LinearLSTM(keras.layers.LSTM):
         if sequences.shape[1] is None or initial_state is not None or mask is not None:
             return super().call(sequences, initial_state, mask, training)  # Keras' loop
         projected = keras.ops.matmul(sequences, self.cell.kernel) + self.cell.bias
-        return _last_state(projected, tf.convert_to_tensor(self.cell.recurrent_kernel))
+        follow = _followed(sequences.shape[1], self.units, projected.dtype)
+        return follow(projected, tf.convert_to_tensor(self.cell.recurrent_kernel))
+
+
+# TensorFlow keeps for ever what a custom gradient was traced in, so it is not traced anew for
+# every model.
+@functools.cache
+def _followed(steps: int, units: int, dtype: tf.DType) -> tf.types.experimental.PolymorphicFunction:
+    """`_last_state` over so many steps."""
+    shapes = ([None, steps, 4 * units], [units, 4 * units])
+    return tf.function(
+        _last_state, input_signature=[tf.TensorSpec(shape, dtype) for shape in shapes]
+    )
 
 
 @tf.custom_gradient

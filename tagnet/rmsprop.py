@@ -51,8 +51,6 @@ class PenalisedRMSprop(keras.optimizers.RMSprop):
         super().__init__(
             learning_rate, rho=rho, epsilon=epsilon, global_clipnorm=global_clipnorm, name=name
         )
-        # A traced function may not outlive the variables that it was traced with.
-        self._step = tf.function(_step, jit_compile=True)
 
     def apply(self, grads: Sequence[tf.Tensor], trainable_variables: Any = None) -> None:
         """Sums replicas' gradients, and adds the penalties' where a norm is taken of them."""
@@ -84,9 +82,9 @@ class PenalisedRMSprop(keras.optimizers.RMSprop):
         )
         (mean_square,) = (copy for copy in copies if copy.device == variable.device)
         clipped = self.global_clipnorm is not None
-        self._step(
-            variable,
-            mean_square,
+        _step(
+            variable.handle,
+            mean_square.handle,
             gradient,
             tf.cast(learning_rate, variable.dtype),
             self.rho,
@@ -95,19 +93,24 @@ class PenalisedRMSprop(keras.optimizers.RMSprop):
         )
 
 
+# TensorFlow never frees what XLA compiled, so that it is compiled once for a shape, not for each
+# optimizer. Only handles may come in: a traced function may not outlive its variables.
+@tf.function(jit_compile=True)
 def _step(
-    weights: tf.Variable,
-    mean_square: tf.Variable,
+    weights: tf.Tensor,
+    mean_square: tf.Tensor,
     gradient: tf.Tensor,
     learning_rate: tf.Tensor,
     rho: float,
     epsilon: float,
     l2: float,
 ) -> None:
-    gradient = gradient + 2 * l2 * weights
-    updated = rho * mean_square + (1 - rho) * tf.square(gradient)
-    mean_square.assign(updated)
-    weights.assign_sub(learning_rate * gradient * tf.math.rsqrt(updated + epsilon))
+    gradient = gradient + 2 * l2 * tf.raw_ops.ReadVariableOp(resource=weights, dtype=gradient.dtype)
+    updated = tf.raw_ops.ReadVariableOp(resource=mean_square, dtype=gradient.dtype)
+    updated = rho * updated + (1 - rho) * tf.square(gradient)
+    tf.raw_ops.AssignVariableOp(resource=mean_square, value=updated)
+    change = learning_rate * gradient * tf.math.rsqrt(updated + epsilon)
+    tf.raw_ops.AssignSubVariableOp(resource=weights, value=change)
 
 
 def _l2(variable: keras.Variable) -> float:

@@ -66,8 +66,12 @@ class Scorer:
             self._encode_image = _encoder(core, lookups, "x", image)
             self._encode_neighbour = _encoder(core, lookups, "z", neighbour)
             self._head = head_of(core, image, neighbour)
-            self._make_tables = tf.function(self._head.tables, reduce_retracing=True)
-            self._score = tf.function(self._score_batch, reduce_retracing=True)
+            self._make_tables, self._score = self._head.tables, self._score_batch
+            # TensorFlow never frees the copy of a compiled function that it makes for every
+            # graph with a call of it; a copy of the one that sorts is large.
+            if not self._head.sorts:
+                self._make_tables = tf.function(self._make_tables, reduce_retracing=True)
+                self._score = tf.function(self._score, reduce_retracing=True)
 
     def __call__(self, part: Part, seed: int = 0) -> np.ndarray:
         """Scores the images of `part`.
@@ -84,7 +88,9 @@ class Scorer:
         # One image's neighbours are many images': each is encoded once.
         needed, places = np.unique(part.neighbours, return_inverse=True)
         places = places.reshape(part.neighbours.shape)
-        encoded = _encoded(self._encode_neighbour, needed)
+        # What sorts the tables is compiled for their size.
+        spare = _rounded(len(needed)) - len(needed) if self._head.sorts else 0
+        encoded = _encoded(self._encode_neighbour, needed, spare)
         subsets = self._subsets(part, seed)
         scores = []
         block = WIDE_BLOCK if self._head.widens else len(part.rows)
@@ -159,10 +165,28 @@ def _encoder(
     return tf.function(encode, input_signature=[tf.TensorSpec([None], tf.int32)])
 
 
-def _encoded(encode: Callable[[tf.Tensor], list[tf.Tensor]], rows: np.ndarray) -> list[tf.Tensor]:
-    """The images `rows` [R] behind each of the encoder's layers: [R, h]; a block at a time."""
+def _encoded(
+    encode: Callable[[tf.Tensor], list[tf.Tensor]], rows: np.ndarray, spare: int = 0
+) -> list[tf.Tensor]:
+    """The images `rows` [R] behind each of the encoder's layers: [R + spare, h]; zeros come last.
+
+    A block at a time.
+    """
     parts = [encode(tf.constant(batch, tf.int32)) for batch in _batches(rows, ENCODE_BATCH)]
+    parts.append([tf.zeros([spare, vectors.shape[1]], vectors.dtype) for vectors in parts[0]])
     return [tf.concat(vectors, axis=0) for vectors in zip(*parts, strict=True)]
+
+
+def _rounded(count: int) -> int:
+    """The next of 16 sizes between powers of two.
+
+    XLA compiles anew for every size, and TensorFlow never frees what it compiled.
+
+    >>> [_rounded(count) for count in (1, 31, 33, 1000, 165_337)]
+    [1, 31, 34, 1024, 172032]
+    """
+    step = max(1, 2 ** (count.bit_length() - 5))
+    return math.ceil(count / step) * step
 
 
 def _batches(rows: np.ndarray, size: int) -> list[np.ndarray]:

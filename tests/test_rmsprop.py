@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from graphs import random_inputs, small, taken_by
 
+from tagnet import rmsprop
 from tagnet.rmsprop import PenalisedModel, PenalisedRMSprop
 from tagnet.training import TrainingSettings, image_loss
 
@@ -18,7 +19,7 @@ def trained(model, optimizer):
     """The weights and the losses of some steps on one batch."""
     model.compile(optimizer, image_loss(TrainingSettings()))
     inputs = taken_by(model, random_inputs("w2v"))
-    losses = [model.train_on_batch(inputs, LABELS) for _ in range(5)]
+    losses = [float(model.train_on_batch(inputs, LABELS)) for _ in range(5)]
     return model.get_weights(), losses
 
 
@@ -48,6 +49,22 @@ def test_models_of_one_shape_are_trained_one_after_another():
         gc.collect()
     for first, second in zip(*weights, strict=True):
         np.testing.assert_allclose(first, second, atol=1e-6)
+
+
+def test_a_model_leaves_no_graph_behind():
+    """Its layers have custom gradients, and its updates are compiled."""
+    left = []
+    for _ in range(3):
+        core = small("lzip", "id")
+        model = PenalisedModel(core.input, core.output)
+        model.compile(PenalisedRMSprop(), summed_cross_entropy)
+        model.train_on_batch(taken_by(model, random_inputs("id")), LABELS)
+        del core, model
+        keras.backend.clear_session()
+        gc.collect()
+        graphs = sum(type(thing).__name__ == "FuncGraph" for thing in gc.get_objects())
+        left.append((graphs, rmsprop._step.experimental_get_tracing_count()))
+    assert left[1] == left[2]  # the first leaves what is traced once
 
 
 def test_the_penalties_are_in_the_loss_but_not_in_its_gradient():

@@ -299,6 +299,6 @@ def test_xla_compiles_a_step_of_dense_feeds(prepared, arch):
         core = small(arch, "w2v" if arch in JOINT else None, dropout=0.0, **sizes)
         model = compiled(core, lookups(tables), SETTINGS)
         model.jit_compile = jit_compile
-        losses.append([model.train_on_batch(rows, labels) for _ in range(3)])
+        losses.append([float(model.train_on_batch(rows, labels)) for _ in range(3)])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     assert losses[0][2] < losses[0][0]
