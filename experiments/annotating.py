@@ -17,7 +17,14 @@ import numpy as np
 
 from tagnet.annotator import MAX_TAGS, Annotation, Annotator
 from tagnet.console import progress
-from tagnet.files import InputError, on_one_line, read_text, writing, written_whole
+from tagnet.files import (
+    InputError,
+    Unavailable,
+    on_one_line,
+    read_text,
+    writing,
+    written_whole,
+)
 from tagnet.keywords import Photograph, find_photographs, read_keywords, split_keywords
 
 CHUNK = 128  # photographs whose answers are written together
@@ -207,18 +214,21 @@ class Batch:
         Raises:
             InputError: the answers cannot be written, or those that are there were given
                 by other settings; or not one photograph can be read.
+            Unavailable: a folder of photographs is taken away meanwhile.
         """
         settings = self._digest()
         done = {} if self._jsonl is None else read_answers(self._jsonl, settings)
         todo = [job for job in jobs if job.name not in done]
         self.there = len(jobs) - len(todo)
         first_error = None
+        folders = {folder for folder in {job.path.parent for job in todo} if folder.is_dir()}
         chunks = [todo[first : first + CHUNK] for first in range(0, len(todo), CHUNK)]
         with (
             progress(None, "Annotating", len(todo)) as bar,
             contextlib.closing(_made_ahead(self._read, chunks)) as contents,
         ):
             for chunk, content in zip(chunks, contents, strict=True):
+                _require({chunk[place].path.parent for place in content.errors} & folders)
                 answers = self._answers(chunk, content)
                 for place, job in enumerate(chunk):
                     if "error" not in answers[place]:
@@ -275,6 +285,15 @@ class _Content(NamedTuple):
     phi: np.ndarray
     tags: list[list[str]]
     errors: dict[int, InputError]
+
+
+def _require(folders: set[Path]) -> None:
+    """Raises `Unavailable` where one of the folders, which were there, is so no more."""
+    for folder in sorted(folders):
+        if not folder.is_dir():
+            raise Unavailable(
+                f"{folder}: was removed, or cannot be reached any more; start again when it is back"
+            )
 
 
 def _made_ahead(

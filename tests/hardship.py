@@ -518,10 +518,6 @@ Then the hardship was over, and the command was started again in the same place.
 
 {total}
 
-Known to be wrong: photographs that are moved away while `annotate` reads them are skipped, each in
-a line of its own, and it ends with status 0 and answers for the others; started again with the same
-`--jsonl` it tries those that it skipped.
-
 | command | {kinds} |
 |---|{columns}
 {rows}

@@ -15,7 +15,6 @@ import functools
 import hashlib
 import io
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -30,6 +29,7 @@ import numpy as np
 import tensorflow as tf
 from conftest import Table, make_table
 from graphs import L, deployed
+from killed import environment
 from photographs import write, xmp
 
 from data_tools.pipeline import prepare
@@ -91,7 +91,7 @@ class Starter:
         self._subject = subject
         self._server = subprocess.Popen(
             [sys.executable, ROOT / "tests" / "killed.py", "serve", subject.module],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+            env=environment(str(ROOT), *sys.path),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

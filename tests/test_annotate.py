@@ -19,15 +19,16 @@ from conftest import contents
 from graphs import TINY, L, deployed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from killed import environment
 from photographs import png_bomb, png_chunk, write, xmp
 from PIL import Image
 
 from experiments import annotate as command
-from experiments.annotating import Batch, Choice, Job
+from experiments.annotating import CHUNK, Batch, Choice, Job
 from tagnet import console, features
 from tagnet.annotator import MAX_TAGS, Annotator
 from tagnet.export import export
-from tagnet.files import InputError
+from tagnet.files import InputError, Unavailable
 
 ROOT = Path(__file__).parent.parent
 
@@ -188,6 +189,33 @@ def test_a_batch_that_was_interrupted_goes_on(model, photos, tmp_path, monkeypat
     assert out.read_text() == whole
 
 
+def test_photographs_that_are_taken_away_meanwhile(loaded, tmp_path):
+    """Of two chunks, the folder of the second is moved once the first has been answered."""
+    folders = [tmp_path / "first", tmp_path / "second"]
+    jobs = []
+    for number in range(4 * CHUNK + 1):
+        path = folders[number > 0] / f"{number}.jpg"
+        jobs.append(Job(path.name, path, ()))
+    write(jobs[0].path)
+    write(jobs[1].path)
+    for job in jobs[2:]:
+        os.link(jobs[1].path, job.path)
+
+    def take_away(job, answer):
+        if folders[1].exists():
+            folders[1].rename(tmp_path / "elsewhere")
+
+    out = tmp_path / "answers.jsonl"
+    line = re.escape(f"{folders[1]}: was removed, or cannot be reached any more")
+    with pytest.raises(Unavailable, match=line):
+        Batch(loaded, Choice({}, L), out, [take_away]).run(jobs)
+    assert 0 < len(answers(out)) < len(jobs)
+    assert not any("error" in answer for answer in answers(out))
+    (tmp_path / "elsewhere").rename(folders[1])
+    assert len(Batch(loaded, Choice({}, L), out).run(jobs)) == len(jobs)
+    assert len({answer["photo"] for answer in answers(out)}) == len(answers(out)) == len(jobs)
+
+
 def test_answers_that_are_damaged_are_refused(model, photos, tmp_path, capsys):
     out = tmp_path / "answers.jsonl"
     flags = [f"--model={model}", f"--jsonl={out}"]
@@ -243,7 +271,7 @@ def start(place: Path, *flags: str, when: str = "never") -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, *argv, "photos"],
         cwd=place,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=environment(str(ROOT)),
         capture_output=True,
         text=True,
     )
@@ -254,7 +282,7 @@ def test_killed_in_the_middle_every_photograph_is_annotated_once(model, tmp_path
     for number in range(12):
         write(tmp_path / "photos" / f"{number}.jpg", xmp(dc_subject=[f"tag {number}"]))
     flags = [f"--model={model}", "--jsonl=answers.jsonl", "--xmp"]
-    when = "operation:290"  # of 306; the last are the sidecars of the second chunk
+    when = "operation:83"  # of 92; the last are the sidecars of the second chunk
     assert start(tmp_path, *flags, when=when)[0] == -signal.SIGKILL
     assert len(answers(tmp_path / "answers.jsonl")) == 8
     assert start(tmp_path, *flags)[0] == 0
