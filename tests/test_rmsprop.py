@@ -57,7 +57,7 @@ def test_a_model_leaves_no_graph_behind():
     for _ in range(3):
         core = small("lzip", "id")
         model = PenalisedModel(core.input, core.output)
-        model.compile(PenalisedRMSprop(), summed_cross_entropy)
+        model.compile(PenalisedRMSprop(), image_loss(TrainingSettings()))
         model.train_on_batch(taken_by(model, random_inputs("id")), LABELS)
         del core, model
         keras.backend.clear_session()
