@@ -1,90 +1,79 @@
 """What millions of images need: stages measured at two sizes, extrapolated, checked at a third.
 
-    python benchmarks/scale.py [--images 25000 50000 --check 100000]
+    python benchmarks/scale.py --keep=FOLDER --out=docs/scale.md
 
-Twins of NUS-WIDE are prepared and trained on for one epoch, in processes of their own. Time and
-memory are fitted through the two sizes, by a line where a stage reads each image once and by a
-power of their number where images are compared with each other, and both fits are compared with
-what the third size takes. Disk is what the files take. Features of photographs are timed apart, as
-twins have none. Printed as Markdown; see docs/scale.md.
+Twins of NUS-WIDE are prepared and trained on for one epoch, in processes of their own; disk is
+what the files take, network what the pieces of the work are pickled to. Features of photographs
+are timed apart, as twins have none, and so are the searches for neighbours, which at such sizes
+are a small part of their stages. What is in the folder is not measured again; `--measure`
+measures one part alone, so that times can be had on a machine with nothing else to do and the
+rest at any time.
 """
 
 import argparse
-import dataclasses
 import itertools
-import math
+import pickle
 import re
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import machine
+import numpy as np
 import psutil
+from scale_page import LEAST, PAGE, TARGETS, fits, quickest, table
 
 from data_tools import twin
+from data_tools.engines import Local
+from data_tools.pipeline import prepare
+from data_tools.settings import Settings
+from data_tools.sources import Twin
+from data_tools.vector_files import WordTable
+from data_tools.word_vectors import look_up
+from tagnet import partitions
+from tagnet.approximate import INDEXES
+from tagnet.embeddings import rho
 from tagnet.features import BACKBONES, extract
-from tagnet.files import read_json
+from tagnet.files import read_json, write_json
+from tagnet.neighbours import cosine, jaccard
+from tagnet.tags import Vocabulary
 
-TARGETS = (10**6, 10**7, 10**8)
 PHOTOS = Path(__file__).parent.parent / "examples" / "photos"
 SAMPLE_SECONDS = 0.05  # between two looks at a process's memory
 DISK = {
     "features and tags": "images-*.tfrecord",
     "manifest": "manifest.jsonl",
-    "neighbours, each encoding and pool": "neighbours/*/id-open/*",
+    "neighbours": "neighbours/*/id-open/*",
+    "cache": "cache/*",
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Fit:
-    """A quantity as a function of the number of images.
-
-    Attributes:
-        name: what the table calls it.
-        unit: `s`, `GB`.
-        power: whether it is a power of the number; otherwise a line.
-        points: (images, value), two of them.
-        checked: what was measured at the third size.
-    """
-
-    name: str
-    unit: str
-    power: bool
-    points: tuple[tuple[int, float], tuple[int, float]]
-    checked: float
-
-    @property
-    def _slope(self) -> float:
-        (n, a), (m, b) = self.points
-        return math.log(b / a) / math.log(m / n) if self.power else (b - a) / (m - n)
-
-    def at(self, images: int) -> float:
-        """The fitted value."""
-        n, a = self.points[0]
-        return a * (images / n) ** self._slope if self.power else a + self._slope * (images - n)
-
-    @property
-    def formula(self) -> str:
-        """The fit, as the table shows it; N in millions."""
-        if self.power:
-            return f"{self.at(10**6):.3g} N^{self._slope:.2f}"
-        return f"{self.at(0):.2g} + {self._slope * 10**6:.3g} N"
+# What Counted calls the work of a stage, by the name of its function.
+NETWORK = {
+    "_by_sets": "neighbours by tags, answers",
+    "_of_both": "neighbours by vectors, answers",
+}
+RECORDS = "vocabulary and records, items and answers"
+SHARED = "to each machine"
+PIECES = {NETWORK["_by_sets"]: partitions.SETS, NETWORK["_of_both"]: partitions.VECTORS}
+EXACT, SEARCH, BY_VECTORS = "exact", "w2v-open", "by vectors"
 
 
 def watched(*command: str) -> tuple[float, float, str]:
-    """A command's seconds, its output, and between them the peak GB of its memory, maps aside."""
+    """A command's seconds, the peak of its memory in MB, maps aside, and its output."""
     peak = 0
 
     def watch() -> None:
         nonlocal peak
-        with_self = psutil.Process(process.pid)
+        watched_one = psutil.Process(process.pid)
         while process.poll() is None:
             try:
-                held = with_self.memory_info()
+                held = watched_one.memory_info()
                 peak = max(peak, held.rss - held.shared)
             except psutil.Error:  # it ended meanwhile
                 return
@@ -100,35 +89,36 @@ def watched(*command: str) -> tuple[float, float, str]:
     watcher.join()
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)}: {errors}")
-    return time.perf_counter() - start, peak / 1e9, output
+    return time.perf_counter() - start, peak / 1e6, output
 
 
-def measure(images: int, folder: Path) -> dict[str, float]:
-    """Every figure at one size, by name."""
-    found: dict[str, float] = {}
-    data = folder / str(images)
-    prepare = ["data_tools.prepare", "--source=twin", f"--images={images}", "--pools=open"]
-    _, found["prepare, memory"], output = watched(*prepare, "--encodings=id,w2v", f"--out={data}")
-    for stage, seconds in stage_seconds(output).items():
-        found[f"prepare: {stage}"] = seconds
-    for index in ("hnsw", "ivf"):
-        _, found[f"prepare by {index}, memory"], output = watched(
-            *prepare, "--encodings=w2v", f"--neighbour_index={index}", f"--out={data}-{index}"
+def measure_size(images: int, folder: Path) -> dict[str, dict[str, float]]:
+    """Time, memory, disk and recall at one size, each by the name of what it is of."""
+    memory: dict[str, float] = {}
+    data = folder / "data"
+    command = ["data_tools.prepare", "--source=twin", f"--images={images}", "--pools=open"]
+    command += ["--encodings=id,w2v", f"--out={data}"]
+    _, memory["prepare"], output = watched(*command)
+    seconds = stage_seconds(output)
+    # What a mapped table reads is written once, when it is first asked for.
+    flags = [f"--data={data}", "--max_epochs=1"]
+    watched("experiments.run", "--arch=v_only", *flags, "--table=mmap", f"--out={folder / 'first'}")
+    for where in ("device", "mmap"):
+        run = folder / where
+        took, memory[f"run, {where}"], _ = watched(
+            "experiments.run", "--arch=ltn", *flags, f"--table={where}", f"--out={run}"
         )
-        found[f"prepare: w2v-open by {index}"] = stage_seconds(output)["w2v-open"]
-    for name, pattern in DISK.items():
-        found[f"disk: {name}"] = sum(path.stat().st_size for path in data.glob(pattern)) / 1e9
-    for table in ("device", "mmap"):
-        run = folder / f"run-{images}-{table}"
-        flags = [f"--data={data}", f"--table={table}", "--max_epochs=1", f"--out={run}"]
-        if table == "mmap":  # the cache is written once, when it is first asked for
-            watched("experiments.run", "--arch=ltn", *flags[:-1], f"--out={run}-first")
-        seconds, memory, _ = watched("experiments.run", "--arch=ltn", *flags)
         epoch = read_json(run / "metrics.json")["seconds_per_epoch"]
-        found[f"run of ltn ({table}): an epoch"] = epoch
-        found[f"run of ltn ({table}): all else"] = seconds - epoch
-        found[f"run of ltn ({table}), memory"] = memory
-    return found
+        seconds |= {f"run, {where}: an epoch": epoch, f"run, {where}: all else": took - epoch}
+    disk = {
+        name: sum(path.stat().st_size for path in data.glob(pattern)) / 1e6
+        for name, pattern in DISK.items()
+    }
+    recall = {}
+    for index in (name for name in INDEXES if name != EXACT):  # in its place, and nothing else
+        _, memory[f"prepare, {index} alone"], _ = watched(*command, f"--neighbour_index={index}")
+        recall[index] = read_json(data / "dataset.json")["neighbours"][SEARCH]["recall"]
+    return {"s": seconds, "memory": memory, "disk": disk, "recall": recall}
 
 
 def stage_seconds(output: str) -> dict[str, float]:
@@ -136,73 +126,153 @@ def stage_seconds(output: str) -> dict[str, float]:
     return {name: float(s) for name, s in re.findall(r"^(\S+): (\d+\.\d) s$", output, re.MULTILINE)}
 
 
-def measure_features(photos: int) -> float:
+class Counted(Local):
+    """Does everything here, and counts the MB that go to and from a cluster's workers."""
+
+    apart = True
+
+    def __init__(self) -> None:
+        self.sent: defaultdict[str, float] = defaultdict(float)
+
+    def map(self, work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        """As `Engine.map`."""
+        name = NETWORK.get(getattr(work, "func", work).__name__, RECORDS)
+        self._count(SHARED, work)
+        for item in items:
+            self._count(name, item)
+            answer = work(item)
+            self._count(name, answer)
+            yield answer
+
+    def _count(self, name: str, sent: Any) -> None:
+        self.sent[name] += len(pickle.dumps(sent, pickle.HIGHEST_PROTOCOL)) / 1e6
+
+
+def measure_network(images: int, folder: Path) -> dict[str, dict[str, float]]:
+    """What is sent at one size."""
+    engine = Counted()
+    settings = Settings(Twin(images=images), pools=("open",), encodings=("id", "w2v"))
+    prepare(settings, folder / "data", engine=engine)
+    return {"network": dict(engine.sent)}
+
+
+def measure_photos(photos: int, folder: Path) -> dict[str, dict[str, float]]:
     """The seconds from so many JPEG files to their features."""
     files = sorted(PHOTOS.rglob("*.jpg"))
     backbone = BACKBONES["efficientnet_lite0"]
     extract(backbone, files[:1])  # builds the network
     start = time.perf_counter()
     extract(backbone, list(itertools.islice(itertools.cycle(files), photos)))
-    return time.perf_counter() - start
+    return {"s": {"features of photographs": time.perf_counter() - start}}
 
 
-def fits(sizes: Sequence[int], measured: Sequence[dict[str, float]]) -> list[Fit]:
-    """A fit for each figure through the first two sizes, with the third to check it."""
-    first, second, third = measured
-    return [
-        Fit(
-            name,
-            "GB" if "memory" in name or name.startswith("disk") else "s",
-            name.startswith(("prepare: id-open", "prepare: w2v-open")),
-            ((sizes[0], first[name]), (sizes[1], second[name])),
-            third[name],
-        )
-        for name in first
-        if min(first[name], second[name]) > 0.05 and second[name] > first[name]
-    ]
+def measure_search(images: int, folder: Path) -> dict[str, dict[str, float]]:
+    """The seconds that processors take to find all images' neighbours among all."""
+    names = [row["tags"] for _, row in twin.rows(images)]
+    vocabulary = Vocabulary.most_frequent(names, Settings.tau)
+    tags = vocabulary.encode_all(names)
+    words, vectors = twin.word_vectors()
+    embedding, _ = look_up(vocabulary, WordTable(tuple(words), vectors))
+    searches: dict[str, Callable[..., Any]] = {"by tags": partial(jaccard, tags)}
+    for index in INDEXES:
+        searches[f"{BY_VECTORS}, {index}"] = partial(cosine, rho(tags, embedding), index=index)
+    everyone = np.arange(images)
+    seconds = {}
+    for name, search in searches.items():
+        search(rows=everyone[:100], pool=everyone[:1000], M=Settings.M)  # compiles
+        start = time.process_time()
+        search(rows=everyone, pool=everyone, M=Settings.M)
+        seconds[name] = time.process_time() - start
+    return {"s": seconds}
 
 
-def shown(value: float, unit: str) -> str:
-    """A time or a size in a unit that people read."""
-    larger = {"s": [(60, "min"), (60, "h"), (24, "days")], "GB": [(1000, "TB")]}[unit]
-    for step, name in larger:
-        if value < 2 * step:
-            break
-        value, unit = value / step, name
-    return f"{value:,.0f} {unit}" if value >= 10 else f"{value:.1f} {unit}"
+MEASURES = {
+    "size": measure_size,
+    "search": measure_search,
+    "network": measure_network,
+    "photos": measure_photos,
+}
 
 
-def table(found: Sequence[Fit], sizes: Sequence[int]) -> str:
-    """All fits as Markdown."""
-    heads = ["", *(f"{size:,}" for size in sizes[:2]), "fit, N in millions"]
-    heads += [f"{sizes[2]:,}: measured / fitted", *(f"10^{len(str(n)) - 1}" for n in TARGETS)]
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    for fit in found:
-        cells = [fit.name, *(f"{value:.3g} {fit.unit}" for _, value in fit.points), fit.formula]
-        ratio = fit.checked / fit.at(sizes[2])
-        cells.append(f"{fit.checked:.3g} / {fit.at(sizes[2]):.3g} {fit.unit} = {ratio:.2f}")
-        cells += [shown(fit.at(target), fit.unit) for target in TARGETS]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+def kept(what: str, number: int, options: argparse.Namespace) -> dict[str, Any]:
+    """What was measured, from the folder if it is there, and into it if not."""
+    path = options.keep / f"{what}-{number}.json"
+    if not path.exists():
+        with tempfile.TemporaryDirectory(dir=options.dir) as folder:
+            found = MEASURES[what](number, Path(folder))
+        described = machine.described("tensorflow", "numpy", "numba", "faiss-cpu")
+        write_json(path, found | {"described": described})
+    return read_json(path)
+
+
+def page(sizes: Sequence[int], options: argparse.Namespace) -> str:
+    """Measures what is not in the folder, and writes docs/scale.md."""
+    photos = [kept("photos", number, options) for number in options.photos]
+    network = [kept("network", images, options) for images in sizes]
+    measured = [kept("size", images, options) for images in sizes]
+
+    def of(kind: str, unit: str, found: Sequence[dict[str, Any]] = measured) -> list[Any]:
+        return fits(sizes, [one[kind] for one in found], unit, PIECES)
+
+    searches = [kept("search", images, options)["s"] for images in options.searched]
+    of_search = fits(options.searched, searches, "s", PIECES)
+    of_photos = fits(options.photos, [one["s"] for one in photos], "s", PIECES)
+    stages = [{k: v for k, v in one["s"].items() if "-open" not in k} for one in measured]
+    times = fits(sizes, stages, "s", PIECES)
+    shown = {fit.name for fit in times}
+    recall = {
+        index: ", ".join(f"{one['recall'][index]:.1%}" for one in measured)
+        for index in measured[0]["recall"]
+    }
+    return PAGE.format(
+        command=f"python benchmarks/scale.py --keep=FOLDER --images {sizes[0]} {sizes[1]} "
+        f"--check {sizes[2]} "
+        f"--searched {' '.join(map(str, options.searched))} --out=docs/scale.md",
+        factor=TARGETS[-1] / sizes[-1],
+        beside=f"{options.beside} " if options.beside else "",
+        described=measured[-1]["described"],
+        note=twin.NOTE,
+        time=table(times) + "\n\n" + table(of_photos),
+        search=table(of_search),
+        least=LEAST,
+        second=sizes[1],
+        left_out=", ".join(name for name in stages[1] if name not in shown),
+        share=float(twin.SIZES.split(",")[0]),
+        photos=len(list(PHOTOS.rglob("*.jpg"))),
+        memory=table(of("memory", "MB")),
+        disk=table(of("disk", "MB")),
+        network=table(of("network", "MB", network)),
+        sets=partitions.SETS,
+        vectors=partitions.VECTORS,
+        targets=" | ".join(f"10^{len(str(target)) - 1}" for target in TARGETS),
+        quickest=quickest(of_search, of("memory", "MB")),
+        sizes=", ".join(f"{size:,}" for size in sizes),
+        **recall,
+    )
 
 
 def main() -> None:
-    """Measures, fits and prints."""
+    """Measures and writes the page, or measures a part."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, nargs=2, default=[25_000, 50_000])
     parser.add_argument("--check", type=int, default=100_000, help="the third size")
+    parser.add_argument("--searched", type=int, nargs=3, default=[25_000, 50_000, 100_000])
     parser.add_argument("--photos", type=int, nargs=3, default=[200, 400, 800])
-    parser.add_argument("--dir", type=Path, help="where to write; a temporary folder by default")
+    parser.add_argument("--keep", type=Path, required=True, help="a folder for what was measured")
+    parser.add_argument("--measure", nargs=2, metavar=("PART", "NUMBER"), help=f"{list(MEASURES)}")
+    parser.add_argument("--beside", default="", help="what the page says the machine did besides")
+    parser.add_argument("--dir", type=Path, help="where to work; a temporary folder by default")
+    parser.add_argument("--out", type=Path, help="a file for the page")
     options = parser.parse_args()
-    described = machine.described("tensorflow", "numpy", "numba", "faiss-cpu")
-    timed = [{"features of photographs": measure_features(number)} for number in options.photos]
-    print(table(fits(options.photos, timed), options.photos))
-    print(flush=True)
-    sizes = [*options.images, options.check]
-    with tempfile.TemporaryDirectory(dir=options.dir) as folder:
-        measured = [measure(images, Path(folder)) for images in sizes]
-    print(table(fits(sizes, measured), sizes))
-    print(f"\n{described}; {twin.NOTE}")
+    if options.measure:
+        part, number = options.measure
+        print(kept(part, int(number), options))
+        return
+    text = page([*options.images, options.check], options)
+    if options.out:
+        options.out.write_text(text)
+    else:
+        print(text)
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def _prepare(settings: Settings, out: Path, dry_run: bool, engine: Engine) -> di
             f"--out={out}: must be new, empty or prepared earlier; it holds other files"
         )
     stages = Stages(out, last=SUMMARY, dry_run=dry_run)
-    for stage in _Preparation(settings, out, stages.reports, engine).stages():
+    for stage in _Preparation(settings, out, stages, engine).stages():
         stages.run(stage)
     stages.remove_others()
     if engine.apart and not dry_run:
@@ -102,16 +102,14 @@ class _Preparation:
     Args:
         settings: what to prepare.
         out: the directory.
-        reports: what the stages that have run returned.
+        run: the stages that have run: what they returned and wrote.
         engine: does what can be done in pieces.
     """
 
-    def __init__(
-        self, settings: Settings, out: Path, reports: dict[str, dict[str, Any]], engine: Engine
-    ) -> None:
+    def __init__(self, settings: Settings, out: Path, run: Stages, engine: Engine) -> None:
         self.settings = settings
         self.out = out
-        self.reports = reports
+        self.run = run
         self.engine = engine
 
     def stages(self) -> Iterable[Stage]:
@@ -186,7 +184,7 @@ class _Preparation:
         )
 
     def _write_summary(self, names: list[str]) -> dict[str, Any]:
-        reports, settings = self.reports, self.settings
+        reports, settings = self.run.reports, self.settings
         summary = {
             "format": FORMAT,
             "name": settings.name_or_default,
@@ -208,9 +206,7 @@ class _Preparation:
             },
         }
         write_tfds_files(self.out, summary)
-        marks = (read_json(self.out / MARKS / f"{name}.json") for name in reports)
-        files = {*TFDS_FILES, *(file for mark in marks for file in mark["outputs"])}
-        write_checksums(self.out, files, {SUMMARY: as_json(summary)})
+        write_checksums(self.out, TFDS_FILES, {SUMMARY: as_json(summary)}, self.run.sums)
         write_text(self.out / SUMMARY, as_json(summary))
         return {}
 
@@ -245,7 +241,7 @@ class _Preparation:
     @functools.cached_property
     def features(self) -> Table:
         """Φ, float16 [N, D], as it is stored; for other processes in a file of its own."""
-        count, dim = len(self.manifest), self.reports["images"]["feature_dim"]
+        count, dim = len(self.manifest), self.run.reports["images"]["feature_dim"]
         if not self.engine.apart:
             return records.read_images(self.out, count, dim).phi
         path = self.out.absolute() / MARKS / f"{TEMPORARY}features.npy"

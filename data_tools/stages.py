@@ -14,7 +14,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,7 @@ class Stages:
         self.dry_run = dry_run
         self.seconds: dict[str, float] = {}
         self.reports: dict[str, dict[str, Any]] = {}
+        self.sums: dict[str, str] = {}
         self._digests: dict[str, str] = {}
         self._stale: set[str] = set()
         if not dry_run:
@@ -71,7 +72,8 @@ class Stages:
     def run(self, stage: Stage) -> None:
         """Runs `stage` unless it is up to date, and says which.
 
-        What its work returned, now or when it last ran, is then in `reports`.
+        What its work returned, now or when it last ran, is then in `reports`, and the checksums
+        of what it wrote in `sums`.
 
         Raises:
             InputError: the work raised it, or a file cannot be written.
@@ -83,6 +85,7 @@ class Stages:
         if reason is None:
             say(f"{stage.name}: up to date")
             self.reports[stage.name] = mark["report"]
+            self.sums |= mark.get("checksums") or self._checksums(mark["outputs"])
         elif self.dry_run:
             self._stale.add(stage.name)
             say(f"{stage.name}: would run{reason}")
@@ -142,9 +145,13 @@ class Stages:
             for pattern in stage.outputs
             for path in sorted(self.directory.glob(pattern))
         }
-        checksums = {output: sha256(self.directory / output) for output in outputs}
+        checksums = self._checksums(outputs)
         mark = {"made_from": made_from, "outputs": outputs, "checksums": checksums}
         write_sealed(self._mark(stage.name), mark | {"report": report})
+        self.sums |= checksums
+
+    def _checksums(self, files: Iterable[str]) -> dict[str, str]:
+        return {file: sha256(self.directory / file) for file in files}
 
     def _made_from(self, stage: Stage, mark: dict[str, Any]) -> dict[str, Any]:
         known = mark.get("made_from", {}).get("inputs", {})

@@ -179,6 +179,7 @@ class Search:
                     trial.claim.release()
                     forget_graphs()
                 self._tell(trial)
+            claims.clear(self.out / "claims")
 
     def conclude(self) -> None:
         """Writes and prints the trials, the best first, and how the best runs are made."""

@@ -163,6 +163,11 @@ class Sweep(Generic[AnyJob]):
                     console.say(f"waiting for {job.name}, which {who or 'another'} is making")
             waiting = True
             time.sleep(POLL)
+        for directory in (
+            self.out / "claims",
+            *(self.directory(job) / claims.CLAIMS for job in self.jobs),
+        ):
+            claims.clear(directory)
 
     def seconds_left(self) -> float | None:
         """How long the rest will take, from the runs that are done; None while none is."""

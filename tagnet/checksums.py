@@ -28,7 +28,10 @@ def sha256(path: Path) -> str:
 
 
 def write_checksums(
-    directory: Path, files: Iterable[str], last: Mapping[str, str] | None = None
+    directory: Path,
+    files: Iterable[str],
+    last: Mapping[str, str] | None = None,
+    known: Mapping[str, str] | None = None,
 ) -> None:
     """Writes the checksums of files.
 
@@ -36,8 +39,9 @@ def write_checksums(
         directory: where they are.
         files: their names, relative to it.
         last: the texts of files that are written only after this one, by name.
+        known: the checksums of others, by name.
     """
-    sums = {file: sha256(directory / file) for file in files}
+    sums = {file: sha256(directory / file) for file in files} | dict(known or {})
     sums |= {file: hashlib.sha256(text.encode()).hexdigest() for file, text in (last or {}).items()}
     lines = [f"{digest}  {file}\n" for file, digest in sorted(sums.items())]
     write_text(directory / CHECKSUMS, "".join(lines))

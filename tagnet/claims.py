@@ -217,17 +217,32 @@ def machine() -> str:
         return socket.gethostname()
 
 
+def clear(directory: Path) -> None:
+    """Removes what dead processes left that were killed after their work, before they let go.
+
+    Args:
+        directory: where the claims are; it goes too, if no others are left in it.
+    """
+    for name in {path.stem for path in _in(directory)}:
+        if (claimed := claim(directory, name)) is not None:
+            claimed.release()
+
+
 def _all(directory: Path, name: str) -> list[Path]:
     """The claims on `name`, the newest last."""
+    paths = [path for path in _in(directory) if path.stem == name]
+    return sorted(paths, key=lambda path: int(path.suffix[1:]))
+
+
+def _in(directory: Path) -> list[Path]:
+    """All claims in a folder."""
     try:
         # Not `glob`: it fails where the last claim on anything, and with it the folder, goes
         # away between its look at the folder and its reading of it.
         files = os.listdir(directory)
     except FileNotFoundError:
         return []
-    paths = [directory / file for file in files]
-    paths = [path for path in paths if path.stem == name and path.suffix[1:].isdecimal()]
-    return sorted(paths, key=lambda path: int(path.suffix[1:]))
+    return [path for path in map(directory.joinpath, files) if path.suffix[1:].isdecimal()]
 
 
 def _is_free(path: Path) -> bool:

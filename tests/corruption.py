@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import conftest
 import numpy as np
 import tensorflow as tf
 from conftest import make_table
@@ -179,8 +180,7 @@ def digest(value: Any) -> str:
 
 def contents(folder: Path) -> dict[str, str]:
     """The checksum of every file below a folder."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {path.relative_to(folder).as_posix(): digest(path.read_bytes()) for path in files}
+    return {file: digest(content) for file, content in conftest.contents(folder).items()}
 
 
 # --- What reads a prepared directory --------------------------------------------------------------
@@ -621,12 +621,13 @@ TEXT = """Do not edit; it is written by
 
     python tests/corruption.py --cuts={cuts} --flips={flips} --out=docs/reliability.md
 
-`make check-long` makes the same matrix as a test.
+`make check-long` makes the same matrix as a test. What kills come to is in [`kills.md`](kills.md).
 
-Each artefact of a small prepared directory, of a run and of an exported model was damaged alone:
-missing, empty, cut off at {cuts} places, a bit flipped at {flips} places, the file of another data
-set of the same sizes in its place, and, where an artefact tells its format, of an older one. The
-time of the file stayed what it was. Then all was read that reads it. A case is
+Each artefact of a small prepared directory, of runs, of an exported model, and of what is written
+in pieces (features of photographs, conditions, answers) was damaged alone: missing, empty, cut off
+at {cuts} places, a bit flipped at {flips} places, the file of another data set of the same sizes in
+its place, and, where an artefact tells its format, of an older one. The time of the file stayed
+what it was. Then all was read that reads it. A case is
 
 - **detected**: one line that names the file and says what to do, exit status 2 of a command;
 - **mended**: the artefact was made again, equal to the bit;

@@ -2,6 +2,8 @@
 
     python tests/kills.py --kills=20 --out=docs/kills.md
 
+With --keep=FOLDER it goes on where it was stopped, and several may share the work by --only.
+
 Half of the kills fall on a file operation of the command, half on a moment by the clock. What
 is on disk after the second start is compared with what a command that nothing disturbed made.
 """
@@ -9,6 +11,7 @@ is on disk after the second start is compared with what a command that nothing d
 import argparse
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import io
 import json
@@ -32,6 +35,7 @@ from photographs import write, xmp
 from data_tools.pipeline import prepare
 from experiments import run, sweep
 from tagnet import console, export
+from tagnet.files import read_json, write_json
 
 ROOT = Path(__file__).parent.parent
 KILLS = 20
@@ -76,17 +80,42 @@ class Outcome:
     wrong: list[str]
 
 
-def start(subject: Subject, place: Path, when: str = "never") -> subprocess.CompletedProcess[str]:
-    """Runs the command in a process of its own, killed as killed.py says."""
-    command = [sys.executable, ROOT / "tests" / "killed.py", place, when]
-    return subprocess.run(
-        [*map(str, command), subject.module, *subject.flags(place)],
-        cwd=place,  # answers name photographs from there
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+class Starter:
+    """Starts a command, each time in a process that has loaded its libraries before.
+
+    Args:
+        subject: the command.
+    """
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+        self._server = subprocess.Popen(
+            [sys.executable, ROOT / "tests" / "killed.py", "serve", subject.module],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def start(self, place: Path, when: str = "never") -> subprocess.CompletedProcess[str]:
+        """Starts it, killed as killed.py says."""
+        assert self._server.stdin and self._server.stdout
+        with tempfile.TemporaryDirectory() as said:
+            request = [place, when, said, *self._subject.flags(place)]
+            print(json.dumps(list(map(str, request))), file=self._server.stdin, flush=True)
+            status = int(self._server.stdout.readline())
+            texts = ((Path(said) / name).read_text() for name in ("stdout", "stderr"))
+            return subprocess.CompletedProcess(self._subject.module, status, *texts)
+
+    def close(self) -> None:
+        """Ends the process that the others are forks of."""
+        self._server.communicate()
+
+
+def length(done: subprocess.CompletedProcess[str]) -> tuple[int, float]:
+    """The operations and the seconds of a command that ended by itself."""
+    words = done.stdout.splitlines()[-1].split()
+    return int(words[0]), float(words[3])
 
 
 def made(place: Path) -> dict[str, str]:
@@ -152,15 +181,18 @@ def untimed(value: Any) -> Any:
 def outcome(subject: Subject, kills: int, tell: Callable[[str], None]) -> Outcome:
     """Kills a command at that many moments, each from its beginning, and starts it again."""
     rng = np.random.default_rng(list(hashlib.sha256(subject.name.encode()).digest()))
-    with tempfile.TemporaryDirectory() as folder:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.closing(Starter(subject)) as killed,
+        contextlib.closing(Starter(subject)) as again,  # hashes otherwise, as every process does
+    ):
         undisturbed = Path(folder) / "undisturbed"
         subject.begin(undisturbed)
-        done = start(subject, undisturbed)
+        done = killed.start(undisturbed)
         if done.returncode:
             raise RuntimeError(f"{subject.name} fails by itself: {done.stderr}")
         expected = made(undisturbed)
-        words = done.stdout.splitlines()[-1].split()
-        operations, seconds = int(words[0]), float(words[3])
+        operations, seconds = length(done)
         counts = {"operation": 0, "second": 0}
         wrong, same = [], 0
         for kill in range(kills):
@@ -170,20 +202,21 @@ def outcome(subject: Subject, kills: int, tell: Callable[[str], None]) -> Outcom
                 subject.begin(place)
                 number = rng.integers(1, operations + 1)
                 when = f"{number}" if kind == "operation" else f"{rng.uniform(0, seconds):.3f}"
-                status = start(subject, place, f"{kind}:{when}").returncode
-                if status != 0:
+                first = killed.start(place, f"{kind}:{when}")
+                if status := first.returncode:
                     break
-                shutil.rmtree(place)  # it ended first
+                _, seconds = length(first)  # it ended sooner than the others, and unharmed
+                shutil.rmtree(place)
             moment = f"{subject.name}, killed at {kind} {when}"
             if status != -signal.SIGKILL:
                 wrong.append(f"{moment}: status {status} where a kill was due")
                 continue
             counts[kind] += 1
-            again = start(subject, place)
+            second = again.start(place)
             found = made(place)
             shutil.rmtree(place)
-            if again.returncode:
-                wrong.append(f"{moment}: did not go on: {again.stderr}")
+            if second.returncode:
+                wrong.append(f"{moment}: did not go on: {second.stderr}")
             elif found != expected:
                 names = sorted(n for n in found | expected if found.get(n) != expected.get(n))
                 wrong.append(f"{moment}: other files: {', '.join(names)}")
@@ -191,6 +224,17 @@ def outcome(subject: Subject, kills: int, tell: Callable[[str], None]) -> Outcom
                 same += 1
             tell(moment)
     return Outcome(*counts.values(), same, wrong)
+
+
+def kept(subject: Subject, kills: int, folder: Path | None) -> Outcome:
+    """The outcome of a command, from the folder if it is there, and into it if not."""
+    tell = functools.partial(print, flush=True)
+    if folder is None:
+        return outcome(subject, kills, tell)
+    path = folder / f"{subject.name}-{kills}.json"
+    if not path.exists():
+        write_json(path, dataclasses.asdict(outcome(subject, kills, tell)))
+    return Outcome(**read_json(path))
 
 
 def executed(command: Any, *flags: object) -> None:
@@ -204,28 +248,44 @@ def executed(command: Any, *flags: object) -> None:
 
 
 def subjects(place: Path) -> list[Subject]:
-    """All commands; what they read is made in a folder."""
+    """All commands; what one reads is made in a folder when it is begun."""
     table = make_table(place / "raw", num_images=400, dim=16)
     data = place / "data"
     with contextlib.redirect_stdout(io.StringIO()):
         prepare(table.settings(), data)
     run_flags = [f"--data={data}", "--arch=ltwin_2rnn", "--preset=demo"]
     run_flags += ["--hidden=8", "--m=2", "--M=4", "--max_epochs=6"]
-    executed(run, *run_flags, f"--out={place / 'run'}")
-    (place / "run" / "metrics.json").unlink()
-    shutil.rmtree(place / "run" / "saved_model")
     sweep_flags = [f"--data={data}", "--table=2", f"--only={ROW}", "--preset=demo"]
     sweep_flags += ["--hidden=4", "--max_epochs=2"]
-    executed(sweep, *sweep_flags, f"--out={place / 'sweep'}")
-    deployment = deployed("ltwin", "w2v", backbone="tiny")
-    rng = np.random.default_rng(0)
-    deployment.calibrate(rng.normal(size=(40, L)), rng.integers(0, 2, size=(40, L)))
-    model = export.export(deployment, place / "model").parent
-    for number in range(40):
-        colour = tuple(rng.integers(0, 256, 3).tolist())
-        keywords = xmp(dc_subject=[f"tag {number % 10}"])
-        write(place / "photos" / f"{number:04}.jpg", keywords, colour=colour)
-    annotate_flags = [f"--model={model}", "--xmp", "--threshold=0.3"]
+
+    @functools.cache
+    def trained() -> Path:
+        executed(run, *run_flags, f"--out={place / 'run'}")
+        (place / "run" / "metrics.json").unlink()
+        shutil.rmtree(place / "run" / "saved_model")
+        return place / "run"
+
+    @functools.cache
+    def swept() -> Path:
+        executed(sweep, *sweep_flags, f"--out={place / 'sweep'}")
+        return place / "sweep"
+
+    @functools.cache
+    def exported() -> Path:
+        deployment = deployed("ltwin", "w2v", backbone="tiny")
+        rng = np.random.default_rng(0)
+        deployment.calibrate(rng.normal(size=(40, L)), rng.integers(0, 2, size=(40, L)))
+        return export.export(deployment, place / "model").parent
+
+    @functools.cache
+    def photographed() -> Path:
+        rng = np.random.default_rng(0)
+        for number in range(40):
+            colour = tuple(rng.integers(0, 256, 3).tolist())
+            keywords = xmp(dc_subject=[f"tag {number % 10}"])
+            write(place / "photos" / f"{number:04}.jpg", keywords, colour=colour)
+        return place / "photos"
+
     return [
         Subject("prepare", "data_tools.prepare", lambda at: prepare_flags(table, at), Path.mkdir),
         Subject("run", "experiments.run", lambda at: [*run_flags, f"--out={at}/run"], Path.mkdir),
@@ -233,7 +293,7 @@ def subjects(place: Path) -> list[Subject]:
             "export, at the end of a run",
             "experiments.run",
             lambda at: [*run_flags, f"--out={at}/run"],
-            lambda at: shutil.copytree(place / "run", at / "run"),
+            lambda at: shutil.copytree(trained(), at / "run"),
         ),
         Subject(
             "sweep",
@@ -245,13 +305,16 @@ def subjects(place: Path) -> list[Subject]:
             "report",
             "experiments.report",
             lambda at: [f"{at}/sweep"],
-            lambda at: shutil.copytree(place / "sweep", at / "sweep"),
+            lambda at: shutil.copytree(swept(), at / "sweep"),
         ),
         Subject(
             "annotate",
             "experiments.annotate",
-            lambda at: [*annotate_flags, f"--jsonl={at}/a.jsonl", f"--csv={at}/a.csv", "."],
-            lambda at: shutil.copytree(place / "photos", at),
+            lambda at: [
+                *(f"--model={exported()}", "--xmp", "--threshold=0.3"),
+                *(f"--jsonl={at}/a.jsonl", f"--csv={at}/a.csv", "."),
+            ],
+            lambda at: shutil.copytree(photographed(), at),
         ),
     ]
 
@@ -304,19 +367,23 @@ def main() -> None:
     """Kills every command, prints the table, and ends with status 1 where something is wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=KILLS, help="of each command")
-    parser.add_argument("--only", help="the command with this name")
+    parser.add_argument("--only", nargs="*", help="the commands with these names")
+    parser.add_argument("--keep", type=Path, help="a folder for the outcome of each command")
     parser.add_argument("--out", type=Path, help="a file for the page")
     options = parser.parse_args()
+    outcomes, left_out = {}, []
     with tempfile.TemporaryDirectory() as place:
-        outcomes = {
-            subject.name: outcome(subject, options.kills, print)
-            for subject in subjects(Path(place))
-            if options.only in (None, subject.name)
-        }
+        for subject in subjects(Path(place)):
+            if options.only is None or subject.name in options.only:
+                outcomes[subject.name] = kept(subject, options.kills, options.keep)
+            else:
+                left_out.append(f"`{subject.name}`")
     print(rows(outcomes))
     print(counted(outcomes))
     if options.out:
         told_all = TEXT.format(kills=options.kills, counted=counted(outcomes), table=rows(outcomes))
+        if left_out:
+            told_all += f"\nNot tried this time: {', '.join(left_out)}.\n"
         options.out.write_text(told_all)
     wrong = [line for one in outcomes.values() for line in one.wrong]
     sys.exit("\n".join(wrong) or 0)

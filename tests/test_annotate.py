@@ -4,6 +4,7 @@ import contextlib
 import csv
 import html
 import json
+import os
 import re
 import shutil
 import signal
@@ -236,61 +237,30 @@ def test_a_sidecar_that_cannot_be_written_is_skipped(model, photos, tmp_path, ca
     assert "no sidecar can be written; the first: " in capsys.readouterr().err
 
 
-# Runs the command, and kills itself a while after it opened, made, renamed or removed something
-# for the n-th time since it began to annotate.
-KILLED = """
-import os, random, signal, sys, threading, time
-last, chunk = int(sys.argv[1]), int(sys.argv[2])
-sys.path[:0] = sys.argv[3:5]
-import test_annotate
-from experiments import annotating
-from tagnet import features
-features.BACKBONES["tiny"] = test_annotate.TINY
-annotating.CHUNK, run, begun, done = chunk, annotating.Batch.run, False, 0
-
-def die():
-    time.sleep(random.Random(last).uniform(0, 0.02))
-    os.kill(os.getpid(), signal.SIGKILL)
-
-def watch(event, arguments):
-    global done
-    if begun and event in ("open", "os.rename", "os.remove", "os.listdir"):
-        done += 1
-        if done == last:
-            threading.Thread(target=die).start()
-
-def running(*arguments):
-    global begun
-    begun = True
-    return run(*arguments)
-
-annotating.Batch.run = running
-sys.addaudithook(watch)
-status = test_annotate.run(*sys.argv[5:])
-print("operations:", done)
-sys.exit(status)
-"""
-
-
-def start(place: Path, *flags: str, last: int = 0, chunk: int = 2) -> tuple[int, str]:
-    """Annotates `photos` in a process of its own, killed unless `last` is 0: its status, output."""
-    argv = [str(last), str(chunk), str(ROOT), str(ROOT / "tests"), *flags, "photos"]
+def start(place: Path, *flags: str, when: str = "never") -> tuple[int, str]:
+    """Annotates `photos` in a process of its own, killed as killed.py says: its status, output."""
+    argv = [str(ROOT / "tests" / "killed.py"), str(place), when, "experiments.annotate", *flags]
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, *argv], cwd=place, capture_output=True, text=True
+        [sys.executable, *argv, "photos"],
+        cwd=place,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
     )
     return done.returncode, done.stdout
 
 
 def test_killed_in_the_middle_every_photograph_is_annotated_once(model, tmp_path):
-    for number in range(7):
+    for number in range(12):
         write(tmp_path / "photos" / f"{number}.jpg", xmp(dc_subject=[f"tag {number}"]))
     flags = [f"--model={model}", "--jsonl=answers.jsonl", "--xmp"]
-    assert start(tmp_path, *flags, last=30)[0] == -signal.SIGKILL
-    assert 0 < len(answers(tmp_path / "answers.jsonl")) < 7
+    when = "operation:290"  # of 306; the last are the sidecars of the second chunk
+    assert start(tmp_path, *flags, when=when)[0] == -signal.SIGKILL
+    assert len(answers(tmp_path / "answers.jsonl")) == 8
     assert start(tmp_path, *flags)[0] == 0
     names = [Path(answer["photo"]).name for answer in answers(tmp_path / "answers.jsonl")]
-    assert sorted(names) == [f"{number}.jpg" for number in range(7)]
-    assert len(list((tmp_path / "photos").iterdir())) == 14
+    assert sorted(names) == sorted(f"{number}.jpg" for number in range(12))
+    assert len(list((tmp_path / "photos").iterdir())) == 24
 
 
 @pytest.mark.large
@@ -309,17 +279,18 @@ def test_a_thousand_photographs_killed_at_random_moments(model, tmp_path, flags)
         write(undisturbed / "photos" / f"{number:04}.jpg", keywords, colour=colour)
     shutil.copytree(undisturbed, killed)
     flags = [f"--model={model}", *flags]
-    status, told = start(undisturbed, *flags, chunk=128)
+    status, told = start(undisturbed, *flags)
     assert status == 0
-    operations = int(told.split("operations: ")[1])
+    operations, seconds = (float(told.split()[place]) for place in (-5, -2))
     assert operations > 1000
     statuses = []
-    for last in rng.integers(1, operations, 5).tolist():
-        statuses.append(start(killed, *flags, last=last, chunk=128)[0])
+    for share in rng.random(5).tolist():
+        whens = f"operation:{1 + share * operations:.0f}", f"second:{share * seconds:.3f}"
+        statuses.append(start(killed, *flags, when=whens[len(statuses) % 2])[0])
         if statuses[-1] == 0:  # less was left than what it was to live for
             break
     assert statuses[0] == -signal.SIGKILL
-    status, told = start(killed, *flags, chunk=128)
+    status, told = start(killed, *flags)
     assert status == 0
     assert set(statuses) <= {0, -signal.SIGKILL}
     assert contents(killed) == contents(undisturbed)

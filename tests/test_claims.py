@@ -114,6 +114,19 @@ def test_a_dead_process_of_this_machine_holds_nothing(tmp_path):
     assert claims.claim(tmp_path, "run") is not None
 
 
+def test_what_the_dead_left_is_cleared(tmp_path):
+    directory = tmp_path / "claims"
+    held = claims.claim(directory, "other")
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    holding(directory, claims.machine(), ended.pid)
+    claims.clear(directory)
+    assert [path.name for path in directory.iterdir()] == ["other.0"]
+    held.release()
+    claims.clear(directory)
+    assert not directory.exists()
+
+
 def test_another_machine_holds_until_it_misses_its_heartbeats(tmp_path):
     holding(tmp_path, "elsewhere", os.getpid(), age=claims.STALE - 60)
     assert claims.claim(tmp_path, "run") is None

@@ -18,12 +18,14 @@ import tensorflow as tf
 
 from experiments import run
 from tagnet import console, distributed, dropout
+from tagnet.architectures import ARCHITECTURES
 from tagnet.files import InputError
 
 ROOT = Path(__file__).parent.parent
 
-# Trains a graph on one device and on several of one process; prints the steps, and how far the
-# weights and the losses of an epoch are apart. 36 images in batches of 7 leave one for the last.
+# Trains a graph on one device and on several of one process; prints the steps, how far the weights
+# are apart, how far the optimizer and the losses of the epochs, and how far training moved the
+# weights. 36 images in batches of 7 leave one for the last.
 COMPARE = """
 import sys
 from pathlib import Path
@@ -35,13 +37,15 @@ workers = distributed.workers(int(count))
 
 import numpy as np
 from graphs import small
+from tagnet.architectures import VISUAL
 from tagnet.batches import Neighbourhood, training_batches
 from tagnet.dataset import PreparedDataset
 from tagnet.layers import lookups
 from tagnet.training import TrainingSettings, train
 
 dataset = PreparedDataset(data, "host")
-tables = dataset.tables(None if arch == "ltn" else "id")
+feed = None if arch in VISUAL else "id"
+tables = dataset.tables(feed)
 host = lookups(tables)
 images = len(dataset.split(0)["train"])
 settings = TrainingSettings(
@@ -51,7 +55,7 @@ settings = TrainingSettings(
 def trained(workers, out):
     core = small(
         arch,
-        None if arch == "ltn" else "id",
+        feed,
         feature_dim=tables.feature_dim,
         num_labels=len(dataset.label_names),
         tag_dim=tables.tag_dim,
@@ -59,6 +63,7 @@ def trained(workers, out):
         dropout=0.5,
         l2=0.01,
     )
+    begun = [variable.numpy() for variable in core.variables]
     history = train(
         core,
         lookups=None,
@@ -74,20 +79,27 @@ def trained(workers, out):
         workers=workers,
     )
     with np.load(Path(out) / "checkpoints" / "last.npz") as state:
-        numbers = [name for name in state.files if name.startswith(("model_", "optimizer_"))]
-        arrays = [state[name] for name in numbers]
-    return arrays, [epoch["loss"] for epoch in history]
+        weights, others = (
+            [state[name] for name in state.files if name.startswith(owner)]
+            for owner in ("model_", "optimizer_")
+        )
+    pairs = [(a, b) for a, b in zip(weights, begun, strict=True) if a.dtype.kind == "f"]
+    moved = max(float(np.abs(a - b).max()) for a, b in pairs)
+    return weights, [*others, np.array([epoch["loss"] for epoch in history])], moved
 
-(ours, our_losses), (one, one_losses) = trained(workers, out + "/n"), trained(None, out + "/1")
-apart = max(float(np.abs(a - b).max()) for a, b in zip(ours, one, strict=True))
-moved = max(float(np.abs(a).max()) for a in one)
-losses = max(abs(a - b) for a, b in zip(our_losses, one_losses, strict=True))
-print(len(our_losses) * -(-images // 7), apart, moved, losses, images % 7)
+(weights, others, _), one = trained(workers, out + "/n"), trained(None, out + "/1")
+apart = max(float(np.abs(a - b).max()) for a, b in zip(weights, one[0], strict=True))
+# Losses and squares of gradients may be hundreds, of which float32 knows fewer decimals.
+relative = max(
+    float((np.abs(a - b) / np.maximum(1, np.abs(b))).max())
+    for a, b in zip(others, one[1], strict=True)
+)
+print(len(others[-1]) * -(-images // 7), apart, relative, one[2], images % 7)
 """
 
 
 def apart(count, arch, data, out, clip=0.0):
-    """How far weights, optimizer and losses of `count` devices are from those of one."""
+    """How far weights, and by their size optimizer and losses, are from those of one device."""
     compared = subprocess.run(
         [sys.executable, "-c", COMPARE, str(count), arch, str(data), str(out), str(clip)],
         cwd=ROOT,
@@ -96,11 +108,11 @@ def apart(count, arch, data, out, clip=0.0):
         text=True,
     )
     assert compared.returncode == 0, compared.stderr
-    steps, weights, moved, losses, last = map(float, compared.stdout.split())
+    steps, weights, others, moved, last = map(float, compared.stdout.split())
     assert steps >= 50
     assert last == 1, "the last batch must have fewer images than there are devices"
-    assert moved > 0.1
-    return max(weights, losses)
+    assert moved > 0.01, "two that did not learn are equal"
+    return max(weights, others)
 
 
 def test_two_devices_reach_the_weights_of_one(prepared, tmp_path):
@@ -108,10 +120,9 @@ def test_two_devices_reach_the_weights_of_one(prepared, tmp_path):
 
 
 @pytest.mark.large
-@pytest.mark.parametrize("count", [2, 4])
-@pytest.mark.parametrize("arch", ["ltn", "ltwin", "ltwin_2rnn", "lzip", "ltwin_wide"])
-@pytest.mark.parametrize("clip", [0.0, 0.5])
-def test_devices_reach_the_weights_of_one(prepared, tmp_path, count, arch, clip):
+@pytest.mark.parametrize(("count", "clip"), [(2, 0.0), (4, 0.5)])
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_devices_reach_the_weights_of_one(prepared, tmp_path, count, clip, arch):
     """Dropout, penalties and clipped gradients are those of the whole batch."""
     assert apart(count, arch, prepared, tmp_path, clip) < 1e-5
 

@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Table, one_line
-from corruption import contents
+from conftest import Table, contents, one_line
 
 from data_tools import prepare
 from data_tools.pipeline import prepare as prepared_by
@@ -26,8 +25,7 @@ def test_a_disk_without_room(
 ) -> None:
     """The largest file that the system allows stands for what is left of a disk."""
     out = tmp_path / "out"
-    flags = [f"--{name}={getattr(table, name)}" for name in ("raw", "features", "word_vectors")]
-    argv = ["prepare", *flags, "--M=6", "--splits=2", f"--out={out}"]
+    argv = ["prepare", *table.flags, "--M=6", "--splits=2", f"--out={out}"]
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest, before[1]))
     try:

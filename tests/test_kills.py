@@ -21,7 +21,10 @@ def test_the_harness_sees_what_differs_and_not_what_time_it_took(tmp_path):
 def test_the_harness_sees_a_command_that_does_not_go_on(tmp_path, monkeypatch):
     """A command that appends to its file, whatever stood there."""
     (tmp_path / "appends.py").write_text(
-        "import sys\nfor _ in range(3):\n    open(sys.argv[1], 'a').write('line\\n')\n"
+        "import sys\n"
+        "if __name__ == '__main__':\n"
+        "    for _ in range(3):\n"
+        "        open(sys.argv[1], 'a').write('line\\n')\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     subject = kills.Subject(

@@ -1,6 +1,8 @@
 """The sweep: what is missing and nothing else, whatever fails, stops or works beside it."""
 
 import json
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -127,6 +129,20 @@ def test_it_waits_for_a_run_that_another_is_making(made, flags, monkeypatch, cap
     assert command(*flags) == 0
     assert RUNS[2] not in made
     assert f"waiting for {RUNS[2]}, which process" in capsys.readouterr().out
+
+
+def test_what_a_killed_one_held_goes_where_its_run_is_done(made, flags, tmp_path):
+    """It was killed between the last file of the run and letting go."""
+    assert command(*flags) == 0
+    out = tmp_path / "out"
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left = [out / "claims" / f"{RUNS[2]}.0", out / RUNS[2] / claims.CLAIMS / "run.0"]
+    for path in left:
+        write_json(path, {"machine": claims.machine(), "pid": ended.pid})
+    assert command(*flags) == 0
+    assert made == RUNS
+    assert not any(path.parent.exists() for path in left)
 
 
 def test_another_sweep_in_the_same_place(made, flags, capsys, tmp_path):

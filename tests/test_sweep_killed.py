@@ -2,6 +2,7 @@
 
 import gc
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,14 @@ from tagnet import console
 from tagnet.dataset import PreparedDataset
 
 ROOT = Path(__file__).parent.parent
+# A sweep to which no process of this machine is one of its own.
+ELSEWHERE = """
+import runpy
+from tagnet import claims
+
+claims.machine = lambda: "elsewhere"
+runpy.run_module("experiments.sweep", run_name="__main__", alter_sys=True)
+"""
 ROW = "ltn-n_id-m12-M24"
 
 
@@ -80,3 +89,33 @@ def test_killed_at_random_moments(prepared, tmp_path, undisturbed, kills):
         process.wait()
     sweep_here(prepared, out)
     assert files_of_the_report(out) == files
+
+
+@pytest.mark.large
+def test_two_machines_share_a_sweep(prepared, tmp_path, undisturbed):
+    """The second makes the run that the first is not making, and waits for the other."""
+    out = tmp_path / "out"
+    here, elsewhere = (
+        [sys.executable, "-u", *how, *flags(prepared, out)]
+        for how in (["-m", "experiments.sweep"], ["-c", ELSEWHERE])
+    )
+    first = subprocess.Popen(here, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    claim = out / "claims" / f"{ROW}-split0.0"
+    while not (claim.exists() and claim.read_text()):
+        assert first.poll() is None
+        time.sleep(0.005)
+    first.send_signal(signal.SIGSTOP)
+    second = subprocess.Popen(elsewhere, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    lines = []
+    while not lines or not lines[-1].startswith("waiting for"):
+        lines.append(second.stdout.readline())
+        assert lines[-1], "it ended without the run that the first is making"
+    holder = rf"waiting for {ROW}-split0, which process {first.pid} on \S+ \(since .+\) is making\n"
+    assert re.fullmatch(holder, lines[-1])
+    assert claim.exists(), "the first was over before it was stopped"
+    first.send_signal(signal.SIGCONT)
+    said = first.communicate(timeout=300)[0], "".join(lines) + second.communicate(timeout=300)[0]
+    assert (first.returncode, second.returncode) == (0, 0)
+    made = [re.findall(r"^ltn on manifest: .*; split (\d):", text, re.MULTILINE) for text in said]
+    assert made == [["0"], ["1"]]
+    assert files_of_the_report(out) == undisturbed[0]
