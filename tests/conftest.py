@@ -19,9 +19,6 @@ WORDS = ("sky", "sea", "sand", "sun", "dog", "cat", "car", "road", "tree", "bird
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ["--no-first-run", "--disable-background-networking", "--disable-component-update"]
 FLAGS += ["--disable-sync", "--disable-gpu"]
-# How long an example takes says something about the machine alone.
-hypothesis.settings.register_profile("tagnet", deadline=None)
-hypothesis.settings.load_profile("tagnet")
 LABELS = ("animal", "beach", "city", "forest", "winter")
 
 
