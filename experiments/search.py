@@ -23,7 +23,7 @@ from experiments.sweep import POLL, SharedTables, forget_graphs, until
 from tagnet import claims, console
 from tagnet.architectures import ARCHITECTURES
 from tagnet.console import option, require_all_of, require_at_least, require_one_of
-from tagnet.files import InputError, guarded, write_text
+from tagnet.files import InputError, guarded, remove_unfinished, write_text
 from tagnet.training import MONITOR, Diverged
 
 if TYPE_CHECKING:
@@ -180,6 +180,7 @@ class Search:
                     forget_graphs()
                 self._tell(trial)
             claims.clear(self.out / "claims")
+            remove_unfinished([self.out / "search.json"])
 
     def conclude(self) -> None:
         """Writes and prints the trials, the best first, and how the best runs are made."""

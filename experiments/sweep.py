@@ -29,7 +29,14 @@ from experiments.run import make
 from tagnet import claims, console
 from tagnet.console import option, require_all_of
 from tagnet.dataset import PreparedDataset, Tables
-from tagnet.files import InputError, Unavailable, guarded, read_json, write_json
+from tagnet.files import (
+    InputError,
+    Unavailable,
+    guarded,
+    read_json,
+    remove_unfinished,
+    write_json,
+)
 from tagnet.layers import placed
 
 AnyJob = TypeVar("AnyJob", bound=Job)
@@ -168,6 +175,7 @@ class Sweep(Generic[AnyJob]):
             *(self.directory(job) / claims.CLAIMS for job in self.jobs),
         ):
             claims.clear(directory)
+        remove_unfinished([self.out / "sweep.json"])  # of a sweep that was killed at its start
 
     def seconds_left(self) -> float | None:
         """How long the rest will take, from the runs that are done; None while none is."""

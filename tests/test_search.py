@@ -126,6 +126,9 @@ def test_killed_anywhere_it_tries_the_same(made, flags, tmp_path, monkeypatch, s
     seen = {}
     monkeypatch.setattr(search, "train_and_validate", killed)
     again = (flags[0], f"--out={tmp_path / 'again'}", flags[2], *searched)
+    unfinished = tmp_path / "again" / ".tmp-0123abcd-search.json"
+    unfinished.parent.mkdir()
+    unfinished.touch()
     for _ in range(4):
         try:
             assert command(*again) == 0
@@ -133,6 +136,7 @@ def test_killed_anywhere_it_tries_the_same(made, flags, tmp_path, monkeypatch, s
             continue
     assert len(seen) >= 2
     assert (tmp_path / "again" / "trials.csv").read_bytes() == through
+    assert not unfinished.exists()
 
 
 def test_more_trials_go_on_from_those_that_are_there(made, flags, tmp_path):

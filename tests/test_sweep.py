@@ -140,9 +140,12 @@ def test_what_a_killed_one_held_goes_where_its_run_is_done(made, flags, tmp_path
     left = [out / "claims" / f"{RUNS[2]}.0", out / RUNS[2] / claims.CLAIMS / "run.0"]
     for path in left:
         write_json(path, {"machine": claims.machine(), "pid": ended.pid})
+    unfinished = out / ".tmp-0123abcd-sweep.json"
+    unfinished.touch()
     assert command(*flags) == 0
     assert made == RUNS
     assert not any(path.parent.exists() for path in left)
+    assert not unfinished.exists()
 
 
 def test_another_sweep_in_the_same_place(made, flags, capsys, tmp_path):
