@@ -36,11 +36,11 @@ ROWS = (
     *("ltwin_rnn-n_id-f_id-m12-M24", "ltwin_2rnn-n_id-f_id-m12-M24"),
     *("lzip-n_id-f_w2v-m12-M24", "svm_tags", "logistic_features"),
 )
-# A leaked handle or thread comes with every run. TensorFlow itself keeps some 0.1 to 0.5 MB of
+# What leaks handles or threads does so in every run. TensorFlow itself keeps some 0.1 to 0.5 MB of
 # every graph that calls a compiled function; the two bytes of a float16 feature of an image, kept
 # once too often, would be 11 MB.
 BOUNDS = {"memory_mb": 1.0, "handles": 0.1, "threads": 0.1}
-TITLES = {"memory_mb": "resident memory, MB", "handles": "open files", "threads": "threads"}
+TITLES = {"memory_mb": "memory of its own, MB", "handles": "open files", "threads": "threads"}
 
 
 def prepared(folder: Path, splits: int) -> Path:
@@ -64,10 +64,12 @@ def sampled(process: subprocess.Popen, out: Path, seconds: float) -> pd.DataFram
     with contextlib.suppress(KeyboardInterrupt):
         while (now := time.monotonic() - begun) < seconds and process.poll() is None:
             with watched.oneshot():
-                memory = watched.memory_info().rss / 1e6
+                memory = watched.memory_info()
                 handles, threads = watched.num_fds(), watched.num_threads()
             runs = sum(1 for _ in out.glob("*/metrics.json"))
-            rows.append((now, runs, memory, handles, threads))
+            # Of files that are mapped, such as libraries, the system keeps in memory what it likes.
+            own = (memory.rss - memory.shared) / 1e6
+            rows.append((now, runs, own, handles, threads))
             time.sleep(EVERY)
     return pd.DataFrame(rows, columns=["seconds", "runs", *BOUNDS])
 
@@ -117,9 +119,10 @@ def draw(samples: pd.DataFrame, rows: int, path: Path) -> None:
 def judged(samples: pd.DataFrame, rows: int) -> bool:
     """Prints how each key of `BOUNDS` grew; whether all stayed within."""
     within = True
+    warm = samples[samples["runs"] >= WARM_UP * rows]
     for name, (slope, error) in growth(samples, rows).items():
         within &= slope <= BOUNDS[name]
-        least, most = samples[name].min(), samples[name].max()
+        least, most = warm[name].min(), warm[name].max()
         print(f"  {TITLES[name]}: {least:,.0f} to {most:,.0f}, ", end="")
         print(f"{slope:+.3f} ± {error:.3f} a run; at most {BOUNDS[name]:g}")
     return within

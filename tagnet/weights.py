@@ -7,6 +7,7 @@ pickles; an unpickler here builds arrays and nothing else, whatever the file ask
 import functools
 import io
 import pickle
+import pickletools
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,19 @@ class _ListedUnpickler(pickle.Unpickler):
     """Gives for each class that a pickle names what `allowed` lists, and refuses all others."""
 
     allowed: dict[str, Any]
+
+    def __init__(self, file: io.BytesIO, **options: Any) -> None:
+        super().__init__(file, **options)
+        self._file = file
+
+    def load(self) -> Any:
+        """Unpickles; refuses before it what would take memory for more than the file holds."""
+        begin = self._file.tell()
+        for opcode, argument, position in pickletools.genops(self._file):
+            if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > position:
+                raise ValueError(f"object {argument} of a pickle with fewer")
+        self._file.seek(begin)
+        return super().load()
 
     def find_class(self, module: str, name: str) -> Any:
         if (wanted := f"{module}.{name}") not in self.allowed:

@@ -25,6 +25,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from conftest import make_table
 from photographs import iim, write, xmp
@@ -51,7 +52,7 @@ from tagnet.weights import read_caffe_weights, read_torch_weights
 # 3 ms to each of them.
 MANY = 100_000
 LONG = 10.0  # seconds of a processor that no input may take: the files have few bytes
-LARGE = 512  # MB that a reader may add to the memory of the process, whatever the input
+LARGE = 512  # MB that a reader may add to the memory of the process; at 4 times that it is stopped
 # What breaks readers that trust: large and odd numbers, ends of fields and lines, letters that
 # are none, entities.
 HOSTILE = (
@@ -357,17 +358,24 @@ def quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def limited() -> Iterator[Callable[[], object]]:
-    """Raises `TimeoutError` once `LONG` seconds of a processor are over; gives what restarts it."""
+    """Raises `TimeoutError` once `LONG` seconds of a processor are over; gives what restarts it.
+
+    And `MemoryError` where much memory is asked for.
+    """
 
     def over(*_: Any) -> None:
         raise TimeoutError(f"an input took {LONG:g} seconds")
 
     previous = signal.signal(signal.SIGPROF, over)
+    most, hard = resource.getrlimit(resource.RLIMIT_AS)
+    there = psutil.Process().memory_info().vms
+    resource.setrlimit(resource.RLIMIT_AS, (there + 4 * LARGE * 2**20, hard))
     try:
         yield lambda: signal.setitimer(signal.ITIMER_PROF, LONG)
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, previous)
+        resource.setrlimit(resource.RLIMIT_AS, (most, hard))
 
 
 def main() -> None:

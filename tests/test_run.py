@@ -26,11 +26,19 @@ from tagnet.dataset import PreparedDataset
 ROOT = Path(__file__).parent.parent
 
 
+# As in setup.cfg, but -W takes no patterns.
+NODES = ("Attribute", "Call", "Constant", "Name", "arguments")
+KNOWN = (
+    "__array__ implementation doesn't accept a copy keyword",
+    *(f"{node}.__init__ got an unexpected keyword argument '___pyct_anno'" for node in NODES),
+)
+WARNINGS = ["-W", "error"]
+WARNINGS += [part for text in KNOWN for part in ("-W", f"ignore:{text}:DeprecationWarning")]
+
+
 def run(*flags, cwd=ROOT, **environment):
     """Runs the command; returns (exit status, standard output, standard error)."""
-    keras_warns = "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
-    warnings = ["-W", "error", "-W", keras_warns]
-    command = [sys.executable, *warnings, "-m", "experiments.run", *flags]
+    command = [sys.executable, *WARNINGS, "-m", "experiments.run", *flags]
     env = os.environ | {"PYTHONPATH": str(ROOT)} | environment
     ended = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env)
     return ended.returncode, ended.stdout, ended.stderr

@@ -124,6 +124,15 @@ def test_a_storage_longer_than_the_file_is_refused(tmp_path, torch):
         read_torch_weights(tmp_path / "bad.pth")
 
 
+def test_a_pickle_that_asks_for_much_memory_is_refused(tmp_path, torch):
+    """An unpickler makes room for as many objects as the largest number that one is given."""
+    write_pth(tmp_path / "bad.pth", {"weight": 1})
+    content = (tmp_path / "bad.pth").read_bytes()
+    (tmp_path / "bad.pth").write_bytes(b"\x80\x02Nr\xff\xff\xff\x7f." + content)
+    with pytest.raises(InputError, match="bad.pth: .*object 2147483647 of a pickle with fewer"):
+        read_torch_weights(tmp_path / "bad.pth")
+
+
 def test_other_kinds_of_storage_are_refused(tmp_path, torch):
     doubles = Stored(torch.DoubleStorage, "7", np.zeros(1))
     tensor = Tensor(torch._utils._rebuild_tensor_v2, doubles, 0, (1,), (1,))
