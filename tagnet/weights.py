@@ -32,7 +32,8 @@ class _ListedUnpickler(pickle.Unpickler):
         """Unpickles; refuses before it what would take memory for more than the file holds."""
         begin = self._file.tell()
         for opcode, argument, position in pickletools.genops(self._file):
-            if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > position:
+            numbers = opcode.name in ("PUT", "BINPUT", "LONG_BINPUT")
+            if numbers and (argument or 0) > (position or 0):
                 raise ValueError(f"object {argument} of a pickle with fewer")
         self._file.seek(begin)
         return super().load()
