@@ -27,15 +27,6 @@ from typing import Any
 LIMIT = 3600  # seconds that a command may take, on a machine that has other work too
 
 
-def environment(*path: str) -> dict[str, str]:
-    """What to start this script with: `path` for modules, and no watching of its coverage.
-
-    That would open files in the midst of those of the command, which are counted.
-    """
-    kept = {name: value for name, value in os.environ.items() if "COV" not in name}
-    return kept | {"PYTHONPATH": os.pathsep.join(path)}
-
-
 class Killer:
     """Watches the operations of this process on files below `place`, and kills it."""
 

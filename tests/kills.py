@@ -15,6 +15,7 @@ import functools
 import hashlib
 import io
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -29,7 +30,6 @@ import numpy as np
 import tensorflow as tf
 from conftest import Table, make_table
 from graphs import L, deployed
-from killed import environment
 from photographs import write, xmp
 
 from data_tools.pipeline import prepare
@@ -91,7 +91,7 @@ class Starter:
         self._subject = subject
         self._server = subprocess.Popen(
             [sys.executable, ROOT / "tests" / "killed.py", "serve", subject.module],
-            env=environment(str(ROOT), *sys.path),
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -19,7 +19,6 @@ from conftest import contents
 from graphs import TINY, L, deployed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from killed import environment
 from photographs import png_bomb, png_chunk, write, xmp
 from PIL import Image
 
@@ -271,7 +270,7 @@ def start(place: Path, *flags: str, when: str = "never") -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, *argv, "photos"],
         cwd=place,
-        env=environment(str(ROOT)),
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )

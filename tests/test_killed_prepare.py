@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Table, contents, make_table
-from killed import environment
 
 from data_tools.pipeline import prepare
 
@@ -29,7 +28,6 @@ def start(
         [sys.executable, "-W", "error", "tests/killed.py", str(out), when, "data_tools.prepare"]
         + [*table.flags, "--M=6", "--splits=1", "--pools=train", f"--out={out}"],
         cwd=ROOT,
-        env=environment(),
         stdout=subprocess.DEVNULL,
         stderr=errors,
         text=True,
