@@ -161,7 +161,7 @@ class Problem:
         self.num_words = len(dataset.vocabulary)
         self.hot = tf.constant(dataset.tags.multi_hot(self.num_words).astype(np.float32))
         embeddings = {name: dataset.embedding(name) for name in ("w2v", "wnet")}
-        self.beta = tf.constant(embeddings["w2v"].vectors)
+        self.beta = {name: tf.constant(e.vectors) for name, e in embeddings.items()}
         self.rho = {name: tf.constant(rho(dataset.tags, e)) for name, e in embeddings.items()}
         lengths = dataset.tags.lengths
         ids = np.full((len(lengths), lengths.max()), self.num_words, np.int32)  # padded by τ
@@ -249,12 +249,12 @@ class Network:
         if words is None:
             encoded = {
                 "id": lambda: [self._hot(rows, ids)],
-                "w2v": lambda: [self._rho(rows, ids)],
-                "wnet": lambda: [tf.gather(problem.rho["wnet"], rows)],
-                "both": lambda: [self._hot(rows, ids), self._rho(rows, ids)],
+                "w2v": lambda: [self._rho("w2v", rows, ids)],
+                "wnet": lambda: [self._rho("wnet", rows, ids)],
+                "both": lambda: [self._hot(rows, ids), self._rho("w2v", rows, ids)],
             }[self._trial.feed]()
             return tf.nn.relu(weights.dense(tf.concat(encoded, -1), name, self._hidden))
-        of_words = weights.dense(problem.beta, name, self._hidden)  # [τ, h]
+        of_words = weights.dense(problem.beta["w2v"], name, self._hidden)  # [τ, h]
         if self._trial.free:
             of_words += weights.get(f"{name} free", of_words.shape, 0.0)
         table = tf.concat([tf.nn.relu(of_words), tf.zeros((1, self._hidden))], axis=0)
@@ -267,11 +267,12 @@ class Network:
             return tf.gather(self._problem.hot, rows)
         return tf.reduce_sum(tf.one_hot(ids, self._problem.num_words), axis=-2)
 
-    def _rho(self, rows: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
+    def _rho(self, encoding: str, rows: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
         """Σ_t β(t) [..., n]."""
         if not self._trial.tag_drop:
-            return tf.gather(self._problem.rho["w2v"], rows)
-        beta = tf.concat([self._problem.beta, tf.zeros((1, self._problem.beta.shape[1]))], axis=0)
+            return tf.gather(self._problem.rho[encoding], rows)
+        beta = self._problem.beta[encoding]
+        beta = tf.concat([beta, tf.zeros((1, beta.shape[1]))], axis=0)
         return tf.reduce_sum(tf.gather(beta, ids), axis=-2)
 
     def _attention(self, rows: tf.Tensor, near: tf.Tensor, far: tf.Tensor) -> tf.Tensor:
