@@ -40,7 +40,7 @@ ROWS = (
 # every graph that calls a compiled function; the two bytes of a float16 feature of an image, kept
 # once too often, would be 11 MB.
 BOUNDS = {"memory_mb": 1.0, "handles": 0.1, "threads": 0.1}
-TITLES = {"memory_mb": "memory of its own, MB", "handles": "open files", "threads": "threads"}
+TITLES = {"memory_mb": "own memory, MB", "handles": "open files", "threads": "threads"}
 
 
 def prepared(folder: Path, splits: int) -> Path:
