@@ -42,4 +42,4 @@ def test_a_graph_reaches_what_it_reached(dataset, tmp_path, arch):
 @pytest.mark.large
 def test_another_seed_is_told_apart(dataset, tmp_path):
     figures = reached("v_only", dataset, tmp_path / "v_only", seed=1)
-    assert {"loss", "test/map_label"} <= set(too_far(figures, GRAPHS["v_only"]))
+    assert len(too_far(figures, GRAPHS["v_only"])) > len(figures) / 2

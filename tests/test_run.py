@@ -26,14 +26,12 @@ from tagnet.dataset import PreparedDataset
 ROOT = Path(__file__).parent.parent
 
 
-# As in setup.cfg, but -W takes no patterns.
-NODES = ("Attribute", "Call", "Constant", "Name", "arguments")
+# As in setup.cfg.
 KNOWN = (
-    "__array__ implementation doesn't accept a copy keyword",
-    *(f"{node}.__init__ got an unexpected keyword argument '___pyct_anno'" for node in NODES),
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning",
+    "ignore::DeprecationWarning:gast.astn",
 )
-WARNINGS = ["-W", "error"]
-WARNINGS += [part for text in KNOWN for part in ("-W", f"ignore:{text}:DeprecationWarning")]
+WARNINGS = ["-W", "error", *(part for known in KNOWN for part in ("-W", known))]
 
 
 def run(*flags, cwd=ROOT, **environment):
