@@ -33,6 +33,7 @@ from tagnet.files import InputError, Unavailable, guarded, require_guards
 HEARTBEAT = 20.0  # seconds
 STALE = 600.0  # a holder that missed 30 heartbeats is dead or cut off from the disk
 CLAIMS = ".claims"  # the folder of the claims on a directory, in it, while there are any
+PROBE = ".clock-"  # how the names of files begin that are made to see the time of a disk
 POLL = 0.1  # seconds until a claim that nobody holds is tried again
 # Ends work that another has taken over. Not Ctrl-C's, which shells have commands ignore that they
 # start in the background.
@@ -77,8 +78,7 @@ class Claim:
         # The disk may be gone: then nobody is kept from it for longer than this process lives.
         with contextlib.suppress(OSError):
             self.path.unlink()
-        with contextlib.suppress(OSError):  # others have theirs there
-            self.path.parent.rmdir()
+        _leave(self.path.parent)
 
 
 def _ignored() -> None:
@@ -226,6 +226,16 @@ def clear(directory: Path) -> None:
     for name in {path.stem for path in _in(directory)}:
         if (claimed := claim(directory, name)) is not None:
             claimed.release()
+    _leave(directory)
+
+
+def _leave(directory: Path) -> None:
+    """Removes a folder of claims in which there are none any more."""
+    for probe in directory.glob(f"{PROBE}*"):  # of a process that was killed while it looked
+        with contextlib.suppress(OSError):
+            probe.unlink()
+    with contextlib.suppress(OSError):  # others have claims there
+        directory.rmdir()
 
 
 def _all(directory: Path, name: str) -> list[Path]:
@@ -247,18 +257,24 @@ def _in(directory: Path) -> list[Path]:
 
 def _is_free(path: Path) -> bool:
     """Whether the claim's holder is dead, or has removed it."""
-    probe = path.with_name(f".clock-{os.getpid()}-{threading.get_ident()}")
     try:
         told = _told(path)
         if told is not None and told["machine"] == machine() and not _alive(told["pid"]):
             return True
-        probe.touch()
-        try:
-            return probe.stat().st_mtime - path.stat().st_mtime > STALE
-        finally:
-            probe.unlink()
+        return _time(path.parent) - path.stat().st_mtime > STALE
     except FileNotFoundError:  # it was released meanwhile
         return True
+
+
+def _time(directory: Path) -> float:
+    """The time by the clock of the disk; raises `FileNotFoundError` where the folder is gone."""
+    probe = directory / f"{PROBE}{os.getpid()}-{threading.get_ident()}"
+    while True:
+        probe.touch()
+        with contextlib.suppress(FileNotFoundError):  # one who left the folder removed it
+            now = probe.stat().st_mtime
+            probe.unlink()
+            return now
 
 
 def _told(path: Path) -> dict[str, Any] | None:

@@ -120,11 +120,28 @@ def test_what_the_dead_left_is_cleared(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     holding(directory, claims.machine(), ended.pid)
+    (directory / f"{claims.PROBE}1-1").touch()  # it was killed while it looked at the time
     claims.clear(directory)
     assert [path.name for path in directory.iterdir()] == ["other.0"]
     held.release()
     claims.clear(directory)
     assert not directory.exists()
+
+
+def test_who_leaves_does_not_disturb_one_who_looks_at_the_time(tmp_path, monkeypatch):
+    """Removed under him, the file by which he sees the time is made again."""
+    holding(tmp_path, "another machine", 1)
+    touch, removed = Path.touch, []
+
+    def disturbed(path):
+        touch(path)
+        if not removed:
+            removed.append(path)
+            path.unlink()
+
+    monkeypatch.setattr(Path, "touch", disturbed)
+    assert claims.claim(tmp_path, "run") is None
+    assert removed and [path.name for path in tmp_path.iterdir()] == ["run.0"]
 
 
 def test_another_machine_holds_until_it_misses_its_heartbeats(tmp_path):
