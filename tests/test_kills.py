@@ -2,19 +2,20 @@
 
 import kills
 import pytest
+from kill_subjects import Subject, made, subjects
 
 
 def test_the_harness_sees_what_differs_and_not_what_time_it_took(tmp_path):
     (tmp_path / "metrics.json").write_text('{"test": 0.5, "seconds": 1.0}')
     (tmp_path / "history.csv").write_text("epoch,loss,seconds\n1,0.5,2.0\n")
-    before = kills.made(tmp_path)
+    before = made(tmp_path)
     (tmp_path / "metrics.json").write_text('{"test": 0.5, "seconds": 3.0}')
     (tmp_path / "history.csv").write_text("epoch,loss,seconds\n1,0.5,4.0\n")
-    assert kills.made(tmp_path) == before
+    assert made(tmp_path) == before
     (tmp_path / "metrics.json").write_text('{"test": 0.6, "seconds": 3.0}')
     (tmp_path / "history.csv").write_text("epoch,loss,seconds\n1,0.7,4.0\n")
     (tmp_path / "more").touch()
-    after = kills.made(tmp_path)
+    after = made(tmp_path)
     assert {name for name in after if after[name] != before.get(name)} == {*before, "more"}
 
 
@@ -27,7 +28,7 @@ def test_the_harness_sees_a_command_that_does_not_go_on(tmp_path, monkeypatch):
         "        open(sys.argv[1], 'a').write('line\\n')\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    subject = kills.Subject(
+    subject = Subject(
         "appends", "appends", lambda place: [f"{place}/file"], lambda place: place.mkdir()
     )
     found = kills.outcome(subject, 1, lambda line: None)
@@ -39,7 +40,7 @@ def test_the_harness_sees_a_command_that_does_not_go_on(tmp_path, monkeypatch):
 def test_every_command_goes_on(tmp_path, capsys):
     outcomes = {
         subject.name: kills.outcome(subject, kills.KILLS, lambda line: None)
-        for subject in kills.subjects(tmp_path)
+        for subject in subjects(tmp_path)
     }
     with capsys.disabled():
         print(f"\n{kills.counted(outcomes)}")
