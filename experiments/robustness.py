@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-import tensorflow as tf
 
 from experiments import baselines, curve_report, plan
 from experiments.baselines import BaselineSettings
@@ -32,7 +31,7 @@ from tagnet import console, layers, metrics
 from tagnet.checksums import read_sealed, sha256, write_sealed
 from tagnet.console import option, require_all_of
 from tagnet.dataset import Part, PreparedDataset, Tables
-from tagnet.files import InputError, guarded
+from tagnet.files import InputError
 from tagnet.scoring import Scorer
 
 USAGE = f"""Draws how models bear other tags, other neighbours and another vocabulary.
@@ -88,11 +87,8 @@ def main(options: Options) -> None:
         console.say(f"  {row.name}: left out, {reason}")
     if options.dry_run:
         return
-    # Every condition traces its functions anew, which TensorFlow warns of.
-    tf.get_logger().setLevel("ERROR")
     plan.settle(out, common)
-    with guarded(out, out / "sweep.json"):
-        study.run()
+    study.run()
     console.say()
     for name, curve in curves.items():
         curve_report.write(out / "curves", name, curve, results_of(study, curve, common.pool))

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import keras
+import tensorflow as tf
 
 from experiments import paper, plan
 from experiments.baselines import BASELINES, ROWS
@@ -88,8 +89,7 @@ def main(options: Options) -> None:
     if options.dry_run:
         return
     plan.settle(out, common)
-    with guarded(out, out / "sweep.json"):
-        sweep.run()
+    sweep.run()
     console.say()
     sweep.conclude(f"the tables and figures: python -m experiments.report {sweep.out}")
 
@@ -158,7 +158,24 @@ class Sweep(Generic[AnyJob]):
         return failure is not None and failure != self._old_failures[job.name]
 
     def run(self) -> None:
-        """Makes all runs that are left, and waits for those that others are making."""
+        """Makes all runs that are left, and waits for those that others are making.
+
+        Raises:
+            Unavailable: the folder, which must hold `sweep.json`, or the data set is taken away
+                meanwhile, or the system refuses to write.
+        """
+        # Every run traces its functions anew, which TensorFlow warns of.
+        tf.get_logger().setLevel("ERROR")
+        with guarded(self.out, self.out / "sweep.json"):
+            self._make_all()
+            for directory in (
+                self.out / "claims",
+                *(self.directory(job) / claims.CLAIMS for job in self.jobs),
+            ):
+                claims.clear(directory)
+            remove_unfinished([self.out / "sweep.json"])  # of one that was killed at its start
+
+    def _make_all(self) -> None:
         waiting = False
         while left := self.left:
             if any([self._attempt(job) for job in left]):
@@ -170,12 +187,6 @@ class Sweep(Generic[AnyJob]):
                     console.say(f"waiting for {job.name}, which {who or 'another'} is making")
             waiting = True
             time.sleep(POLL)
-        for directory in (
-            self.out / "claims",
-            *(self.directory(job) / claims.CLAIMS for job in self.jobs),
-        ):
-            claims.clear(directory)
-        remove_unfinished([self.out / "sweep.json"])  # of a sweep that was killed at its start
 
     def seconds_left(self) -> float | None:
         """How long the rest will take, from the runs that are done; None while none is."""
@@ -224,8 +235,9 @@ class Sweep(Generic[AnyJob]):
         except Unavailable:
             if not claim.lost:  # what comes next would be refused too
                 raise
-        except Exception as error:  # whatever it is, the other runs do not depend on it
+        except Exception as error:
             if not claim.lost:
+                self.dataset.require()  # whatever else it is, the other runs do not depend on it
                 self._record(job, error)
         finally:
             forget_graphs()

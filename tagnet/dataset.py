@@ -15,7 +15,7 @@ from tagnet import records
 from tagnet.cache import cached_encoding, cached_images
 from tagnet.checksums import read_checksums, verify
 from tagnet.embeddings import Embedding, rho
-from tagnet.files import InputError, advising, read_arrays, read_json, read_text
+from tagnet.files import InputError, Unavailable, advising, read_arrays, read_json, read_text
 from tagnet.tags import TagLists, Vocabulary
 
 FORMAT = 1
@@ -124,6 +124,11 @@ class PreparedDataset:
             table = "device" if self.table_bytes <= LARGEST_SHARE * available_memory() else "mmap"
         self._check("table", table, list(TABLES))
         self.table = table
+
+    def require(self) -> None:
+        """Raises `Unavailable` where the directory was taken away since it was opened."""
+        if not (self.directory / SUMMARY).is_file():
+            raise Unavailable(f"{self.directory}: was removed, or cannot be reached any more")
 
     @property
     def table_bytes(self) -> int:

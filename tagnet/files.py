@@ -153,6 +153,8 @@ def advising(cure: str) -> Iterator[None]:
     """Ends the line of an `InputError` with what to do, unless it says so already."""
     try:
         yield
+    except Unavailable:  # what is there may be whole
+        raise
     except InputError as error:
         raise InputError(str(error) if cure in str(error) else f"{error}; {cure}") from error
 

@@ -69,6 +69,16 @@ def test_json_that_cannot_be_read(tmp_path, content, line):
     assert str(error.value) == f"{tmp_path}/{line}"
 
 
+def test_advice_is_for_damage_alone():
+    """Where the system refuses, what is there may be whole."""
+    with pytest.raises(InputError, match="x: is cut off; prepare again"):
+        with files.advising("prepare again"):
+            raise InputError("x: is cut off")
+    with pytest.raises(files.Unavailable, match="x: cannot be written$"):
+        with files.advising("prepare again"):
+            raise files.Unavailable("x: cannot be written")
+
+
 def test_arrays_round_trip(tmp_path):
     files.write_arrays(tmp_path / "x.npz", {"a": np.arange(3), "b": np.eye(2)})
     assert set(files.read_arrays(tmp_path / "x.npz")) == {"a", "b"}

@@ -1,6 +1,7 @@
 """The sweep: what is missing and nothing else, whatever fails, stops or works beside it."""
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -105,11 +106,34 @@ def test_a_failed_run_is_recorded_and_tried_again_by_the_next_sweep(
     assert not record.exists()
 
 
+def test_without_its_data_it_stops(made, prepared, monkeypatch, capsys, tmp_path):
+    """Every other run would fail like the first."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    shutil.copytree(prepared, data)
+
+    def lost(run, dataset, out, *, exports):
+        made.append(out.name)
+        data.rename(tmp_path / "elsewhere")
+        dataset.split(run.split)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sweep, "make", lost)
+        assert command(f"--data={data}", f"--out={out}", "--table=2") == 2
+    assert one_line(capsys) == f"error: {data}: was removed, or cannot be reached any more\n"
+    assert made == RUNS[:1]
+    assert not (out / "failed").exists()
+    (tmp_path / "elsewhere").rename(data)
+    assert command(f"--data={data}", f"--out={out}", "--table=2") == 0
+    assert made == [RUNS[0], *RUNS]
+
+
 def test_several_sweeps_at_once_make_every_run_once(made, prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(sweep, "POLL", 0.01)
     out, dataset = tmp_path / "out", PreparedDataset(prepared)
     options = sweep.Options(table=("2",), data=prepared, out=out)
-    jobs = plan.jobs(options.rows, (0, 1), plan.common_of(options, dataset), dataset)
+    common = plan.common_of(options, dataset)
+    jobs = plan.jobs(options.rows, (0, 1), common, dataset)
+    plan.settle(out, common)
     threads = [threading.Thread(target=sweep.Sweep(out, jobs, dataset).run) for _ in range(3)]
     for thread in threads:
         thread.start()
