@@ -1,6 +1,6 @@
 """Measures preparation by a Ray cluster beside the preparation in one process, on a twin.
 
-    python benchmarks/cluster.py --images=40000
+    python benchmarks/cluster.py [--images=40000]
 
 The cluster runs on this machine: two nodes, each a set of processes with an object store of its
 own, with one worker in all (the head has no processor), then one on each. Every preparation is a
