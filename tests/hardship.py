@@ -31,7 +31,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from conftest import make_table
-from corruption import TINY_ONE, contents, digest, replace_part
+from corruption import replace_part
+from corruption_subjects import TINY_ONE
+from damage import contents, digest
 from graphs import L, deployed
 from photographs import write, xmp
 

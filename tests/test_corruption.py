@@ -3,7 +3,11 @@
 from pathlib import Path
 
 import corruption
+import corruption_subjects as kinds
+import damage
 import pytest
+
+from tagnet.files import InputError
 
 
 @pytest.fixture(autouse=True)
@@ -13,10 +17,10 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_few_cases_of_each_artefact(tmp_path: Path) -> None:
-    prepared = corruption.prepared_subjects(tmp_path)
-    runs = corruption.run_subjects(tmp_path, [prepared[0].folder])
-    subjects = [*prepared[:-1], *runs[:1], corruption.model_subject(tmp_path)]
-    subjects += [*corruption.photograph_subjects(tmp_path), corruption.answers_subject(tmp_path)]
+    prepared = kinds.prepared_subjects(tmp_path)
+    runs = kinds.run_subjects(tmp_path, [prepared[0].folder])
+    subjects = [*prepared[:-1], *runs[:1], kinds.model_subject(tmp_path)]
+    subjects += [*kinds.photograph_subjects(tmp_path), kinds.answers_subject(tmp_path)]
     counts, wrong = corruption.matrix(subjects, cuts=1, flips=1)
     assert wrong == []
     found = corruption.total(counts)
@@ -36,7 +40,7 @@ def test_the_harness_sees_what_goes_wrong(tmp_path: Path) -> None:
     def careful(line: str):
         def read(place: Path) -> str:
             if trusting(place) != "abc":
-                raise corruption.InputError(line)
+                raise InputError(line)
             return "abc"
 
         return read
@@ -47,7 +51,7 @@ def test_the_harness_sees_what_goes_wrong(tmp_path: Path) -> None:
         careful("it is damaged"),
         careful("a.txt: damaged; prepare the data again"),
     ):
-        subject = corruption.Subject("x", folder, folder, ["a.txt"], answer)
+        subject = damage.Subject("x", folder, folder, ["a.txt"], answer)
         counts, _ = corruption.matrix([subject], cuts=1, flips=1)
         outcomes.append(dict(corruption.total(counts)))
     assert outcomes == [{"wrong": 4}, {"wrong": 4}, {"detected": 4}]
@@ -55,7 +59,7 @@ def test_the_harness_sees_what_goes_wrong(tmp_path: Path) -> None:
 
 @pytest.mark.large
 def test_the_whole_matrix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    counts, wrong = corruption.matrix(corruption.subjects(tmp_path))
+    counts, wrong = corruption.matrix(kinds.subjects(tmp_path))
     with capsys.disabled():
         print(f"\n{corruption.told(counts)}")
     assert wrong == []
