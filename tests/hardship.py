@@ -11,187 +11,41 @@ allow.
 """
 
 import argparse
-import ctypes
 import dataclasses
-import json
 import os
 import re
 import resource
 import shutil
 import signal
-import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import numpy as np
-import pandas as pd
-from conftest import make_table
 from corruption import replace_part
 from corruption_subjects import TINY_ONE
-from damage import contents, digest
-from graphs import L, deployed
-from photographs import write, xmp
+from hardship_commands import COMMANDS, Command, Place
+from processes import (
+    DISK,
+    READ_ONLY,
+    REMOUNT,
+    Watch,
+    address_space,
+    forked,
+    mount_disk,
+    own_mounts,
+    used,
+)
 
-from data_tools import prepare
-from experiments import annotate, report, run, sweep
-from tagnet import console, export
-from tagnet.annotator import Annotator
 from tagnet.console import say
-from tagnet.files import TEMPORARY, read_json
+from tagnet.files import TEMPORARY
 
 KINDS = ("disk full", "read-only", "folder removed", "folder moved", "input moved", "no memory")
 OUTCOMES = ("detected", "survived", "aborted", "wrong")
 CASES = (8, 1, 4, 4, 2, 6)  # of each kind, for each command
-WAIT = 1800  # seconds until a process hangs; it may share the machine with others
-DISK = 2**28  # bytes of the disk where it is not full
 PAGE = 4096
-NEW_NAMESPACE, NEW_USER = 0x20000, 0x10000000  # of mounts, of users; from sched.h
-READ_ONLY, REMOUNT, PRIVATE = 1, 32, 0x4000 | 0x40000  # from mount.h
 ABORTS = (-signal.SIGABRT, 127)  # 127 is what the loader of libraries ends a process with
-ROW = "ltn-n_id-m12-M24"
-SMALL = ("--preset=demo", "--hidden=3", "--max_epochs=2")
-
-
-@dataclasses.dataclass(frozen=True)
-class Place:
-    """A folder with what the commands read, and the disk that they write to."""
-
-    folder: Path
-
-    @property
-    def out(self) -> Path:
-        """What is written."""
-        return self.folder / "disk" / "out"
-
-    def make(self) -> None:
-        """Makes what the commands read."""
-        table = make_table(self.folder / "raw")
-        (self.folder / "disk").mkdir()
-        flags = [*table.flags, "--M=6", "--splits=2", f"--out={self.folder / 'data'}"]
-        _must(prepare.OPTIONS, prepare, flags)
-        for command in (COMMANDS["run"], COMMANDS["sweep"]):
-            _must(command.options, command.module, command.flags(self))
-            shutil.move(self.out, self.folder / command.name)
-        trained = Path(shutil.copytree(self.folder / "run", self.folder / "trained"))
-        for name in ("saved_model", "tensorboard"):
-            shutil.rmtree(trained / name)
-        for name in ("metrics.json", "checksums.sha256", "predictions.npz", "history.csv"):
-            (trained / name).unlink()
-        deployment = deployed("ltwin", "w2v", backbone="tiny")
-        rng = np.random.default_rng(0)
-        deployment.calibrate(rng.normal(size=(40, L)), rng.integers(0, 2, size=(40, L)))
-        export.export(deployment, self.folder / "model")
-        for number in range(4):
-            words = xmp(dc_subject=[f"tag {number}"])
-            write(self.folder / "photos" / f"{number}.png", words, colour=(60 * number, 0, 90))
-
-
-@dataclasses.dataclass(frozen=True)
-class Command:
-    """A command of the project.
-
-    Attributes:
-        name: what the table calls it.
-        module: where it is.
-        flags: in a place.
-        inputs: the folder that it reads, below the place.
-        result: all that it wrote, without what differs from time to time.
-        begins: the folder, below the place, of what is there already.
-    """
-
-    name: str
-    module: ModuleType
-    flags: Callable[[Place], Sequence[str]]
-    inputs: str
-    result: Callable[[Path], Any]
-    begins: str | None = None
-
-    @property
-    def options(self) -> Any:
-        """The class of its options."""
-        return self.module.OPTIONS if self.module is prepare else self.module.Options
-
-    def __call__(self, place: Place) -> int:
-        """Runs it in this process; the exit status."""
-        usage = str(getattr(self.module, "USAGE", self.module.__doc__))
-        with TINY_ONE:
-            argv = [self.name, *self.flags(place)]
-            return console.execute(self.options, self.module.main, usage, argv)
-
-
-def _must(options: Any, module: ModuleType, flags: Sequence[str]) -> None:
-    assert console.execute(options, module.main, "", ["", *flags]) == 0
-
-
-def _prepare_flags(place: Place) -> list[str]:
-    raw = place.folder / "raw"
-    flags = [f"--raw={raw / 'manifest.csv'}", f"--features={raw / 'features.npz'}"]
-    return [*flags, f"--word_vectors={raw / 'vectors.txt'}", "--M=6", f"--out={place.out}"]
-
-
-def _run_flags(place: Place) -> list[str]:
-    data = place.folder / "data"
-    return ["--arch=ltwin", f"--data={data}", "--table=mmap", *SMALL, f"--out={place.out}"]
-
-
-def _sweep_flags(place: Place) -> list[str]:
-    data = place.folder / "data"
-    flags = [f"--data={data}", "--table=2", f"--only={ROW}", "--splits=0,1"]
-    return [*flags, *SMALL, f"--out={place.out}"]
-
-
-def _annotate_flags(place: Place) -> list[str]:
-    outputs = [f"--{ending}={place.out / f'answers.{ending}'}" for ending in ("jsonl", "csv")]
-    outputs += [f"--html={place.out / 'page.html'}", f"--model={place.folder / 'model'}"]
-    return [*outputs, str(place.folder / "photos")]
-
-
-def run_result(out: Path) -> dict[str, str]:
-    """Weights, figures, predictions and model of a run."""
-    metrics = read_json(out / "metrics.json")
-    told = {name: value for name, value in metrics.items() if not name.startswith("seconds")}
-    history = pd.read_csv(out / "history.csv").drop(columns="seconds")
-    found = {
-        "metrics": told,
-        "history": history.to_csv(),
-        "predictions": (out / "predictions.npz").read_bytes(),
-        "weights": (out / "checkpoints" / "best.weights.h5").read_bytes(),
-    }
-    if (out / "saved_model").exists():
-        found["model"] = Annotator(export.load(out)).digest
-    return {name: digest(value) for name, value in found.items()}
-
-
-def sweep_result(out: Path) -> dict[str, dict[str, str]]:
-    """The runs of a sweep, and what they have in common."""
-    runs = {path.parent.name: run_result(path.parent) for path in sorted(out.glob("*/config.json"))}
-    return runs | {"sweep": {"common": digest(read_json(out / "sweep.json"))}}
-
-
-def report_result(out: Path) -> dict[str, str]:
-    """All files of a report but the one that tells how long runs took."""
-    written = contents(out / "report")
-    return {file: told for file, told in written.items() if file != "costs.csv"}
-
-
-COMMANDS = {
-    command.name: command
-    for command in (
-        Command("prepare", prepare, _prepare_flags, "raw", contents),
-        Command("run", run, _run_flags, "data", run_result),
-        Command("export", run, _run_flags, "data", run_result, begins="trained"),
-        Command("sweep", sweep, _sweep_flags, "data", sweep_result),
-        Command(
-            "report", report, lambda place: [str(place.out)], "disk/out", report_result, "sweep"
-        ),
-        Command("annotate", annotate, _annotate_flags, "photos", contents),
-    )
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,109 +84,6 @@ def cases(counts: Sequence[int]) -> Iterator[Case]:
                 continue  # what it reads is in the folder that it writes to
             for number in range(count):
                 yield Case(command.name, kind, (number + 0.5) / count)
-
-
-# --- In processes of their own ----------------------------------------------------------------
-
-
-def forked(work: Callable[[], Any], errors: Path | None = None) -> tuple[int | None, Any]:
-    """Does work in a child; its exit status, None where it hangs, and what it returns.
-
-    Args:
-        work: what it returns must fit in JSON; an exit status where it is an int.
-        errors: where its standard error goes; its output goes nowhere.
-    """
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        status = 70
-        try:
-            os.close(reader)
-            if errors is not None:
-                os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
-                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            found = work()
-            with open(writer, "w") as answer:
-                json.dump(found, answer)
-            status = found if isinstance(found, int) else 0
-        except SystemExit as ended:
-            status = int(ended.code or 0)
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
-            status = 1
-        finally:
-            os._exit(status)
-    os.close(writer)
-    with open(reader) as answer:
-        end = time.monotonic() + WAIT
-        while not (waited := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < end:
-            time.sleep(0.02)
-        if not waited[0]:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            return None, None
-        text = answer.read()
-    return os.waitstatus_to_exitcode(waited[1]), json.loads(text) if text else None
-
-
-def mount_disk(folder: Path, options: str = f"size={DISK}", flags: int = 0) -> None:
-    """Mounts a tmpfs, or with `REMOUNT` changes the one that is there."""
-    _call("mount", b"tmpfs", os.fsencode(folder), b"tmpfs", flags, options.encode())
-
-
-def own_mounts() -> None:
-    """Gives this process mounts of its own, as a user without rights too."""
-    user, group = os.getuid(), os.getgid()
-    _call("unshare", NEW_NAMESPACE | (NEW_USER if user else 0))
-    if user:
-        for name, text in (("setgroups", "deny"), ("uid_map", user), ("gid_map", group)):
-            Path("/proc/self", name).write_text(text if name == "setgroups" else f"0 {text} 1")
-    _call("mount", b"none", b"/", None, PRIVATE, None)
-
-
-def _call(name: str, *arguments: Any) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if getattr(libc, name)(*arguments):
-        raise OSError(ctypes.get_errno(), f"{name}: {os.strerror(ctypes.get_errno())}")
-
-
-class Watch:
-    """Counts how often a process opens, makes, renames or removes what is in a folder.
-
-    Args:
-        folder: which.
-        last: at which of them `happens` is called, from 1; 0 never.
-        happens: what then happens.
-    """
-
-    def __init__(self, folder: Path, last: int = 0, happens: Callable[[], Any] = int) -> None:
-        self.count = 0
-        self._folder = str(folder)
-        self._last = last
-        self._happens = happens
-        sys.addaudithook(self._see)
-
-    def _see(self, event: str, arguments: tuple) -> None:
-        if event.split(".")[0] not in ("open", "os"):
-            return
-        paths = [os.fsdecode(a) for a in arguments if isinstance(a, str | bytes | os.PathLike)]
-        if any(path.startswith(self._folder) for path in paths):
-            self.count += 1
-            if self.count == self._last:
-                self._happens()
-
-
-def address_space(line: str) -> int:
-    """Bytes of address space of this process: `VmSize`, or at most `VmPeak`."""
-    status = Path("/proc/self/status").read_text()
-    (found,) = (text for text in status.splitlines() if text.startswith(f"{line}:"))
-    return 1024 * int(found.split()[1])
-
-
-def used(folder: Path) -> int:
-    """The bytes that are taken of a disk."""
-    stat = os.statvfs(folder)
-    return (stat.f_blocks - stat.f_bfree) * stat.f_frsize
 
 
 def set_up(command: Command, place: Place) -> None:
@@ -431,9 +182,6 @@ def _met(case: Case, command: Command, place: Place, needed: Need) -> tuple[str,
     if half := [str(path) for path in disk.rglob(f"{TEMPORARY}*")]:
         return "wrong", f"{said}; then, started again, it left {half} behind"
     return ("aborted" if aborted else "detected"), said
-
-
-# --- The matrix -----------------------------------------------------------------------------
 
 
 Counts = dict[tuple[str, str], Counter]
