@@ -3,13 +3,14 @@
     python tests/corruption.py --out=docs/reliability.md
 
 An artefact is damaged alone, and then everything is read that reads it. A case is detected (one
-line that names the file and says what to do), mended (the artefact is made again as it was, and
-said to be), harmless (the answer is that of whole artefacts, to the bit), or wrong.
+line that names the file and says what to do), mended (the artefact is made again as it was),
+harmless (the answer is that of whole artefacts, to the bit), or wrong.
 """
 
 import argparse
 import dataclasses
 import re
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -125,7 +126,7 @@ again. TensorFlow Serving itself compares nothing.
 
 
 def main() -> None:
-    """Runs the whole matrix and writes the table."""
+    """Runs the whole matrix and writes the table; ends with status 1 where a case is wrong."""
     parser = argparse.ArgumentParser(description=str(__doc__))
     parser.add_argument("--out", type=Path, required=True, help="the page to write")
     parser.add_argument("--cuts", type=int, default=CUTS)
@@ -140,6 +141,7 @@ def main() -> None:
         cuts=options.cuts, flips=options.flips, total=told(counts), table=table(counts)
     )
     replace_part(options.out, TITLE, text)
+    sys.exit(bool(wrong))
 
 
 def replace_part(page: Path, title: str, text: str) -> None:

@@ -15,6 +15,7 @@ import os
 import random
 import resource
 import signal
+import sys
 import tempfile
 import time
 import warnings
@@ -52,7 +53,7 @@ from tagnet.weights import read_caffe_weights, read_torch_weights
 # 3 ms to each of them.
 MANY = 100_000
 LONG = 10.0  # seconds of a processor that no input may take: the files have few bytes
-LARGE = 512  # MB that a reader may add to the memory of the process; at 4 times that it is stopped
+LARGE = 512  # MB that a reader may add to the memory of the process; 4 times that is refused
 # What breaks readers that trust: large and odd numbers, ends of fields and lines, letters that
 # are none, entities.
 HOSTILE = (
@@ -315,6 +316,10 @@ def refuses(read: Callable[[Path], Any], folder: Path) -> bool:
     return False
 
 
+class TooLong(BaseException):
+    """An input takes more than its time; unlike an `Exception` no reader takes it for damage."""
+
+
 def try_out(name: str, folder: Path, number: int, seed: int = 0) -> Tried:
     """Gives a reader `number` files in an empty folder."""
     rng = random.Random(f"{name} {seed}")
@@ -329,7 +334,7 @@ def try_out(name: str, folder: Path, number: int, seed: int = 0) -> Tried:
             restart()
             try:
                 refused = refuses(READERS[name].read, folder)
-            except Exception as error:
+            except (Exception, TooLong) as error:
                 found.wrong.append(f"{type(error).__name__}: {error}; of {content!r}")
             else:
                 found.refused += refused
@@ -358,13 +363,13 @@ def quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def limited() -> Iterator[Callable[[], object]]:
-    """Raises `TimeoutError` once `LONG` seconds of a processor are over; gives what restarts it.
+    """Raises `TooLong` once `LONG` seconds of a processor are over; gives what restarts it.
 
-    And `MemoryError` where much memory is asked for.
+    Much memory is refused, which a reader may answer with its line.
     """
 
     def over(*_: Any) -> None:
-        raise TimeoutError(f"an input took {LONG:g} seconds")
+        raise TooLong(f"{LONG:g} seconds")
 
     previous = signal.signal(signal.SIGPROF, over)
     most, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -379,12 +384,13 @@ def limited() -> Iterator[Callable[[], object]]:
 
 
 def main() -> None:
-    """Tries all readers and prints a line of each."""
+    """Tries all readers and prints a line of each; ends with status 1 where one is wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=MANY, help="inputs for each reader")
     parser.add_argument("--readers", nargs="+", default=list(READERS), choices=READERS)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    failed = False
     for name in options.readers:
         with tempfile.TemporaryDirectory() as folder:
             begun = time.process_time()
@@ -392,6 +398,8 @@ def main() -> None:
             print(f"{name}: {found}; {time.process_time() - begun:.0f} s", flush=True)
             for wrong in found.wrong[:3]:
                 print(f"  {wrong}", flush=True)
+            failed |= bool(found.wrong) or found.megabytes >= LARGE
+    sys.exit(failed)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import re
 import resource
 import shutil
 import signal
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -275,7 +276,7 @@ Then the hardship was over, and the command was started again in the same place.
 
 
 def main() -> None:
-    """Runs the whole matrix and writes its part of the page."""
+    """Runs the matrix, writes its part of the page; ends with status 1 where a case is wrong."""
     parser = argparse.ArgumentParser(description=str(__doc__))
     parser.add_argument("--out", type=Path, help="the page that has the table")
     parser.add_argument("--only", nargs="*", default=(), help="of the commands these alone")
@@ -285,8 +286,6 @@ def main() -> None:
         say("mounts are not allowed here")
         return
     counts, wrong = matrix(options.cases, options.only)
-    for line in wrong:
-        say(f"wrong: {line}")
     rows = rows_of(counts)
     say(told(rows))
     for row in rows.values():
@@ -303,6 +302,7 @@ def main() -> None:
             rows="\n".join(rows[command] for command in COMMANDS if command in rows),
         )
         replace_part(options.out, TITLE, text)
+    sys.exit("\n".join(wrong) or 0)
 
 
 if __name__ == "__main__":
