@@ -8,7 +8,7 @@
 # make soak    two hours of a sweep, and whether it leaks
 # make golden  store the figures that every graph reaches now on the embedded data set
 # make bench   measure steps, loading, scores and growth; train every architecture, three seeds
-# make clean   remove what the others made
+# make clean   remove what the others made, but for runs/
 
 PYTHON ?= python3
 VENV := .venv
@@ -38,6 +38,7 @@ check-long: $(VENV)/installed-dev
 	$(BIN)/python -m pytest --large -m large -rA --no-header
 
 check-versions: $(VENV)/installed-dev
+	rm -f runs/versions/*/outcome.json
 	$(BIN)/python benchmarks/versions.py --out=runs/versions
 
 soak: $(VENV)/installed-dev

@@ -55,7 +55,7 @@ class Trainer:
         with tf.GradientTape() as tape:
             loss = self._loss(labels, self._network(batch, True))
         gradients = tape.gradient(loss, self._weights)
-        rate = self._trial.learning_rate or PRESET.training.learning_rate
+        rate = PRESET.training.learning_rate
         self._steps.assign_add(1.0)
         penalties = self._network.weights.penalties.values()
         for weight, square, mean, gradient, l2 in zip(

@@ -77,11 +77,6 @@ def products(
     return of + list(dense(batch, (4 if twin else 2) * h, labels, below=True))
 
 
-def gigaflops(of: list[Product]) -> float:
-    """How much there is to compute, in 10⁹ multiplications and additions."""
-    return sum(2e-9 * p.rows * p.inner * p.columns * p.times for p in of)
-
-
 def step(of: list[Product], dtype: tf.DType = tf.float32) -> Callable[[], None]:
     """A function that computes the products once, one after another.
 

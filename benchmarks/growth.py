@@ -25,7 +25,7 @@ from tagnet.layers import lookups
 from tagnet.neighbours import jaccard
 from tagnet.records import empty_table
 from tagnet.scoring import Scorer, ScoringSettings
-from tagnet.tags import TagLists, Vocabulary
+from tagnet.tags import TagLists, Vocabulary, count_tags
 from tagnet.training import TrainingSettings, compiled
 
 matplotlib.use("Agg")
@@ -50,7 +50,7 @@ def fastest(work: Callable[[], object], repeats: int) -> float:
 def draw_tags(num_images: int) -> TagLists:
     """The ids of the twin's tags."""
     tags = [row["tags"] for _, row in twin.rows(num_images)]
-    return Vocabulary.most_frequent(tags, TAU).encode_all(tags)
+    return Vocabulary.of_counts(count_tags(tags), TAU).encode_all(tags)
 
 
 def draw_features(num_images: int) -> np.ndarray:

@@ -24,7 +24,7 @@ from data_tools.vector_files import WordTable
 from data_tools.word_vectors import look_up
 from tagnet.embeddings import rho
 from tagnet.neighbours import Neighbourhoods, cosine, jaccard, recall
-from tagnet.tags import TagLists, Vocabulary
+from tagnet.tags import TagLists, Vocabulary, count_tags
 
 TAU = 5000  # the paper's vocabulary
 M = 24
@@ -141,7 +141,7 @@ def main() -> None:
     options = parser.parse_args()
     print(machine.described("numba", "scipy", "faiss-cpu"))
     tag_lists = [fields["tags"] for _, fields in twin.rows(options.images)]
-    vocabulary = Vocabulary.most_frequent(tag_lists, TAU)
+    vocabulary = Vocabulary.of_counts(count_tags(tag_lists), TAU)
     tags = vocabulary.encode_all(tag_lists)
     print(f"{twin.NOTE}; {tags.lengths.mean():.1f} known tags an image")
     if options.jaccard_queries:

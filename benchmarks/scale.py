@@ -43,7 +43,7 @@ from tagnet.embeddings import rho
 from tagnet.features import BACKBONES, extract
 from tagnet.files import read_json, write_json
 from tagnet.neighbours import cosine, jaccard
-from tagnet.tags import Vocabulary
+from tagnet.tags import Vocabulary, count_tags
 
 PHOTOS = Path(__file__).parent.parent / "examples" / "photos"
 SAMPLE_SECONDS = 0.05  # between two looks at a process's memory
@@ -169,7 +169,7 @@ def measure_photos(photos: int, folder: Path) -> dict[str, dict[str, float]]:
 def measure_search(images: int, folder: Path) -> dict[str, dict[str, float]]:
     """The seconds that processors take to find all images' neighbours among all."""
     names = [row["tags"] for _, row in twin.rows(images)]
-    vocabulary = Vocabulary.most_frequent(names, Settings.tau)
+    vocabulary = Vocabulary.of_counts(count_tags(names), Settings.tau)
     tags = vocabulary.encode_all(names)
     words, vectors = twin.word_vectors()
     embedding, _ = look_up(vocabulary, WordTable(tuple(words), vectors))

@@ -13,6 +13,7 @@ from tagnet.embeddings import rho
 from tagnet.layers import mean_subset_max
 
 PRESET = demo("ltwin")
+LABELS_L2 = 1e-4  # λ of the path from neighbours' labels
 SMALLEST = 0.02  # a share of neighbours below this, or above 1 minus this, counts as this
 
 
@@ -30,13 +31,10 @@ class Trial:
         wide: a linear path W_o [a φ̂; b o_x] added to the scores, with these a and b, φ̂ of unit
             length; None: none.
         wide_l2: λ of W_o.
-        wide_norm: φ̂ is `centred` (about the training images' mean), `unit` (φ / ‖φ‖) or `layer`
-            (about the mean of its own entries).
+        wide_norm: φ̂ is `centred` (about the training images' mean) or `unit` (φ / ‖φ‖).
         apart: every path has a loss of its own; scores are the mean of their logits.
         labels: a linear path from the logits of the shares of the image's nearest training
-            images (itself left out) that have each label, weighted alike (`even`), by the
-            distance of tags (`tags`) or of tags and pixels (`both`).
-        labels_scale, labels_l2: of those logits, and λ of their path.
+            images (itself left out) that have each label, weighted by the distance of tags.
         pool: over the neighbours, `max`, `attention` (key: the image's tags and pixels),
             `distance`, or two of them joined by +.
         average: decay of the running mean of the weights that is scored; 0: the last.
@@ -49,7 +47,6 @@ class Trial:
         correlation: a linear layer from the probabilities of all labels to each score.
         input_drop: dropout of φ_x.
         smoothing: labels are mixed with so much of their frequency.
-        dropout, l2, learning_rate: None as in the preset.
     """
 
     feed: str = "w2v"
@@ -61,9 +58,7 @@ class Trial:
     wide_l2: float = 1e-4
     wide_norm: str = "centred"
     apart: bool = False
-    labels: str | None = None
-    labels_scale: float = 1.0
-    labels_l2: float = 1e-4
+    labels: bool = False
     pool: str = "max"
     average: float = 0.0
     exact: bool = False
@@ -72,9 +67,6 @@ class Trial:
     correlation: bool = False
     input_drop: float = 0.0
     smoothing: float = 0.0
-    dropout: float | None = None
-    l2: float | None = None
-    learning_rate: float | None = None
 
 
 # a and b set how far a step of RMSProp goes, too; see `tagnet.architectures.LINEAR_RATE`.
@@ -87,10 +79,9 @@ TRIALS = {
     "words by max": Trial(words="max"),
     "words by max, neighbours too": Trial(words="max", neighbour_words=True),
     "words by max, free vectors": Trial(words="max", free=True),
-    "words by max, free, neighbours too": Trial(words="max", neighbour_words=True, free=True),
     "words by sum, free, neighbours too": Trial(words="sum", neighbour_words=True, free=True),
     "linear path, short steps": Trial(wide=(5.0, 3.0)),
-    "neighbours' labels": Trial(labels="tags"),
+    "neighbours' labels": Trial(labels=True),
     "linear path, id": Trial(feed="id", **LINEAR),
     "linear path, id, apart": Trial(feed="id", apart=True, **LINEAR),
     "linear path": Trial(**LINEAR),
@@ -151,12 +142,10 @@ class Problem:
         phi = dataset.features.astype(np.float32)
         about = phi - phi[train].mean(axis=0)
         unit = about / np.linalg.norm(about, axis=1, keepdims=True)
-        own = phi - phi.mean(axis=1, keepdims=True)
         self.phi, self.unit = tf.constant(phi), tf.constant(unit)
         self.normed = {
             "centred": self.unit,
             "unit": tf.math.l2_normalize(self.phi, axis=1),
-            "layer": tf.math.l2_normalize(tf.constant(own), axis=1),
         }
         self.num_words = len(dataset.vocabulary)
         self.hot = tf.constant(dataset.tags.multi_hot(self.num_words).astype(np.float32))
@@ -196,9 +185,7 @@ class Network:
 
     def __init__(self, trial: Trial, problem: Problem, hidden: int, seed: int) -> None:
         self._trial, self._problem, self._hidden = trial, problem, hidden
-        l2 = PRESET.l2 if trial.l2 is None else trial.l2
-        self.weights = Weights(l2, np.random.default_rng(seed))
-        self._dropout = PRESET.dropout if trial.dropout is None else trial.dropout
+        self.weights = Weights(PRESET.l2, np.random.default_rng(seed))
         self._phi = trial.unit * problem.unit if trial.unit else problem.phi
 
     def __call__(self, batch: Sequence[tf.Tensor], training: bool) -> tf.Tensor:
@@ -223,7 +210,7 @@ class Network:
         u_z = self._tags("W_zu", near, tf.gather(problem.ids, near), words_z)
         vectors = [v_x, self._pooled(v_z, far, attention), u_x, self._pooled(u_z, far, attention)]
         if training:
-            vectors = [tf.nn.dropout(vector, self._dropout) for vector in vectors]
+            vectors = [tf.nn.dropout(vector, PRESET.dropout) for vector in vectors]
         labels = problem.labels.shape[1]
         paths = [weights.dense(tf.concat(vectors, axis=1), "W_y", labels)]
         if trial.wide is not None:
@@ -234,8 +221,8 @@ class Network:
             )
             paths.append(weights.dense(both, "W_o", labels, start=0.0, l2=trial.wide_l2))
         if trial.labels:
-            shares = self._label_shares(rows, trained, trained_far)
-            paths.append(weights.dense(shares, "W_t", labels, start=0.0, l2=trial.labels_l2))
+            shares = self._label_shares(trained, trained_far)
+            paths.append(weights.dense(shares, "W_t", labels, start=0.0, l2=LABELS_L2))
         if trial.apart:
             return tf.stack(paths) if training else tf.add_n(paths) / len(paths)
         scores = tf.add_n(paths)
@@ -303,20 +290,14 @@ class Network:
                 pooled.append(tf.reduce_sum(neighbours * weight[..., None], axis=1))
         return tf.concat(pooled, axis=1)
 
-    def _label_shares(self, rows: tf.Tensor, near: tf.Tensor, far: tf.Tensor) -> tf.Tensor:
+    def _label_shares(self, near: tf.Tensor, far: tf.Tensor) -> tf.Tensor:
         """The logits of the share of training neighbours with each label [B, L], about −2."""
-        weight = tf.zeros_like(far)
-        if self._trial.labels != "even":
-            weight -= self.weights.positive("label distance", 4.0) * far
-        if self._trial.labels == "both":
-            phi = self._problem.unit
-            alike = tf.einsum("bd,bkd->bk", tf.gather(phi, rows), tf.gather(phi, near))
-            weight += self.weights.positive("label pixels", 5.0) * alike
+        weight = -self.weights.positive("label distance", 4.0) * far
         known = tf.gather(self._problem.known_labels, near)  # [B, K, L + 1]
         counted = tf.exp(weight)[..., None] * known[..., -1:]
         share = tf.reduce_sum(counted * known[..., :-1], axis=1) / tf.reduce_sum(counted, axis=1)
         logit = tf.math.log(share + SMALLEST) - tf.math.log(1 + SMALLEST - share)
-        return self._trial.labels_scale * (logit + 2)
+        return logit + 2
 
 
 def loss_of(trial: Trial, frequency: np.ndarray) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:

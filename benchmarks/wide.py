@@ -10,14 +10,12 @@ is corrected for overlapping splits (Nadeau and Bengio 2003).
 """
 
 import argparse
-import dataclasses
 import itertools
 from collections.abc import Callable
 from pathlib import Path
 
 import machine
 import numpy as np
-import tensorflow as tf
 
 from experiments import plan, results
 from experiments.conditions import USUAL, Condition
@@ -36,11 +34,6 @@ TESTS = {
     "90 % of tags dropped": Condition(dropped=0.9),
     "wrong tags": Condition(wrong=1.0),
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Flags(plan.Flags):
-    """Those of commands that make many runs, as they are without a command line."""
 
 
 def under(test: Condition, metric: str) -> Callable[[Run], float]:
@@ -104,9 +97,8 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=200, help="h")
     parser.add_argument("--table", action="store_true", help="of what is done, and stop")
     options = parser.parse_args()
-    tf.get_logger().setLevel("ERROR")  # every condition traces its functions anew
     dataset = SharedTables(embedded(), table=None)
-    flags = Flags(hidden=options.hidden, splits=tuple(options.splits.split(",")))
+    flags = plan.Flags(hidden=options.hidden, splits=tuple(options.splits.split(",")))
     common = plan.common_of(flags, dataset)
     tests, rows = TESTS.values(), [OURS, *OTHERS]
     series = [Series(title_of(row), tuple(Measure(row, USUAL, t) for t in tests)) for row in rows]

@@ -29,7 +29,7 @@ import tensorflow as tf
 
 import tagnet
 from tagnet.console import require_one_of, say
-from tagnet.files import InputError, write_text
+from tagnet.files import TEMPORARY, InputError, write_text
 
 ENGINES = ("local", "ray")
 CONNECT = 60.0  # seconds in which a cluster must answer
@@ -144,7 +144,7 @@ class Ray:
             InputError: names the node.
         """
         token = uuid.uuid4().hex
-        probe = out / f".probe-{token}"
+        probe = out / f"{TEMPORARY}{token}"
         there = [str(path.absolute()) for path in paths if path.exists()]
         affinity = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
         look = self._ray.remote(num_cpus=0, max_retries=2)(seen)

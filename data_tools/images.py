@@ -78,16 +78,14 @@ def from_file(
     return Features(array.shape[1], _ArrayBlocks(array, path, orders[len(array)], path))
 
 
-def from_array(array: Any, where: str | Path, rows: np.ndarray | None = None) -> Features:
-    """Takes numbers [.., D] that can be sliced; `where` is what an error line calls them.
+def from_array(array: Any, where: str | Path) -> Features:
+    """Takes numbers [N, D] that can be sliced.
 
     Args:
-        array: in memory, mapped, or an HDF5 data set.
-        where: the file.
-        rows: those of the images, in order; all of them unless told otherwise.
+        array: in memory, mapped, or an HDF5 data set; a row for each image.
+        where: what an error line calls it.
     """
-    chosen = np.arange(len(array)) if rows is None else rows
-    return Features(array.shape[1], _ArrayBlocks(array, where, chosen))
+    return Features(array.shape[1], _ArrayBlocks(array, where, np.arange(len(array))))
 
 
 def none(num_images: int) -> Features:

@@ -105,6 +105,8 @@ def _image(fields: Mapping[str, Any], place: str, separator: str) -> dict[str, A
         path = None
     if not isinstance(path, str | None):
         raise InputError(f"{place}: path must be a string; received {path!r}")
+    if path and "\0" in path:
+        raise InputError(f"{place}: path must not hold a NUL; received {path!r}")
     image_id = image_id.strip()
     tags = _entries(fields["tags"], f"{place}: tags", separator)
     labels = list(dict.fromkeys(_entries(fields["labels"], f"{place}: labels", separator)))

@@ -149,7 +149,7 @@ def _check_tags(name: str, pi: TagLists | Table, splits: Sequence[dict[str, np.n
     if count := int((~says_something(pi)[asked]).sum()):
         raise InputError(
             f"{name}: without features every image must have a usable tag; {count} have none; "
-            "raise --tau, lower --min_images, or give --features"
+            "raise --tau, lower --min_images, or leave out --tags_only"
         )
 
 

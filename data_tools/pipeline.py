@@ -78,7 +78,8 @@ def prepare(
 
 def _prepare(settings: Settings, out: Path, dry_run: bool, engine: Engine) -> dict[str, Any]:
     """As `prepare`, in a directory that nobody else is preparing."""
-    others = {path.name for path in out.iterdir()} - {CLAIMS} if out.is_dir() else set()
+    there = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    others = {name for name in there - {CLAIMS} if not name.startswith(TEMPORARY)}
     if others and MARKS not in others:
         raise InputError(
             f"--out={out}: must be new, empty or prepared earlier; it holds other files"
@@ -113,7 +114,7 @@ class _Preparation:
         self.engine = engine
 
     def stages(self) -> Iterable[Stage]:
-        """All stages but the last, in order."""
+        """All stages, in order."""
         settings, source = self.settings, self.settings.source
         yield Stage(
             "manifest",

@@ -111,6 +111,8 @@ class PhotoFolder(Photographed):
         made_from: dict[str, Any] = {"photographs": digest, "label_prefix": self.label_prefix}
         if self.label_table is not None:
             made_from["separator"] = self.separator
+        if self.tags_only:
+            made_from["tags_only"] = True
         return made_from
 
     def manifest_inputs(self) -> dict[str, Path]:

@@ -182,7 +182,7 @@ def _linear(read: Callable[[Problem, str], Any], classifier: type) -> Callable:
     def fit(problem: Problem, penalty: float) -> Scores:
         inputs, labels = read(problem, "train"), problem.labels("train")
         models = [
-            _fitted(classifier(C=penalty, max_iter=1000), inputs, target)
+            _fitted(classifier(C=penalty, max_iter=1000, random_state=0), inputs, target)
             if 0 < target.sum() < len(target)
             else None
             for target in labels.T

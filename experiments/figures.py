@@ -43,8 +43,7 @@ COLOURS = {
     "lzip": "#b8860b",
 }
 MARKERS = {"id": "o", "w2v": "s", "wnet": "^"}  # by n
-STYLES = {None: "-", "id": "-", "w2v": "--", "wnet": ":"}  # by f
-FAMILIES = {"id": "-", "w2v": "--", "wnet": ":"}  # of visual models, by n
+STYLES = {"id": "-", "w2v": "--", "wnet": ":"}  # by f, of visual models by n
 
 
 @contextmanager
@@ -111,7 +110,7 @@ def _curve(
 
 
 def _line_style(row: Row) -> str:
-    return FAMILIES[row.neighbours] if row.feed is None else STYLES[row.feed]
+    return STYLES[row.feed or row.neighbours]
 
 
 class Plotted(NamedTuple):

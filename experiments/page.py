@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tagnet.checksums import CHECKSUMS, read_checksums, verify
+from tagnet.dataset import CURE
 from tagnet.features import read_image
-from tagnet.files import read_text
+from tagnet.files import advising, read_text
 
 THUMBNAIL = (240, 180)  # pixels
 QUALITY = 75  # of a thumbnail's JPEG
@@ -126,10 +128,17 @@ def thumbnail(path: Path, size: tuple[int, int]) -> Thumbnail:
 
 
 def photograph_paths(data: str | Path) -> dict[int, tuple[str, Path]]:
-    """Of a prepared directory, by row, each image's name and its photograph, where it has one."""
+    """Of a prepared directory, by row, each image's name and its photograph, where it has one.
+
+    Raises:
+        InputError: the manifest is not as it was prepared.
+    """
     manifest = Path(data) / "manifest.jsonl"
     if not manifest.exists():
         return {}
+    if (manifest.parent / CHECKSUMS).exists():
+        with advising(CURE):
+            verify(manifest.parent, [manifest.name], read_checksums(manifest.parent))
     images = (json.loads(line) for line in read_text(manifest).split("\n") if line)
     return {
         row: (image["image_id"], Path(image["path"]))

@@ -68,6 +68,7 @@ def main(options: Options) -> None:
     folders = [Path(folder) for folder in options.arguments]
     finished, unfinished = results.find(folders)
     groups = results.read_groups(finished)
+    _check_labels(groups)
     if options.compare:
         _say_comparison(groups, *options.compare)
         return
@@ -80,6 +81,17 @@ def main(options: Options) -> None:
     console.say(f"page      {out / 'index.html'}")
     console.say(f"tables    {out / 'report.md'}, {out / 'tables'}")
     console.say(f"figures   {out / 'figures'}")
+
+
+def _check_labels(groups: list[Group]) -> None:
+    first, *others = (group.runs[0] for group in groups)
+    for other in others:
+        one, two = (run.predictions["label_names"] for run in (first, other))
+        if not np.array_equal(one, two):
+            raise InputError(
+                f"{other.directory}: must have the labels of the other runs; its {len(two)} are "
+                f"not the {len(one)} of {first.directory}; report them apart"
+            )
 
 
 class Report:
@@ -212,7 +224,10 @@ class Report:
             given = names[np.argsort(-scores, kind="stable")[:TOP]]
             truth = ", ".join(names[labels.astype(bool)]) or "none"
             lines = [f"labels: {truth}", f"{best.name}: {', '.join(given)}"]
-            shown.append(page.picture(place, lines))
+            try:
+                shown.append(page.picture(place, lines))
+            except InputError:  # it was never opened, where features were given
+                continue
             if len(shown) == PICTURES:
                 break
         return f'<div class="pictures">{"".join(shown)}</div>' if shown else ""

@@ -224,9 +224,13 @@ def read_groups(directories: Sequence[Path]) -> list[Group]:
 
 
 def common_runs(one: Group, other: Group) -> list[tuple[Run, Run]]:
-    """The runs of two rows on the splits and seeds that both have."""
-    theirs = {run.replicate: run for run in other.runs}
-    return [(run, theirs[run.replicate]) for run in one.runs if run.replicate in theirs]
+    """The runs of two rows on the splits and seeds of a data set that both have."""
+
+    def key(run: Run) -> tuple[Any, ...]:
+        return (run.config["data"], *run.replicate)
+
+    theirs = {key(run): run for run in other.runs}
+    return [(run, theirs[key(run)]) for run in one.runs if key(run) in theirs]
 
 
 def compare(one: Group, other: Group, metric: str) -> Comparison | None:

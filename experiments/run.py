@@ -101,6 +101,8 @@ class Options:
             unread.append("layout")
         if self.workers != 1:
             unread.append("workers")
+        if self.precision != "float32":
+            unread.append("precision")
         if self.feed and BASELINES[self.arch].reads != "feed":
             unread.append("feed")
         if unread:
@@ -188,7 +190,7 @@ def _reads(arch: str, flag: str) -> bool:
 def _resolved_baseline(
     options: Options, dataset: PreparedDataset, feed: str | None
 ) -> BaselineSettings:
-    dataset.max_rank(options.neighbours, dataset.pools[0])  # raises for an unknown encoding
+    dataset.max_rank(options.neighbours, options.pool)  # raises where either is unknown
     dataset.split(options.split)
     return BaselineSettings(
         arch=options.arch,

@@ -35,6 +35,7 @@ from tagnet.files import (
     Unavailable,
     guarded,
     read_json,
+    refusal,
     remove_unfinished,
     write_json,
 )
@@ -237,8 +238,10 @@ class Sweep(Generic[AnyJob]):
                 raise
         except Exception as error:
             if not claim.lost:
-                self.dataset.require()  # whatever else it is, the other runs do not depend on it
-                self._record(job, error)
+                self.dataset.require()
+                if refusal(error) is not None:
+                    raise
+                self._record(job, error)  # whatever it is, the other runs do not depend on it
         finally:
             forget_graphs()
 

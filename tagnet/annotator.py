@@ -142,8 +142,10 @@ class Annotator:
         weights = [weight for layer in model.weights.values() for weight in layer]
         words = [*self.vocabulary, *self.labels, *self._image_ids]
         digest = hashlib.sha256("\n".join(words).encode())
-        for part in [*weights, model.temperature, *model.beta.values()]:
-            digest.update(part.numpy().tobytes())
+        for part in [*weights, model.temperature, *model.beta.values(), model.corpus.phi.table]:
+            digest.update(np.ascontiguousarray(part.numpy()).data)
+        for lists in (self._tags, self._labels):
+            digest.update(lists.ids.tobytes() + lists.offsets.tobytes())
         return digest.hexdigest()
 
     @property
@@ -317,9 +319,7 @@ class Annotator:
             image_ids or [str(number) for number in range(len(photos))],
             self.features(photos).astype(np.float16),
             vocabulary.encode_all(tags),
-            TagLists.from_lists(
-                [[place[n] for n in names] for names in labels or [()] * len(tags)]
-            ),
+            TagLists.from_lists([[place[n] for n in names] for names in labels]),
         )
         if not len(images.image_ids) == len(photos) == len(images.tags) == len(images.labels):
             raise InputError("photos, tags, labels and image_ids must be of the same length")

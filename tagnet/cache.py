@@ -145,6 +145,6 @@ class _Cached:
             write_sum(self.path)
             for other in self.path.parent.glob(f"{self._stem}-*.{self._ending}*"):
                 if other not in (self.path, sum_of(self.path)):
-                    other.unlink()
+                    other.unlink(missing_ok=True)  # another run may be as far
         except Unavailable as error:
             raise Unavailable(f"{error}; --table=host needs no cache") from error

@@ -231,10 +231,10 @@ def clear(directory: Path) -> None:
 
 def _leave(directory: Path) -> None:
     """Removes a folder of claims in which there are none any more."""
-    for probe in directory.glob(f"{PROBE}*"):  # of a process that was killed while it looked
-        with contextlib.suppress(OSError):
-            probe.unlink()
-    with contextlib.suppress(OSError):  # others have claims there
+    with contextlib.suppress(OSError):  # others have claims there, or have just removed it
+        for file in os.listdir(directory):
+            if file.startswith(PROBE):  # of a process that was killed while it looked
+                (directory / file).unlink(missing_ok=True)
         directory.rmdir()
 
 
@@ -278,10 +278,10 @@ def _time(directory: Path) -> float:
 
 
 def _told(path: Path) -> dict[str, Any] | None:
-    """What a claim's file says of its holder; None while it is being written."""
+    """What a claim's file says of its holder; None while it is written, and once it is gone."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, FileNotFoundError):
         return None
 
 

@@ -124,8 +124,10 @@ def _told(error: Exception) -> str | None:
         found = OF_FILES.fullmatch(text)
         named = getattr(error, "filename", None) or (found["file"] if found else "the system")
         return f"{os.fsdecode(named)}: {reason}"
-    # TensorFlow, which is not imported for this, has an error of its own.
-    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+    # TensorFlow, which is not imported for this, has an error of its own, and so have threads.
+    no_thread = isinstance(error, RuntimeError) and text == "can't start new thread"
+    named = type(error).__name__ == "ResourceExhaustedError"
+    if isinstance(error, MemoryError) or named or no_thread:
         return f"there is not enough memory ({text}); what is written is whole"
     return None
 

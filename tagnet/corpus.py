@@ -107,7 +107,7 @@ class Vectors(tf.Module):
             Rows int32 [B, M] and distances float32 [B, M].
         """
         similarity = self._similarity(queries)
-        products = queries.shape[1] + 8  # bounds the error, see neighbours.cosine
+        products = queries.shape[1] + 8  # bounds the error, see neighbours._products
         error = products * 2.0**-24 / (1 - products * 2.0**-24)
 
         def refine(one: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:

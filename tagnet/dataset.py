@@ -24,7 +24,7 @@ CURE = "prepare the data again"  # the end of a line that tells of damage
 PARTS = ("train", "validation", "test")
 TABLES = ("device", "host", "mmap")
 LARGEST_SHARE = 0.5  # of the memory that is available, for a table that is chosen to be in it
-CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
+CONTAINER = Path("/sys/fs/cgroup")  # what its limits and use of memory are told in
 
 
 @dataclasses.dataclass(frozen=True)
@@ -312,5 +312,9 @@ def available_memory() -> int:
     """The bytes that a process may still take: of the machine's, and of its container's."""
     available = psutil.virtual_memory().available
     with contextlib.suppress(OSError, ValueError):  # no container, or "max": it has no limit
-        available = min(available, int(CONTAINER_LIMIT.read_text()))
+        limit = int((CONTAINER / "memory.max").read_text())
+        used = int((CONTAINER / "memory.current").read_text())
+        counts = dict(line.split() for line in (CONTAINER / "memory.stat").read_text().splitlines())
+        # What files have in memory goes where there is need.
+        available = min(available, limit - used + int(counts.get("inactive_file", 0)))
     return available

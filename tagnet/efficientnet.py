@@ -62,9 +62,20 @@ def efficientnet_lite0(weights: Path | None = None, classes: bool = False) -> ke
 
     Raises:
         InputError: the package that carries the weights is not installed, or the
-            file is damaged.
+            file is damaged, or of another network.
     """
-    arrays = read_torch_weights(weights or _lite0_file())
+    file = weights or _lite0_file()
+    arrays = read_torch_weights(file)
+    try:
+        return _built(arrays, classes)
+    except (KeyError, ValueError, IndexError) as error:
+        reason = f"lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
+        raise InputError(
+            f"{file}: must have the weights of EfficientNet-Lite0 ({reason})"
+        ) from error
+
+
+def _built(arrays: Mapping[str, np.ndarray], classes: bool) -> keras.Model:
     inputs = keras.Input((224, 224, 3), dtype="float32")
     x = convolve(inputs, arrays, "_conv_stem", "_bn0", stride=2)
     for block, stride in enumerate(_LITE0_STRIDES):

@@ -25,7 +25,8 @@ from tagnet.tags import TagLists, Vocabulary
 
 VERSION = "1"  # TensorFlow Serving's layout: saved_model/<version>/
 FORMAT = 2
-CURE = "export the run again"  # the end of a line that tells of damage
+# The end of a line that tells of damage.
+CURE = "to export it again, remove metrics.json of its run and start the run again"
 SETTINGS = "annotator.json"
 VOCABULARY = "vocabulary.txt"
 
@@ -175,7 +176,7 @@ def _read_settings(path: Path) -> tuple[DeploymentSettings, Judgement | None]:
         )
     values: dict[str, Any] = read_json(path)
     if values.pop("format", None) != FORMAT:
-        raise InputError(f"{path}: must be of format {FORMAT}; export the run again")
+        raise InputError(f"{path}: must be of format {FORMAT}; {CURE}")
     try:
         values, judged = values["settings"], values["judgement"]
         values["graph"] = GraphSettings(**values["graph"])

@@ -73,8 +73,8 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     # The name keeps its ending, since some writers look at it.
     temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{path.name}")
+    require_guards(path)
     try:
-        require_guards(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         require_guards(path)
@@ -92,6 +92,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         else:
             with contextlib.suppress(OSError):
                 temporary.unlink()
+        _remove_made_again(path)
 
 
 _GUARDED: list[tuple[Path, Path]] = []  # folders and their guards; of several threads alike
@@ -121,6 +122,16 @@ def require_guards(path: Path) -> None:
                 f"{folder}: cannot be written any more; it was removed, cannot be reached, or was "
                 "taken over by another process"
             )
+
+
+def _remove_made_again(path: Path) -> None:
+    """Removes the empty folders that the writing of `path` made of one that was taken away."""
+    for folder, guard in list(_GUARDED):
+        parents = path.absolute().parents
+        if folder in parents and not os.path.exists(guard):
+            with contextlib.suppress(OSError):  # not empty, or not there
+                for parent in parents[: parents.index(folder) + 1]:
+                    parent.rmdir()
 
 
 def refusal(error: BaseException) -> str | None:

@@ -157,7 +157,8 @@ def evaluate(labels: np.ndarray, scores: np.ndarray, k: int = 3) -> dict[str, An
     Args:
         labels: 0/1 [n, L], the ground truth.
         scores: [n, L].
-        k: how many labels each image is given for precision and recall.
+        k: how many labels each image is given for precision and recall; all, where there are
+            fewer.
 
     Returns:
         `map_label`, `map_image`, `precision_label`, `recall_label`,
@@ -170,6 +171,7 @@ def evaluate(labels: np.ndarray, scores: np.ndarray, k: int = 3) -> dict[str, An
     """
     map_label, labels_left_out = mean_average_precision(labels, scores, per="label")
     map_image, images_left_out = mean_average_precision(labels, scores, per="image")
+    k = min(k, labels.shape[1])
     by_label = precision_recall_at_k(labels, scores, k, per="label")
     by_image = precision_recall_at_k(labels, scores, k, per="image")
     return {

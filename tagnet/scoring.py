@@ -144,8 +144,10 @@ class Scorer:
         scores = tf.reshape(scores, [tf.shape(rows)[0], -1, scores.shape[1]])
         if self._settings.average == "logits":
             return tf.reduce_mean(scores, axis=1)
-        mean = tf.reduce_mean(tf.sigmoid(tf.cast(scores, tf.float64)), axis=1)
-        return tf.cast(tf.math.log(mean) - tf.math.log1p(-mean), tf.float32)
+        scores = tf.cast(scores, tf.float64)
+        # Of large scores 1 less the mean would be 0.
+        yes, no = (tf.reduce_mean(tf.sigmoid(part), axis=1) for part in (scores, -scores))
+        return tf.cast(tf.math.log(yes) - tf.math.log(no), tf.float32)
 
 
 def _encoder(

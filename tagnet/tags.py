@@ -112,27 +112,20 @@ class Vocabulary:
     words: tuple[str, ...]
 
     @classmethod
-    def most_frequent(
-        cls, tag_lists: Iterable[Sequence[str]], size: int, min_images: int = 1
-    ) -> "Vocabulary":
+    def of_counts(cls, counts: Counter[str], size: int, min_images: int = 1) -> "Vocabulary":
         """The `size` tags that most images carry; equal counts in alphabetical order.
 
         Args:
-            tag_lists: the tags of each image; a tag counts once per image.
+            counts: how many images carry each tag, see `count_tags`.
             size: τ; there are fewer where the images carry fewer.
             min_images: a tag of fewer images stays out.
 
         Raises:
             InputError: `size` or `min_images` is below 1, or no tag is left.
 
-        >>> Vocabulary.most_frequent([["sky", "Sea"], ["sea"], ["sun"]], size=2).words
+        >>> Vocabulary.of_counts(count_tags([["sky", "Sea"], ["sea"], ["sun"]]), size=2).words
         ('sea', 'sky')
         """
-        return cls.of_counts(count_tags(tag_lists), size, min_images)
-
-    @classmethod
-    def of_counts(cls, counts: Counter[str], size: int, min_images: int = 1) -> "Vocabulary":
-        """`most_frequent` of tag lists of which there are the counts, see `count_tags`."""
         for name, value in {"size": size, "min_images": min_images}.items():
             if value < 1:
                 raise InputError(f"vocabulary: {name} must be at least 1; received {value}")

@@ -179,6 +179,11 @@ def test_the_users_own_images_as_neighbours(annotator):
         annotator.with_images(photos, tags, [["x"]] * 5)
     with pytest.raises(InputError, match="must hold at least m = 4 images; received 3"):
         annotator.with_images(photos[:3], tags[:3])
+    others = annotator.with_images([*photos[1:], photos[0]], tags, [["label 1"], [], [], [], []])
+    same_names = annotator.with_images(photos, tags, [["label 1"], [], [], [], []])
+    assert others.digest != same_names.digest
+    other_tags = annotator.with_images(photos, [*tags[1:], tags[0]], [["label 1"], [], [], [], []])
+    assert other_tags.digest != same_names.digest
 
 
 # --- Mistakes -------------------------------------------------------------------------------
@@ -228,7 +233,8 @@ def test_a_damaged_model_is_one_line(folder, tmp_path):
     for name in ("variables/variables.data-00000-of-00001", "variables/variables.index"):
         contents = (copy / name).read_bytes()
         (copy / name).write_bytes(contents[: len(contents) // 2])
-        with pytest.raises(InputError, match=f"{name}: has not the checksum .*; export") as caught:
+        line = f"{name}: has not the checksum .*; to export it again, remove"
+        with pytest.raises(InputError, match=line) as caught:
             Annotator.load(copy)
         assert len(str(caught.value).splitlines()) == 1
         (copy / name).write_bytes(contents)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -105,6 +106,35 @@ def test_a_folder_that_comes_and_goes_stops_nobody(tmp_path):
         thread.join()
     assert faults == []
     assert taken and not directory.exists()
+
+
+def test_who_lets_go_while_it_is_asked_who_he_is(tmp_path, monkeypatch):
+    first = claims.claim(tmp_path, "run")
+    is_free = claims._is_free
+
+    def released(path):
+        found = is_free(path)
+        first.release()
+        return found
+
+    monkeypatch.setattr(claims, "_is_free", released)
+    assert claims.holder(tmp_path, "run") == "another process"
+
+
+def test_a_folder_that_goes_with_the_last_claim(tmp_path, monkeypatch):
+    """Another removed it between this one's look at it and its leave."""
+    directory = tmp_path / "claims"
+    held = claims.claim(directory, "run")
+    listed = os.listdir
+
+    def gone(folder):
+        names = listed(folder)
+        shutil.rmtree(folder)
+        return [*names, f"{claims.PROBE}1-1"]
+
+    monkeypatch.setattr(claims.os, "listdir", gone)
+    held.release()
+    assert not directory.exists()
 
 
 def test_a_dead_process_of_this_machine_holds_nothing(tmp_path):

@@ -110,6 +110,10 @@ def test_a_reader_that_has_gone_is_no_fault():
             "there is not enough memory (OOM when allocating); what is written is whole",
         ),
         (MemoryError(), "there is not enough memory (MemoryError); what is written is whole"),
+        (
+            RuntimeError("can't start new thread"),
+            "there is not enough memory (can't start new thread); what is written is whole",
+        ),
     ],
 )
 def test_what_the_system_refuses_is_one_line_and_status_2(capsys, error, line):

@@ -13,6 +13,7 @@ from tagnet import efficientnet
 from tagnet.efficientnet import mbconv, prepare_lite0
 from tagnet.features import BACKBONES, ImageSource, extract, read_image
 from tagnet.files import InputError
+from tagnet.weights import read_torch_weights
 
 PHOTOS = sorted((Path(__file__).parent.parent / "examples" / "photos").glob("*.jpg"))
 LITE0 = BACKBONES["efficientnet_lite0"]
@@ -312,6 +313,26 @@ def test_bad_images_are_told_and_leave_no_row(shipped):
     np.testing.assert_allclose(found, shipped[:2], atol=1e-5)
     assert [position for position, _ in told] == [0, 2, 4]
     assert "image of 3 bytes" in str(told[1][1])
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "reason"),
+    [
+        ("_bn0.weight", None, "lacks '_bn0.weight'"),
+        ("_conv_stem.weight", (40, 3, 3, 3), ""),
+        ("_conv_stem.weight", (32,), ""),
+    ],
+)
+def test_weights_of_another_network(monkeypatch, name, shape, reason):
+    arrays = dict(read_torch_weights(efficientnet._lite0_file()))
+    if shape is None:
+        del arrays[name]
+    else:
+        arrays[name] = np.zeros(shape, np.float32)
+    monkeypatch.setattr(efficientnet, "read_torch_weights", lambda file: arrays)
+    line = rf"^b3.pth: must have the weights of EfficientNet-Lite0 \({reason}.*\)$"
+    with pytest.raises(InputError, match=line):
+        efficientnet.efficientnet_lite0(Path("b3.pth"))
 
 
 def test_the_package_with_the_weights_is_named_where_it_is_missing(monkeypatch):

@@ -14,7 +14,7 @@ from data_tools.pipeline import prepare as prepared_by
 from experiments import run, search, sweep
 from tagnet import console
 from tagnet.claims import held
-from tagnet.files import TEMPORARY, Unavailable, write_text
+from tagnet.files import TEMPORARY, Unavailable, write_text, written_whole
 
 ROOT = Path(__file__).parent.parent
 
@@ -73,6 +73,16 @@ def test_a_folder_that_is_removed_is_not_made_again(tmp_path: Path, again: bool)
     with held(out, "run"):
         write_text(out / "b", "")
     assert contents(out).keys() == {"b"}
+
+
+def test_a_folder_that_is_moved_away_in_the_middle_of_a_write(tmp_path: Path) -> None:
+    """TensorFlow makes a folder again, with all above it, to write a model into."""
+    out = tmp_path / "out"
+    with pytest.raises(Unavailable, match="out: cannot be written any more; it was removed"):
+        with held(out, "run"), written_whole(out / "deep" / "model") as temporary:
+            out.rename(tmp_path / "moved")
+            (temporary / "1").mkdir(parents=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["moved"]
 
 
 @pytest.mark.large

@@ -221,7 +221,6 @@ def test_labels_may_have_any_numeric_type(dtype):
             1,
             "scores must be finite; received -inf at image 2, label 2",
         ),
-        (LABELS, SCORES, 4, "k must be from 1 to the number of labels (3); received 4"),
         (LABELS, SCORES, 0, "k must be from 1 to the number of labels (3); received 0"),
         (LABELS * 0, SCORES, 1, "at least one image must have a label; received 4 without"),
         (LABELS[:0], SCORES[:0], 1, "at least one image must have a label; received 0 without"),
@@ -231,6 +230,14 @@ def test_what_cannot_be_evaluated_is_named(labels, scores, k, line):
     with pytest.raises(InputError) as error:
         evaluate(labels, scores, k)
     assert str(error.value) == f"metrics: {line}"
+
+
+def test_of_few_labels_all_are_given():
+    """A folder of cats and one of dogs make two."""
+    assert evaluate(LABELS, SCORES, k=9) == evaluate(LABELS, SCORES, k=3)
+    line = r"k must be from 1 to the number of labels \(3\); received 4"
+    with pytest.raises(InputError, match=line):
+        precision_recall_at_k(LABELS, SCORES, 4, per="label")
 
 
 def test_per_has_two_values():

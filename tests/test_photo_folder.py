@@ -1,6 +1,7 @@
 """The source `photo_folder`: tags and labels from keywords, and files left out."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,14 @@ def test_a_folder_is_prepared_and_files_are_left_out(
 
     prepare(settings(folder), tmp_path / "out")
     assert "manifest: up to date" in capsys.readouterr().out
+
+
+def test_prepared_by_tags_alone_and_then_with_features(folder: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    shutil.copytree(folder, photos, ignore=shutil.ignore_patterns("empty*", "text*", "cut*", "h*"))
+    alone = prepare(settings(photos, tags_only=True, min_images=1), tmp_path / "out")
+    assert alone["feature_dim"] == 0
+    assert prepare(settings(photos, min_images=1), tmp_path / "out")["feature_dim"] == 1280
 
 
 def test_a_keyword_that_changes_in_a_sidecar_runs_the_manifest_again(

@@ -19,7 +19,7 @@ from data_tools.stages import Stage, Stages
 from tagnet.checksums import read_checksums
 from tagnet.dataset import PARTS, PreparedDataset
 from tagnet.embeddings import Embedding
-from tagnet.files import InputError
+from tagnet.files import TEMPORARY, InputError
 from tagnet.neighbours import nearest
 
 QUICK = {"pools": ("train",), "splits": 1}  # for tests of the stages, not of the neighbours
@@ -588,6 +588,16 @@ def test_vectors_that_know_no_tag_or_are_not_finite(table: Table, tmp_path: Path
     table.word_vectors.write_text("1 2\nsky nan 2\n")
     with pytest.raises(InputError, match=r"vectors\.txt: every vector must be finite"):
         prepare(table.settings(), tmp_path / "out")
+
+
+def test_what_one_left_that_was_killed_at_its_start_is_no_other_file(
+    table: Table, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / f"{TEMPORARY}0123abcd").touch()
+    prepare(table.settings(**QUICK), out)
+    assert not list(out.glob(f"{TEMPORARY}*"))
 
 
 def test_out_that_cannot_be_used(table: Table, tmp_path: Path) -> None:

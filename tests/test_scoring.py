@@ -80,6 +80,15 @@ def test_mean_of_probabilities_over_all_subsets(arch):
     )
 
 
+def test_a_mean_of_probabilities_next_to_one():
+    """In float64 the sigmoid of 40 is 1, and what is left of it 0."""
+    core, on_device = small("v_only", None), lookups(tables(None))
+    *kernels, bias = core.get_weights()
+    core.set_weights([*(0 * kernel for kernel in kernels), 0 * bias + 40])
+    settings = ScoringSettings(SUBSET, exact=False, average="probabilities")
+    np.testing.assert_allclose(Scorer(core, on_device, settings)(part()), 40, rtol=1e-6)
+
+
 @pytest.mark.parametrize("arch", ["ltn", "rtn"])
 def test_sampled_scores_converge_to_the_mean(arch):
     """The error over 8 seeds of 2 samples is larger than that of 8 samples (of 10)."""

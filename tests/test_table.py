@@ -168,6 +168,11 @@ def test_a_damaged_manifest(tmp_path: Path, line: str, message: str) -> None:
         ),
         (
             "t.jsonl",
+            '{"image_id": "a", "path": "a\\u0000.jpg", "tags": [], "labels": []}\n',
+            r"row 1: path must not hold a NUL; received 'a\x00.jpg'",
+        ),
+        (
+            "t.jsonl",
             '{"image_id": "a", "tags": ["\\ud800"], "labels": []}\n',
             "row 1: text must be Unicode without lone surrogates; received '\\ud800'",
         ),

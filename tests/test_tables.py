@@ -159,12 +159,14 @@ def test_the_table_is_chosen_by_its_size(prepared, monkeypatch):
 
 
 def test_a_container_s_limit_is_heeded(monkeypatch, tmp_path):
-    monkeypatch.setattr(dataset, "CONTAINER_LIMIT", tmp_path / "memory.max")
-    whole = dataset.available_memory()
-    assert whole > 2**20
-    for text, seen in (("1048576\n", 2**20), ("max\n", None)):
-        (tmp_path / "memory.max").write_text(text)
-        assert seen is None or dataset.available_memory() == seen
+    """Less what it uses, but for what files have in memory and give back."""
+    monkeypatch.setattr(dataset, "CONTAINER", tmp_path)
+    assert dataset.available_memory() > 2**20
+    (tmp_path / "memory.current").write_text("700000\n")
+    (tmp_path / "memory.stat").write_text("anon 500000\ninactive_file 200000\n")
+    (tmp_path / "memory.max").write_text("1048576\n")
+    assert dataset.available_memory() == 548576
+    (tmp_path / "memory.max").write_text("max\n")
     assert dataset.available_memory() > 2**20
 
 
