@@ -140,10 +140,12 @@ def refusal(error: BaseException) -> str | None:
     Args:
         error: of Python, NumPy, h5py or TensorFlow.
     """
-    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    # HDF5 tells in several lines; h5py makes another error of it where a file is closed.
+    if isinstance(error, OSError | RuntimeError) and (found := HDF5_REASON.search(str(error))):
+        return found[1]
     if isinstance(error, OSError):
-        found = HDF5_REASON.search(text)
-        return found[1] if found else error.strerror
+        return error.strerror
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
     # TensorFlow is not imported for this. What it says of a file ends in the system's words.
     of_tensorflow = type(error).__module__.startswith("tensorflow.")
     found = OF_FILES.fullmatch(text) if of_tensorflow else None

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import conftest
 import numpy as np
 import tensorflow as tf
-from conftest import make_table
 from damage import Subject, artefact, contents, digest
 from graphs import TINY, L, deployed
 from photographs import write, xmp
@@ -116,7 +116,7 @@ def prepared_subjects(place: Path) -> list[Subject]:
     """A prepared directory as a run reads it, mapped or not, and as the next preparation does."""
     settings: list[Settings] = []
     for seed in (0, 1):
-        table = make_table(place / f"raw-{seed}", num_images=40, dim=5, seed=seed)
+        table = conftest.make_table(place / f"raw-{seed}", num_images=40, dim=5, seed=seed)
         settings.append(table.settings(splits=1, pools=("train",), M=3, layout="packed"))
         with contextlib.redirect_stdout(io.StringIO()):
             prepare(settings[seed], place / f"prepared-{seed}" / "data")

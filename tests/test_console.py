@@ -96,6 +96,12 @@ def test_a_reader_that_has_gone_is_no_fault():
         (OSError(errno.ENOSPC, "No space left on device", "a"), "a: No space left on device"),
         (OSError(errno.EIO, "Input/output error"), "the system: Input/output error"),
         (
+            RuntimeError(
+                "flush failed (time = now\n, error message = 'No space left on device', x)"
+            ),
+            "the system: No space left on device",
+        ),
+        (
             tf.errors.NotFoundError(
                 None, None, "{{function_node f}} /a/b; No such file or directory [Op:ReadFile]"
             ),
