@@ -176,8 +176,8 @@ Each command was killed with SIGKILL at {kills} random moments and started again
 flags: every second time just before a file operation of its own, every other time by the clock,
 wherever it was then. Moments are drawn from all of its work, after it has loaded its libraries.
 What was on disk in the end was compared with what a command made that nothing disturbed: every
-file but TensorBoard's logs, lists of checksums and a report's table of costs, to the bit, without the
-seconds that it took; of a SavedModel its assets, variables and answers.
+file but TensorBoard's logs, lists of checksums and a report's table of costs, to the bit, without
+the seconds that it took; of a SavedModel its assets, variables and answers.
 
 {counted}
 

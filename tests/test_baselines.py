@@ -65,6 +65,11 @@ def test_a_finished_baseline_is_shown_again(runs, prepared, capsys):
     ("flags", "line"),
     [
         (["--arch=svm_tags", "--hidden=4"], "--hidden is not for the baseline svm_tags;"),
+        (
+            ["--arch=svm_tags", "--precision=mixed_bfloat16"],
+            "--precision is not for the baseline svm_tags; received mixed_bfloat16",
+        ),
+        (["--arch=svm_tags", "--pool=x"], "pool must be one of open, closed, train; received 'x'"),
         (["--arch=knn_tags", "--feed=id"], "--feed is not for the baseline knn_tags;"),
         (["--arch=logistic_both", "--feed=wnet"], "--feed must be one of id, w2v; received 'wnet'"),
         (["--arch=knn_tags", "--neighbours=wnet"], "neighbours must be one of id, w2v; received"),

@@ -21,6 +21,7 @@ from experiments import figures, paper, report, results, tables
 from experiments.paper import Row
 from tagnet import claims, console, metrics
 from tagnet.calibration import Judgement, reliability
+from tagnet.checksums import write_checksums
 from tagnet.files import write_arrays, write_json
 
 NASTY = ("a&b", "<script>alert(1)</script>", "50% $x_1$", "plain", "--> |c|")
@@ -262,17 +263,43 @@ def test_two_rows_compared(made, capsys):
     assert re.search(r"mAP per label: v_only - ltwin-.* = [+-]\d+\.\d\d points over 3 splits", said)
 
 
-def test_photographs_are_shown_where_there_are_any(tmp_path):
+def test_runs_of_two_data_sets_are_no_pairs(tmp_path):
+    """Their images differ, whatever the numbers of split and seed."""
+    for number, data in enumerate(("/a", "/b")):
+        make_runs(tmp_path / str(number), rows=ROWS[number : number + 1], data=data)
+    one, other = results.read_groups(results.find([tmp_path / "0", tmp_path / "1"])[0])
+    assert results.compare(one, other, "map_label") is None
+    assert results.common_runs(one, one) == [(run, run) for run in one.runs]
+
+
+def test_runs_with_other_labels_are_reported_apart(tmp_path, capsys):
+    make_run(tmp_path / "run", ROWS[0], 0)
+    make_run(tmp_path / "run2", ROWS[1], 0, names=NASTY)
+    assert command(str(tmp_path)) == 2
+    line = r"run2?: must have the labels of the other runs; its \d are not the \d of .*; report"
+    assert re.search(line, one_line(capsys))
+    assert not (tmp_path / "report").exists()
+
+
+def test_photographs_are_shown_where_there_are_any(tmp_path, capsys):
     data = tmp_path / "data"
     data.mkdir()
     Image.new("RGB", (300, 200), "red").save(data / "one.png")
-    rows = [{"path": str(data / "one.png")}, {"path": str(data / "missing.png")}, {}]
+    (data / "cut.png").write_bytes((data / "one.png").read_bytes()[:90])
+    rows = [{"path": str(data / f"{name}.png")} for name in ("cut", "one", "missing")]
+    rows.append({})
     lines = [json.dumps({"image_id": str(number)} | row) for number, row in enumerate(rows)]
     (data / "manifest.jsonl").write_text("\n".join(lines))
     make_runs(tmp_path / "runs", rows=ROWS[:1], splits=(0,), data=data)
     assert command(str(tmp_path / "runs")) == 0
     page = (tmp_path / "runs" / "report" / "index.html").read_text()
     assert page.count('<img src="data:image/jpeg;base64,') == 1
+    write_checksums(data, ["manifest.jsonl"])
+    assert command(str(tmp_path / "runs")) == 0
+    (data / "manifest.jsonl").write_text("\n".join(lines)[:-9])
+    assert command(str(tmp_path / "runs")) == 2
+    line = "manifest.jsonl: has not the checksum .*; prepare the data again"
+    assert re.search(line, one_line(capsys))
 
 
 @pytest.mark.parametrize(
