@@ -5,8 +5,8 @@
 A case is a process that meets one hardship, and another that is started afterwards in the same
 place. It is survived (what comes out is that of an undisturbed process), detected (one line, exit
 status 2, nothing half-written, and the second process ends with what an undisturbed one gives),
-aborted (as detected, but a library that was refused memory ended the process itself, with a line
-of its own), or wrong. Disks are tmpfs in a mount namespace of the case's own, which Linux must
+aborted (as detected, but a library that was refused memory ended the process itself, in a way of
+its own), or wrong. Disks are tmpfs in a mount namespace of the case's own, which Linux must
 allow.
 """
 
@@ -46,7 +46,8 @@ KINDS = ("disk full", "read-only", "folder removed", "folder moved", "input move
 OUTCOMES = ("detected", "survived", "aborted", "wrong")
 CASES = (8, 1, 4, 4, 2, 6)  # of each kind, for each command
 PAGE = 4096
-ABORTS = (-signal.SIGABRT, 127)  # 127 is what the loader of libraries ends a process with
+# 127 is what the loader of libraries ends a process with.
+ABORTS = (-signal.SIGABRT, -signal.SIGSEGV, 127)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -264,7 +265,8 @@ Then the hardship was over, and the command was started again in the same place.
   was unfinished in a folder that had been moved away);
 - **survived**: the first ended with them;
 - **aborted**: as detected, but the library that was refused memory (LLVM, TensorFlow, the loader)
-  ended the process itself, with a line of its own;
+  ended the process itself, with lines of its own, or without one where it went on as if it had the
+  memory;
 - **wrong**: anything else.
 
 {total}
