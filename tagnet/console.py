@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import psutil
 from absl import flags, logging
 from tqdm import tqdm
 
@@ -17,6 +18,7 @@ from tagnet.files import OF_FILES, InputError, on_one_line, refusal
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+LITTLE = 2**28  # bytes of address space
 T = TypeVar("T")
 Options = TypeVar("Options", bound="DataclassInstance")
 
@@ -126,10 +128,21 @@ def _told(error: Exception) -> str | None:
         return f"{os.fsdecode(named)}: {reason}"
     # TensorFlow, which is not imported for this, has an error of its own, and so have threads.
     no_thread = isinstance(error, RuntimeError) and text == "can't start new thread"
-    named = type(error).__name__ == "ResourceExhaustedError"
-    if isinstance(error, MemoryError) or named or no_thread:
+    of_tensorflow = type(error).__module__.startswith("tensorflow.")
+    # What it was refused shows in errors of many kinds.
+    refused = type(error).__name__ == "ResourceExhaustedError" or _hardly_memory()
+    if isinstance(error, MemoryError) or no_thread or (of_tensorflow and refused):
         return f"there is not enough memory ({text}); what is written is whole"
     return None
+
+
+def _hardly_memory() -> bool:
+    """Whether `ulimit -v` leaves this process less than TensorFlow may take at a time."""
+    if not hasattr(psutil, "RLIMIT_AS"):  # not Linux
+        return False
+    process = psutil.Process()
+    most = process.rlimit(psutil.RLIMIT_AS)[0]
+    return most != psutil.RLIM_INFINITY and most - process.memory_info().vms < LITTLE
 
 
 def _parse(options_type: type[Options], fields: list, argv: list[str]) -> Options:

@@ -168,7 +168,9 @@ def _met(case: Case, command: Command, place: Place, needed: Need) -> tuple[str,
             return "survived", said
         return "wrong", f"status 0, but another result; {said}"
     aborted = case.kind == "no memory" and status in ABORTS
-    clear = len(said.splitlines()) == 1 and said.startswith("error: ")
+    lines = said.splitlines()
+    clear = bool(lines) and lines[-1].startswith("error: ")
+    clear = clear and (len(lines) == 1 or case.kind == "no memory")
     if not aborted and (status != 2 or not clear):
         return "wrong", f"status {status}: {said}"
     # What an aborted process leaves, or one whose folder is elsewhere now, the next one removes.
@@ -260,9 +262,10 @@ and leaves the others. Each command met, in a process of its own,
 
 Then the hardship was over, and the command was started again in the same place. A case is
 
-- **detected**: one line, exit status 2, nothing half-written, and the second start ended with the
-  files of an undisturbed one (weights, predictions and models to the bit; it also removed what
-  was unfinished in a folder that had been moved away);
+- **detected**: one line (without memory perhaps after what libraries had to say), exit status 2,
+  nothing half-written, and the second start ended with the files of an undisturbed one (weights,
+  predictions and models to the bit; it also removed what was unfinished in a folder that had been
+  moved away);
 - **survived**: the first ended with them;
 - **aborted**: as detected, but the library that was refused memory (LLVM, TensorFlow, the loader)
   ended the process itself, with lines of its own, or without one where it went on as if it had the
