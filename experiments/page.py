@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tagnet.checksums import CHECKSUMS, read_checksums, verify
+from tagnet.checksums import verify_known
 from tagnet.dataset import CURE
 from tagnet.features import read_image
 from tagnet.files import advising, read_text
@@ -136,9 +136,8 @@ def photograph_paths(data: str | Path) -> dict[int, tuple[str, Path]]:
     manifest = Path(data) / "manifest.jsonl"
     if not manifest.exists():
         return {}
-    if (manifest.parent / CHECKSUMS).exists():
-        with advising(CURE):
-            verify(manifest.parent, [manifest.name], read_checksums(manifest.parent))
+    with advising(CURE):
+        verify_known(manifest.parent, manifest.name)
     images = (json.loads(line) for line in read_text(manifest).split("\n") if line)
     return {
         row: (image["image_id"], Path(image["path"]))

@@ -13,7 +13,7 @@ from scipy import stats
 
 from experiments.paper import ROWS, Row
 from tagnet import metrics
-from tagnet.checksums import CHECKSUMS, RUN_AGAIN, read_checksums, verify, write_checksums
+from tagnet.checksums import RUN_AGAIN, verify_known, write_checksums
 from tagnet.files import InputError, advising, as_json, read_arrays, read_json, write_text
 
 TITLES = {
@@ -98,12 +98,8 @@ def check(directory: Path, *files: str) -> None:
     Raises:
         InputError: one is not as it was when the run ended.
     """
-    if not (directory / CHECKSUMS).exists():  # the run is of an earlier version
-        return
     with advising(RUN_AGAIN):
-        sums = read_checksums(directory)
-        # A baseline has no weights and no history.
-        verify(directory, [f for f in files if f in sums or (directory / f).exists()], sums)
+        verify_known(directory, *files)  # a baseline has no weights and no history
 
 
 def read_checked(directory: Path, file: str = METRICS) -> dict[str, Any]:

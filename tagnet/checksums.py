@@ -89,6 +89,14 @@ def verify(directory: Path, files: Iterable[str], sums: Mapping[str, str]) -> No
             compare(directory, file, digest, sums)
 
 
+def verify_known(directory: Path, *files: str) -> None:
+    """`verify` of the files that are there or should be, if the directory has checksums."""
+    if not (directory / CHECKSUMS).exists():  # it is of an earlier version
+        return
+    sums = read_checksums(directory)
+    verify(directory, [f for f in files if f in sums or (directory / f).exists()], sums)
+
+
 def compare(directory: Path, file: str, digest: str, sums: Mapping[str, str]) -> None:
     """As `verify`, for one file whose checksum is known."""
     if file not in sums:

@@ -13,7 +13,7 @@ import psutil
 from absl import flags, logging
 from tqdm import tqdm
 
-from tagnet.files import OF_FILES, InputError, on_one_line, refusal
+from tagnet.files import OF_FILES, InputError, is_of_tensorflow, on_one_line, refusal
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -126,14 +126,16 @@ def _told(error: Exception) -> str | None:
         found = OF_FILES.fullmatch(text)
         named = getattr(error, "filename", None) or (found["file"] if found else "the system")
         return f"{os.fsdecode(named)}: {reason}"
-    # TensorFlow, which is not imported for this, has an error of its own, and so have threads.
-    no_thread = isinstance(error, RuntimeError) and text == "can't start new thread"
-    of_tensorflow = type(error).__module__.startswith("tensorflow.")
-    # What it was refused shows in errors of many kinds.
-    refused = type(error).__name__ == "ResourceExhaustedError" or _hardly_memory()
-    if isinstance(error, MemoryError) or no_thread or (of_tensorflow and refused):
+    if _is_for_want_of_memory(error):
         return f"there is not enough memory ({text}); what is written is whole"
     return None
+
+
+def _is_for_want_of_memory(error: Exception) -> bool:
+    if is_of_tensorflow(error):  # what it was refused shows in errors of many kinds
+        return type(error).__name__ == "ResourceExhaustedError" or _hardly_memory()
+    no_thread = isinstance(error, RuntimeError) and str(error) == "can't start new thread"
+    return isinstance(error, MemoryError) or no_thread
 
 
 def _hardly_memory() -> bool:

@@ -116,22 +116,32 @@ def guarded(folder: Path, guard: Path) -> Iterator[None]:
 
 def require_guards(path: Path) -> None:
     """Raises `Unavailable` where `path` is in a folder that is `guarded`, and was taken away."""
-    for folder, guard in list(_GUARDED):
-        if folder in path.absolute().parents and not os.path.exists(guard):
-            raise Unavailable(
-                f"{folder}: cannot be written any more; it was removed, cannot be reached, or was "
-                "taken over by another process"
-            )
+    for folder in _taken_away(path):
+        raise Unavailable(
+            f"{folder}: cannot be written any more; it was removed, cannot be reached, or was "
+            "taken over by another process"
+        )
 
 
 def _remove_made_again(path: Path) -> None:
     """Removes the empty folders that the writing of `path` made of one that was taken away."""
+    parents = path.absolute().parents
+    for folder in _taken_away(path):
+        with contextlib.suppress(OSError):  # not empty, or not there
+            for parent in parents[: parents.index(folder) + 1]:
+                parent.rmdir()
+
+
+def _taken_away(path: Path) -> Iterator[Path]:
+    """The folders above `path` that are `guarded`, and were taken away."""
     for folder, guard in list(_GUARDED):
-        parents = path.absolute().parents
-        if folder in parents and not os.path.exists(guard):
-            with contextlib.suppress(OSError):  # not empty, or not there
-                for parent in parents[: parents.index(folder) + 1]:
-                    parent.rmdir()
+        if folder in path.absolute().parents and not os.path.exists(guard):
+            yield folder
+
+
+def is_of_tensorflow(error: BaseException) -> bool:
+    """Whether TensorFlow raised it, which is not imported for this."""
+    return type(error).__module__.startswith("tensorflow.")
 
 
 def refusal(error: BaseException) -> str | None:
@@ -146,9 +156,8 @@ def refusal(error: BaseException) -> str | None:
     if isinstance(error, OSError):
         return error.strerror
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
-    # TensorFlow is not imported for this. What it says of a file ends in the system's words.
-    of_tensorflow = type(error).__module__.startswith("tensorflow.")
-    found = OF_FILES.fullmatch(text) if of_tensorflow else None
+    # What TensorFlow says of a file ends in the system's words.
+    found = OF_FILES.fullmatch(text) if is_of_tensorflow(error) else None
     return found["reason"] if found and found["reason"] in SYSTEM_REASONS else None
 
 
