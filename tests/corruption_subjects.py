@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import conftest
+import conftest  # and with it tagnet, before TensorFlow reads how much it shall log
 import numpy as np
 import tensorflow as tf
 from damage import Subject, artefact, contents, digest

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import conftest
+import conftest  # and with it tagnet, before TensorFlow reads how much it shall log
 import numpy as np
 import tensorflow as tf
 

@@ -49,8 +49,8 @@ from tagnet.keywords import Photograph, read_keywords
 from tagnet.tags import Vocabulary
 from tagnet.weights import read_caffe_weights, read_torch_weights
 
-# Inputs for each reader, of 0.1 to 20 ms: 1.5 hours for all. The search of Hypothesis would add
-# 3 ms to each of them.
+# Inputs for each reader, of 0.1 to 20 ms: more than an hour for all. The search of Hypothesis would
+# add 3 ms to each of them.
 MANY = 100_000
 LONG = 10.0  # seconds of a processor that no input may take: the files have few bytes
 LARGE = 512  # MB that a reader may add to the memory of the process; 4 times that is refused

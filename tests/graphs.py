@@ -1,9 +1,11 @@
 """Small graphs, a backbone and inputs that several tests share."""
 
+import re
 from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 from PIL import Image
 
 from tagnet.architectures import JOINT, GraphSettings, build
@@ -111,6 +113,19 @@ def deployed(
     corpus = Corpus(images, vocabulary.words, dict.fromkeys(settings.encodings, table))
     beta = dict.fromkeys(settings.encodings, vectors)
     return Deployment(settings, core, vocabulary, beta, corpus)
+
+
+def calibrated(**changes) -> Deployment:
+    """`ltwin` fed with w2v, calibrated on random scores."""
+    deployment = deployed("ltwin", "w2v", **changes)
+    rng = np.random.default_rng(0)
+    deployment.calibrate(rng.normal(size=(40, L)), rng.integers(0, 2, size=(40, L)))
+    return deployment
+
+
+def operations(definition: tf.compat.v1.GraphDef) -> set[str]:
+    """The operations of a graph and of all functions that it holds."""
+    return set(re.findall(r'^\s*op: "(\w+)"$', str(definition), re.MULTILINE))
 
 
 def tiny_network(weights: Path | None) -> keras.Model:

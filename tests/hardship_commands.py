@@ -7,12 +7,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from conftest import make_table
 from corruption_subjects import TINY_ONE
 from damage import contents, digest
-from graphs import L, deployed
+from graphs import calibrated
 from photographs import write, xmp
 
 from data_tools import prepare
@@ -50,10 +49,7 @@ class Place:
             shutil.rmtree(trained / name)
         for name in ("metrics.json", "checksums.sha256", "predictions.npz", "history.csv"):
             (trained / name).unlink()
-        deployment = deployed("ltwin", "w2v", backbone="tiny")
-        rng = np.random.default_rng(0)
-        deployment.calibrate(rng.normal(size=(40, L)), rng.integers(0, 2, size=(40, L)))
-        export.export(deployment, self.folder / "model")
+        export.export(calibrated(backbone="tiny"), self.folder / "model")
         for number in range(4):
             words = xmp(dc_subject=[f"tag {number}"])
             write(self.folder / "photos" / f"{number}.png", words, colour=(60 * number, 0, 90))

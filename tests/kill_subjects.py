@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 import tensorflow as tf
 from conftest import Table, make_table
-from graphs import L, deployed
+from graphs import calibrated
 from photographs import write, xmp
 
 from data_tools.pipeline import prepare
@@ -81,10 +81,7 @@ def subjects(place: Path) -> list[Subject]:
 
     @functools.cache
     def exported() -> Path:
-        deployment = deployed("ltwin", "w2v", backbone="tiny")
-        rng = np.random.default_rng(0)
-        deployment.calibrate(rng.normal(size=(40, L)), rng.integers(0, 2, size=(40, L)))
-        return export.export(deployment, place / "model").parent
+        return export.export(calibrated(backbone="tiny"), place / "model").parent
 
     @functools.cache
     def photographed() -> Path:

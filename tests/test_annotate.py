@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import contents
-from graphs import TINY, L, deployed
+from graphs import TINY, L, calibrated
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from photographs import png_bomb, png_chunk, write, xmp
@@ -39,10 +39,7 @@ def tiny_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    deployment = deployed("ltwin", "w2v", backbone="tiny")
-    rng = np.random.default_rng(0)
-    deployment.calibrate(rng.normal(size=(40, L)), rng.integers(0, 2, size=(40, L)))
-    return export(deployment, tmp_path_factory.mktemp("model")).parent
+    return export(calibrated(backbone="tiny"), tmp_path_factory.mktemp("model")).parent
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from graphs import D, L, M, N, deployed
+from graphs import D, L, M, N, calibrated, deployed
 from PIL import Image
 
 from tagnet.annotator import MAX_TAGS, Annotator
@@ -26,10 +26,7 @@ PHI = np.linspace(0, 1, D, dtype=np.float32)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SavedModel of ltwin, fed with w2v, neighbours by tags, calibrated."""
-    deployment = deployed("ltwin", "w2v")
-    rng = np.random.default_rng(0)
-    deployment.calibrate(rng.normal(size=(40, L)), rng.integers(0, 2, size=(40, L)))
-    return export(deployment, tmp_path_factory.mktemp("model")).parent
+    return export(calibrated(), tmp_path_factory.mktemp("model")).parent
 
 
 @pytest.fixture(scope="module")

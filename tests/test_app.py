@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from graphs import D, L, M, deployed
+from graphs import D, M, calibrated
 from photographs import write, xmp
 from PIL import Image
 
@@ -111,10 +111,7 @@ def test_without_the_extra_it_says_what_is_needed(monkeypatch, capsys):
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model, a photograph with a keyword, and photographs of two images of the corpus."""
     folder = tmp_path_factory.mktemp("app")
-    deployment = deployed("ltwin", "w2v", backbone="tiny")
-    rng = np.random.default_rng(0)
-    deployment.calibrate(rng.normal(size=(40, L)), rng.integers(0, 2, size=(40, L)))
-    export(deployment, folder / "model")
+    export(calibrated(backbone="tiny"), folder / "model")
     write(folder / "photo.jpg", xmp(dc_subject=["tag 1"]), colour="red")
     for number in range(20):
         write(folder / "corpus" / f"image {number}.jpg", colour="blue")
