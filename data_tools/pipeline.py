@@ -24,6 +24,7 @@ from data_tools.tfds_files import TFDS_FILES, write_tfds_files
 from data_tools.vector_origins import Origin
 from data_tools.vocabulary import write_vocabulary
 from tagnet import records
+from tagnet.cache import CACHE, remove_unfinished_cache
 from tagnet.checksums import CHECKSUMS, write_checksums
 from tagnet.claims import CLAIMS, held
 from tagnet.console import say
@@ -84,17 +85,25 @@ def _prepare(settings: Settings, out: Path, dry_run: bool, engine: Engine) -> di
         raise InputError(
             f"--out={out}: must be new, empty or prepared earlier; it holds other files"
         )
+    if not dry_run:
+        _remove_leftovers(out)
     stages = Stages(out, last=SUMMARY, dry_run=dry_run)
     for stage in _Preparation(settings, out, stages, engine).stages():
         stages.run(stage)
     stages.remove_others()
     if engine.apart and not dry_run:
-        remove_leftovers(out)  # of processes that died, and what was shared with the others
+        _remove_leftovers(out)  # of processes that died, and what was shared with the others
     if dry_run:
         return {}
     summary = read_json(out / SUMMARY)
     _say_summary(summary, out, stages.seconds)
     return summary
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Removes what killed processes had begun to write; a run may be writing the cache now."""
+    remove_leftovers(out, but=CACHE)
+    remove_unfinished_cache(out)
 
 
 class _Preparation:

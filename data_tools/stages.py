@@ -20,7 +20,7 @@ from typing import Any
 
 from tagnet.checksums import SEAL, read_sealed, sha256, write_sealed
 from tagnet.console import say
-from tagnet.files import InputError, Unavailable, read_json, remove_leftovers
+from tagnet.files import InputError, Unavailable, read_json
 
 MARKS = ".stages"
 DIGEST = re.compile("[0-9a-f]{64}")
@@ -66,8 +66,6 @@ class Stages:
         self.sums: dict[str, str] = {}
         self._digests: dict[str, str] = {}
         self._stale: set[str] = set()
-        if not dry_run:
-            remove_leftovers(directory)
 
     def run(self, stage: Stage) -> None:
         """Runs `stage` unless it is up to date, and says which.

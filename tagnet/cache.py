@@ -8,13 +8,13 @@
 They are written when they are first asked for, and again where they have not their checksum. DIGEST
 is of the checksums of the files that they are made from, so that a file made from others is never
 taken for one of these; before one is written, the files it is made from are compared with their
-checksums.
+checksums. One process writes at a time; others wait for what it writes.
 """
 
 import contextlib
 import fnmatch
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ from tagnet.checksums import (
     sum_of,
     write_sum,
 )
+from tagnet.claims import CLAIMS, claim, holder, waited_for
 from tagnet.console import say
 from tagnet.embeddings import BLOCK, Embedding, rho
 from tagnet.files import (
@@ -35,14 +36,18 @@ from tagnet.files import (
     Unavailable,
     mapped_array,
     read_arrays,
+    remove_leftovers,
     write_arrays,
     write_blocks,
+    writing,
 )
 from tagnet.records import Images
 from tagnet.tags import TagLists
 
 CACHE = "cache"
 LISTS = Images._fields[1:]
+WRITER = "writer"  # the claim of the process that writes
+POLL = 0.5  # seconds until those that wait for it look again
 
 
 def cached_images(directory: Path, num_images: int, feature_dim: int) -> Images:
@@ -54,7 +59,8 @@ def cached_images(directory: Path, num_images: int, feature_dim: int) -> Images:
     features, lists = (
         _Cached(directory, name, ["images-*.tfrecord"]) for name in ("features.npy", "lists.npz")
     )
-    if not (is_as_written(features.path) and is_as_written(lists.path)):
+
+    def write() -> None:
         blocks: list[Images] = []
 
         def phi() -> Iterator[np.ndarray]:
@@ -66,6 +72,8 @@ def cached_images(directory: Path, num_images: int, feature_dim: int) -> Images:
             write_blocks(features.path, [num_images, feature_dim], np.float16, phi())
         with lists.being_written():
             write_arrays(lists.path, _joined(blocks))
+
+    _write_once(directory, [features, lists], write)
     read = read_arrays(lists.path, *LISTS)
     table = mapped_array(features.path, [num_images, feature_dim], np.float16)
     return Images(table, tuple(read.pop("image_ids").tolist()), **read)
@@ -88,7 +96,8 @@ def cached_encoding(
     made_from = ["images-*.tfrecord", f"embeddings/{encoding}.npz"]
     cached = _Cached(directory, f"{encoding}.npy", made_from)
     shape = [len(tags), embedding.vectors.shape[1]]
-    if not is_as_written(cached.path):
+
+    def write() -> None:
         rows = np.arange(len(tags))
         blocks = (
             rho(tags.select(rows[first : first + BLOCK]), embedding)
@@ -96,7 +105,38 @@ def cached_encoding(
         )
         with cached.being_written():
             write_blocks(cached.path, shape, np.float32, blocks)
+
+    _write_once(directory, [cached], write)
     return mapped_array(cached.path, shape, np.float32)
+
+
+def remove_unfinished_cache(directory: Path) -> None:
+    """Removes what killed processes had begun to write in the cache, if none is at work there."""
+    cache = directory / CACHE
+    if cache.is_dir() and (claimed := claim(cache / CLAIMS, WRITER)) is not None:
+        remove_leftovers(cache)
+        claimed.release()
+
+
+def _write_once(directory: Path, files: Sequence["_Cached"], write: Callable[[], None]) -> None:
+    """Calls `write` for files that are not there whole, unless another process writes them."""
+
+    def whole() -> bool:
+        return all(is_as_written(file.path) for file in files)
+
+    if whole():
+        return
+    cache = directory / CACHE
+    try:
+        with writing(cache):
+            if who := holder(cache / CLAIMS, WRITER):
+                say(f"{cache}: waiting until {who} has written it")
+            with waited_for(cache / CLAIMS, WRITER, POLL):
+                remove_leftovers(cache)
+                if not whole():
+                    write()
+    except Unavailable as error:
+        raise Unavailable(f"{error}; --table=host needs no cache") from error
 
 
 def _joined(blocks: list[Images]) -> dict[str, np.ndarray]:
@@ -140,11 +180,8 @@ class _Cached:
                     f"{path}: has not the checksum that {CHECKSUMS} says; prepare the data again"
                 )
         say(f"writing {self.path}")
-        try:
-            yield
-            write_sum(self.path)
-            for other in self.path.parent.glob(f"{self._stem}-*.{self._ending}*"):
-                if other not in (self.path, sum_of(self.path)):
-                    other.unlink(missing_ok=True)  # another run may be as far
-        except Unavailable as error:
-            raise Unavailable(f"{error}; --table=host needs no cache") from error
+        yield
+        write_sum(self.path)
+        for other in self.path.parent.glob(f"{self._stem}-*.{self._ending}*"):
+            if other not in (self.path, sum_of(self.path)):
+                other.unlink()

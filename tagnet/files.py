@@ -190,9 +190,16 @@ def writing(path: str | Path) -> Iterator[None]:
         raise Unavailable(f"{path}: cannot be written ({error.strerror})") from error
 
 
-def remove_leftovers(directory: str | Path) -> None:
-    """Removes what a killed process had begun to write below `directory`."""
+def remove_leftovers(directory: str | Path, but: str = "") -> None:
+    """Removes what a killed process had begun to write below `directory`.
+
+    Args:
+        directory: one that nobody else is at work in.
+        but: the name of a folder in it that others may be at work in.
+    """
     for path in sorted(Path(directory).rglob(f"{TEMPORARY}*")):
+        if but and path.is_relative_to(Path(directory, but)):
+            continue
         if path.is_dir():
             shutil.rmtree(path)
         else:

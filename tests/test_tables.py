@@ -12,7 +12,7 @@ from graphs import small
 
 from data_tools.pipeline import prepare
 from experiments import run as command
-from tagnet import console, dataset, packed
+from tagnet import cache, claims, console, dataset, packed
 from tagnet.batches import Neighbourhood, training_batches
 from tagnet.dataset import PreparedDataset
 from tagnet.files import InputError, mapped_array, write_blocks
@@ -221,6 +221,45 @@ def test_a_cache_that_cannot_be_written(copy):
     (copy / "cache").write_text("in the way")
     with pytest.raises(InputError, match=r"cannot be written \(.*\); --table=host needs no cache"):
         _ = PreparedDataset(copy, "mmap").features
+
+
+def test_what_another_process_writes_of_the_cache_is_waited_for(copy, monkeypatch, capsys):
+    whole = shutil.copytree(copy, copy.parent / "whole")
+    PreparedDataset(whole, "mmap").tables("w2v")
+    capsys.readouterr()
+    writer = claims.claim(copy / "cache" / claims.CLAIMS, cache.WRITER)
+
+    def write(_):
+        shutil.copytree(whole / "cache", copy / "cache", dirs_exist_ok=True)
+        writer.release()
+
+    monkeypatch.setattr(claims.time, "sleep", write)
+    PreparedDataset(copy, "mmap").tables("w2v")
+    (said,) = capsys.readouterr().out.splitlines()
+    assert said.startswith(f"{copy / 'cache'}: waiting until process ")
+    assert said.endswith(" has written it")
+    assert not (copy / "cache" / claims.CLAIMS).exists()
+
+
+def test_preparing_leaves_alone_what_a_run_writes_of_the_cache(tmp_path):
+    settings = make_table(tmp_path / "raw").settings()
+    prepare(settings, tmp_path / "data")
+    unfinished = tmp_path / "data" / "cache" / ".tmp-0123abcd-features-0.npy"
+    writer = claims.claim(unfinished.parent / claims.CLAIMS, cache.WRITER)
+    unfinished.touch()
+    prepare(settings, tmp_path / "data")
+    assert unfinished.exists()
+    writer.release()
+    prepare(settings, tmp_path / "data")
+    assert not unfinished.exists()
+
+
+def test_what_a_killed_run_left_of_the_cache_is_removed(copy):
+    unfinished = copy / "cache" / ".tmp-0123abcd-features-0.npy"
+    unfinished.parent.mkdir()
+    unfinished.touch()
+    PreparedDataset(copy, "mmap").tables("id")
+    assert not unfinished.exists()
 
 
 @pytest.mark.parametrize("keep", [0, 5, 100, -1])
