@@ -60,6 +60,8 @@ class BaselineSettings:
     def flat(self) -> dict[str, Any]:
         """All settings by name; a report finds here what it asks of every run."""
         fixed = {"pool": "train", "preset": BASELINE, "m": 0, "max_rank": 0}
+        if self.feed is not None:
+            fixed["features_length"] = LENGTH
         return dataclasses.asdict(self) | fixed
 
 

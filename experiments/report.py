@@ -68,10 +68,10 @@ def main(options: Options) -> None:
     folders = [Path(folder) for folder in options.arguments]
     finished, unfinished = results.find(folders)
     groups = results.read_groups(finished)
-    _check_labels(groups)
     if options.compare:
         _say_comparison(groups, *options.compare)
         return
+    _check_labels(groups)
     out = options.out or folders[0] / "report"
     report = Report(groups, _remarks(folders, groups, unfinished), options.images)
     with held(out, "report"):
@@ -83,7 +83,7 @@ def main(options: Options) -> None:
     console.say(f"figures   {out / 'figures'}")
 
 
-def _check_labels(groups: list[Group]) -> None:
+def _check_labels(groups: Sequence[Group]) -> None:
     first, *others = (group.runs[0] for group in groups)
     for other in others:
         one, two = (run.predictions["label_names"] for run in (first, other))
@@ -230,6 +230,9 @@ class Report:
                 continue
             if len(shown) == PICTURES:
                 break
+        if paths and not shown:
+            where = self._images or f"the folders that {run.config['data']} names"
+            console.say(f"photographs: none of the test split is in {where}; see --images")
         return f'<div class="pictures">{"".join(shown)}</div>' if shown else ""
 
     def _label_table(self) -> pd.DataFrame:
@@ -329,8 +332,10 @@ def _say_comparison(groups: Sequence[Group], one: str, other: str) -> None:
     for name in (one, other):
         if name not in by_name:
             raise InputError(f"--compare must name two of {', '.join(by_name)}; received {name!r}")
+    pair = by_name[one], by_name[other]
+    _check_labels(pair)
     for metric in MAPS:
-        comparison = results.compare(by_name[one], by_name[other], metric)
+        comparison = results.compare(*pair, metric)
         if comparison is None:
             raise InputError(f"--compare needs two splits that both have; received {one},{other}")
         corrected = comparison.p_corrected

@@ -5,8 +5,9 @@ import re
 
 import numpy as np
 import pytest
+from conftest import one_line
 
-from experiments import label_transfer, report
+from experiments import baselines, label_transfer, report
 from experiments import run as command
 from experiments.baselines import BASELINES, NEIGHBOURS, BaselineSettings, Problem
 from experiments.label_transfer import EPSILON, TagPropDistance, TagPropRank
@@ -59,6 +60,14 @@ def test_a_finished_baseline_is_shown_again(runs, prepared, capsys):
     assert execute("--arch=knn_tags", f"--data={prepared}", f"--out={out}") == 0
     assert "chosen on the validation split" in capsys.readouterr().out
     assert (out / "metrics.json").stat().st_mtime_ns == before
+
+
+def test_features_of_another_length_are_another_run(runs, prepared, capsys, monkeypatch):
+    monkeypatch.setattr(baselines, "LENGTH", 3.0)
+    out = runs / "logistic_both"
+    assert execute("--arch=logistic_both", f"--data={prepared}", f"--out={out}") == 2
+    assert "holds a run with features_length 2.0; received 3.0" in one_line(capsys)
+    assert execute("--arch=svm_tags", f"--data={prepared}", f"--out={runs / 'svm_tags'}") == 0
 
 
 @pytest.mark.parametrize(

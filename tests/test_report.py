@@ -281,6 +281,16 @@ def test_runs_with_other_labels_are_reported_apart(tmp_path, capsys):
     assert not (tmp_path / "report").exists()
 
 
+def test_two_rows_are_compared_whatever_the_labels_of_a_third(tmp_path, capsys):
+    make_runs(tmp_path / "runs", rows=ROWS[:2], splits=(0, 1))
+    make_run(tmp_path / "runs" / "third", ROWS[3], 0, names=NASTY)
+    folder = str(tmp_path / "runs")
+    assert command(folder, f"--compare={ROWS[0].name},{ROWS[1].name}") == 0
+    assert "points over 2 splits" in capsys.readouterr().out
+    assert command(folder, f"--compare={ROWS[0].name},{ROWS[3].name}") == 2
+    assert "must have the labels of the other runs" in one_line(capsys)
+
+
 def test_photographs_are_shown_where_there_are_any(tmp_path, capsys):
     data = tmp_path / "data"
     data.mkdir()
@@ -294,6 +304,13 @@ def test_photographs_are_shown_where_there_are_any(tmp_path, capsys):
     assert command(str(tmp_path / "runs")) == 0
     page = (tmp_path / "runs" / "report" / "index.html").read_text()
     assert page.count('<img src="data:image/jpeg;base64,') == 1
+    assert "photographs: none" not in capsys.readouterr().out
+    moved = shutil.move(data / "one.png", tmp_path / "runs" / "one.png")
+    assert command(str(tmp_path / "runs")) == 0
+    line = f"photographs: none of the test split is in the folders that {data} names; see --images"
+    assert line in capsys.readouterr().out.splitlines()
+    assert command(str(tmp_path / "runs"), f"--images={moved.parent}") == 0
+    assert "photographs: none" not in capsys.readouterr().out
     write_checksums(data, ["manifest.jsonl"])
     assert command(str(tmp_path / "runs")) == 0
     (data / "manifest.jsonl").write_text("\n".join(lines)[:-9])
