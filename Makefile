@@ -1,8 +1,10 @@
 # make demo    prepare the embedded data set, train ltwin_2rnn on it, show the metrics
 # make test    run the tests
 # make check   style, types, and tests and doctests of the package as it would be installed
-# make check-long   the tests that take hours: damage, hardship, kills, clusters, random files,
-#              the figures that every graph reaches; prints their counts
+# make check-long   what takes hours, the next four; with -k all of them even where one fails
+# make long-tests   damage, hardship, kills, clusters, random files, the figures that every graph
+#              reaches; prints their counts
+# make cluster prepare the twin of NUS-WIDE by one process and by two nodes of a Ray cluster
 # make check-versions   some tests under each Python that is here, with the lowest and the newest
 #              versions of what the package needs
 # make soak    two hours of a sweep, and whether it leaks
@@ -14,7 +16,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check check-long check-versions soak golden bench clean
+.PHONY: demo test check check-long long-tests cluster check-versions soak golden bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m data_tools.prepare --source=demo --out=demo/data
@@ -34,8 +36,13 @@ check: $(VENV)/installed-dev
 	cd build/installed && ../../$(BIN)/python -m pytest -c ../../setup.cfg --rootdir . \
 	    --doctest-modules tagnet data_tools experiments
 
-check-long: $(VENV)/installed-dev
+check-long: long-tests cluster check-versions soak
+
+long-tests: $(VENV)/installed-dev
 	$(BIN)/python -m pytest --large -m large -rA --no-header
+
+cluster: $(VENV)/installed-dev
+	$(BIN)/python benchmarks/cluster.py
 
 check-versions: $(VENV)/installed-dev
 	rm -f runs/versions/*/outcome.json

@@ -6,7 +6,7 @@ The cluster runs on this machine: two nodes, each a set of processes with an obj
 own, with one worker in all (the head has no processor), then one on each. Every preparation is a
 command by itself: one split, `id` and `w2v`, open pool. Prints the seconds of every stage and of
 the whole, their ratio to those of the engine `local`, which uses all processors, and whether all
-files have the same checksums.
+files have the same checksums; ends with status 1 if they have not.
 """
 
 import argparse
@@ -72,6 +72,7 @@ def main() -> None:
     print(f"{options.images:,} images; seconds (times those of `local`)\n")
     print(f"| engine | {' | '.join(STAGES)} | whole command | same bytes |")
     print("|---" * (len(STAGES) + 3) + "|")
+    different = 0
     with tempfile.TemporaryDirectory(dir=options.dir) as folder:
         local = prepare(Path(folder) / "local", options.images)
         sums = (Path(folder) / "local" / CHECKSUMS).read_bytes()
@@ -79,9 +80,11 @@ def main() -> None:
         for name, processors in (("ray, 1 worker", (0, 1)), ("ray, 2 workers", (1, 1))):
             out = Path(folder) / f"ray-{sum(processors)}"
             seconds = by_cluster(out, options.images, processors)
-            same = "yes" if (out / CHECKSUMS).read_bytes() == sums else "NO"
-            print(row(name, seconds, local, same), flush=True)
+            same = (out / CHECKSUMS).read_bytes() == sums
+            different += not same
+            print(row(name, seconds, local, "yes" if same else "NO"), flush=True)
     print(f"\n{twin.NOTE}")
+    sys.exit(different > 0)
 
 
 if __name__ == "__main__":

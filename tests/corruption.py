@@ -100,7 +100,7 @@ TEXT = """Do not edit; it is written by
 
     python tests/corruption.py --cuts={cuts} --flips={flips} --out=docs/reliability.md
 
-`make check-long` makes the same matrix as a test. What kills come to is in [`kills.md`](kills.md).
+`make long-tests` makes the same matrix as a test. What kills come to is in [`kills.md`](kills.md).
 
 Each artefact of a small prepared directory, of runs, of an exported model, and of what is written
 in pieces (features of photographs, conditions, answers) was damaged alone: missing, empty, cut off

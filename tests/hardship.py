@@ -251,7 +251,7 @@ TEXT = """Do not edit; it is written by
 
     python tests/hardship.py --cases {cases} {only}--out=docs/reliability.md
 
-`make check-long` makes the whole matrix as a test; `--only run` makes the row of one command anew
+`make long-tests` makes the whole matrix as a test; `--only run` makes the row of one command anew
 and leaves the others. Each command met, in a process of its own,
 
 - **disk full**: a tmpfs of less room than the command needs;

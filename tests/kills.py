@@ -170,7 +170,7 @@ Do not edit; it is written by
 
     python tests/kills.py --kills={kills} --out=docs/kills.md
 
-`make check-long` makes the same as a test.
+`make long-tests` makes the same as a test.
 
 Each command was killed with SIGKILL at {kills} random moments and started again with the same
 flags: every second time just before a file operation of its own, every other time by the clock,
