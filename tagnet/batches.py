@@ -18,6 +18,7 @@ from tagnet.layers import ROWS, Lookups, gather_rows, looked_up, padded_lists
 
 SHUFFLE_BLOCK = 2**18  # records shuffled together; the paper's training split fits, in 40 MB
 SHARDS_AT_ONCE = 16  # read in turn, at most
+READ_BYTES = 2**20  # of each, from the disk at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +106,7 @@ def training_batches(
         return (
             tf.data.Dataset.from_tensor_slices(shuffle(tf.constant(paths)))
             .interleave(
-                lambda path: tf.data.TFRecordDataset(path, buffer_size=records.READ_BYTES),
+                lambda path: tf.data.TFRecordDataset(path, buffer_size=READ_BYTES),
                 # Not all of a few shards, or every epoch would have the same blocks.
                 cycle_length=max(1, min(SHARDS_AT_ONCE, len(paths) // 2)),
                 num_parallel_calls=tf.data.AUTOTUNE,

@@ -29,7 +29,6 @@ from tagnet.files import InputError, written_whole
 MIN_SHARDS = 4  # so that shards can be read in parallel
 MAX_SHARD_BYTES = 128 * 2**20
 READ_BATCH = 1024  # neighbourhoods parsed at once
-READ_BYTES = 2**20  # read from the disk at once
 ALIGNMENT = 64  # bytes; of every tensor of TensorFlow's
 
 
@@ -244,7 +243,9 @@ def shard_paths(directory: str | Path, prefix: str) -> list[str]:
     return [str(path) for path in paths]
 
 
-def parse_neighbourhoods(serialised: tf.Tensor, max_rank: int) -> dict[str, tf.Tensor]:
+def parse_neighbourhoods(
+    serialised: tf.Tensor | list[bytes], max_rank: int
+) -> dict[str, tf.Tensor]:
     """Parses [B] serialised neighbourhoods that store `max_rank` neighbours each."""
     return tf.io.parse_example(serialised, neighbourhood_schema(max_rank))
 
@@ -252,26 +253,25 @@ def parse_neighbourhoods(serialised: tf.Tensor, max_rank: int) -> dict[str, tf.T
 def read_neighbourhoods(
     directory: str | Path, part: str, max_rank: int
 ) -> Iterator[dict[str, tf.Tensor]]:
-    """Yields the neighbourhoods of a part in stored order, in parsed batches."""
+    """Yields the neighbourhoods of a part in stored order, in parsed batches.
+
+    Raises:
+        InputError: a shard is damaged.
+    """
     for path in shard_paths(directory, part):
-        yield from _read_shard(path, lambda batch: parse_neighbourhoods(batch, max_rank))
-
-
-def _read_shard(
-    path: str, parse: Callable[[tf.Tensor], dict[str, tf.Tensor]]
-) -> Iterator[dict[str, tf.Tensor]]:
-    records = tf.data.TFRecordDataset(path, buffer_size=READ_BYTES).batch(READ_BATCH)
-    read = 0
-    try:
-        for serialised in records:
-            parsed = parse(serialised)
-            yield parsed
-            read += len(serialised)
-    except tf.errors.OpError as error:
-        reason = (error.message or type(error).__name__).splitlines()[0]
-        raise InputError(
-            f"{path}: damaged at or after record {read} ({reason}); prepare the data again"
-        ) from error
+        data = _mapped(path)
+        bounds = _bounds(path, data)
+        for first in range(0, len(bounds), READ_BATCH):
+            spans = bounds[first : first + READ_BATCH].tolist()
+            serialised = [data[begin:end].tobytes() for begin, end in spans]
+            try:
+                batch = parse_neighbourhoods(serialised, max_rank)
+            except tf.errors.OpError as error:
+                reason = (error.message or type(error).__name__).splitlines()[0]
+                raise InputError(
+                    f"{path}: damaged at or after record {first} ({reason}); prepare the data again"
+                ) from error
+            yield batch
 
 
 def empty_table(shape: Sequence[int], dtype: npt.DTypeLike) -> np.ndarray:
@@ -350,9 +350,7 @@ def _read_images(
 ) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Reads a shard into `phi` [n, D]: names, tag ids and counts, label ids and counts."""
     data = _mapped(path)
-    bounds, wrong = shards.frames(data)
-    if wrong:
-        _raise_damaged(path, len(bounds), wrong)
+    bounds = _bounds(path, data)
     if len(bounds) != len(phi):
         raise InputError(
             f"{path}: must hold {len(phi)} of the images that dataset.json promises; "
@@ -390,6 +388,14 @@ def _mapped(path: str) -> np.ndarray:
         return np.frombuffer(
             mmap.mmap(file.fileno(), 0, flags=flags, prot=mmap.PROT_READ), np.uint8
         )
+
+
+def _bounds(path: str, data: np.ndarray) -> np.ndarray:
+    """Where the records of a shard begin and end, int64 [n, 2]."""
+    bounds, wrong = shards.frames(data)
+    if wrong:
+        _raise_damaged(path, len(bounds), wrong)
+    return bounds
 
 
 def _raise_damaged(path: str, record: int, wrong: int) -> NoReturn:

@@ -107,6 +107,30 @@ def test_a_record_without_its_fields_is_named(tmp_path):
         records.read_images(tmp_path, 10, 3)
 
 
+@pytest.mark.parametrize(
+    ("damage", "line"),
+    [
+        (lambda whole: whole[:-1], r"damaged at record 2 \(the file ends within it\)"),
+        (lambda whole: whole[:-5] + b"!" + whole[-4:], r"damaged at record 2 \(its checksum"),
+    ],
+)
+def test_a_damaged_neighbourhood_is_named(tmp_path, damage, line):
+    near = np.arange(6).reshape(3, 2)
+    records.write_neighbourhoods(tmp_path, "test", np.arange(3), near, near / 7)
+    (path,) = tmp_path.glob("test-*")
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError, match=rf"{path}: {line}.*; prepare the data again"):
+        list(records.read_neighbourhoods(tmp_path, "test", 2))
+
+
+def test_neighbourhoods_with_fewer_neighbours_than_promised(tmp_path):
+    near = np.arange(6).reshape(3, 2)
+    records.write_neighbourhoods(tmp_path, "test", np.arange(3), near, near / 7)
+    line = "damaged at or after record 0 .*neighbours.*; prepare the data again"
+    with pytest.raises(InputError, match=line):
+        list(records.read_neighbourhoods(tmp_path, "test", 3))
+
+
 def test_features_of_another_width(tmp_path):
     write(tmp_path)
     with pytest.raises(InputError, match=r"damaged at record 0 \(phi is not as wide"):
