@@ -34,6 +34,7 @@ from tagnet.embeddings import BLOCK, Embedding, rho
 from tagnet.files import (
     InputError,
     Unavailable,
+    guarded,
     mapped_array,
     read_arrays,
     remove_leftovers,
@@ -128,13 +129,15 @@ def _write_once(directory: Path, files: Sequence["_Cached"], write: Callable[[],
         return
     cache = directory / CACHE
     try:
-        with writing(cache):
-            if who := holder(cache / CLAIMS, WRITER):
-                say(f"{cache}: waiting until {who} has written it")
-            with waited_for(cache / CLAIMS, WRITER, POLL):
+        # A data set that is taken away meanwhile is not made again out of its cache.
+        with guarded(directory, directory / CHECKSUMS), contextlib.ExitStack() as held:
+            with writing(cache):
+                if who := holder(cache / CLAIMS, WRITER):
+                    say(f"{cache}: waiting until {who} has written it")
+                held.enter_context(waited_for(cache / CLAIMS, WRITER, POLL))
                 remove_leftovers(cache)
-                if not whole():
-                    write()
+            if not whole():
+                write()
     except Unavailable as error:
         raise Unavailable(f"{error}; --table=host needs no cache") from error
 
@@ -184,4 +187,4 @@ class _Cached:
         write_sum(self.path)
         for other in self.path.parent.glob(f"{self._stem}-*.{self._ending}*"):
             if other not in (self.path, sum_of(self.path)):
-                other.unlink()
+                other.unlink(missing_ok=True)  # the data set may be taken away

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tagnet.files import InputError, Unavailable, guarded, require_guards
+from tagnet.files import InputError, Unavailable, guarded, remove_made_again, require_guards
 
 HEARTBEAT = 20.0  # seconds
 STALE = 600.0  # a holder that missed 30 heartbeats is dead or cut off from the disk
@@ -115,8 +115,11 @@ def claim(directory: Path, name: str, on_loss: Callable[[], None] = _ignored) ->
     try:
         with open(file, "w") as opened:
             json.dump(who, opened)
-    except OSError:
-        path.unlink()  # of a file that tells of nobody, nobody could say whether he lives
+        require_guards(path)
+    except (OSError, Unavailable):
+        # Of a file that tells of nobody, nobody could say whether he lives.
+        path.unlink(missing_ok=True)
+        remove_made_again(path)
         raise
     others = [other for other in _all(directory, name) if other != path]
     if not all(map(_is_free, others)):

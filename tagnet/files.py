@@ -92,7 +92,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         else:
             with contextlib.suppress(OSError):
                 temporary.unlink()
-        _remove_made_again(path)
+        remove_made_again(path)
 
 
 _GUARDED: list[tuple[Path, Path]] = []  # folders and their guards; of several threads alike
@@ -123,8 +123,12 @@ def require_guards(path: Path) -> None:
         )
 
 
-def _remove_made_again(path: Path) -> None:
-    """Removes the empty folders that the writing of `path` made of one that was taken away."""
+def remove_made_again(path: Path) -> None:
+    """Removes the empty folders that the writing of `path` made of one that was taken away.
+
+    Args:
+        path: in a folder that is `guarded`.
+    """
     parents = path.absolute().parents
     for folder in _taken_away(path):
         with contextlib.suppress(OSError):  # not empty, or not there

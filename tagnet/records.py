@@ -261,6 +261,8 @@ def read_neighbourhoods(
     for path in shard_paths(directory, part):
         data = _mapped(path)
         bounds = _bounds(path, data)
+        if (whole := shards.intact(data, bounds)) < len(bounds):
+            _raise_damaged(path, whole, shards.CHECKSUM)
         for first in range(0, len(bounds), READ_BATCH):
             spans = bounds[first : first + READ_BATCH].tolist()
             serialised = [data[begin:end].tobytes() for begin, end in spans]

@@ -201,6 +201,12 @@ def _fields(data: np.ndarray, first: int, last: int, span: np.ndarray) -> bool:
     return place >= 0 and span.min() >= 0
 
 
+@numba.njit
+def _intact(data: np.ndarray, first: Any, last: Any) -> bool:
+    """Whether data[first:last] has the checksum that stands behind it."""
+    return masked_crc(data, first, last) == _number(data, last, 4)
+
+
 @numba.njit(cache=True, nogil=True)
 def read(
     data: np.ndarray, bounds: np.ndarray, phi: np.ndarray, spans: np.ndarray
@@ -218,7 +224,7 @@ def read(
     """
     for record in range(len(bounds)):
         first, last = bounds[record]
-        if masked_crc(data, first, last) != _number(data, last, 4):
+        if not _intact(data, first, last):
             return record, CHECKSUM
         span = spans[record]
         if not _fields(data, first, last, span):
@@ -228,6 +234,16 @@ def read(
             return record, WIDTH
         phi[record] = data[begin:end]
     return len(bounds), 0
+
+
+@numba.njit(cache=True, nogil=True)
+def intact(data: np.ndarray, bounds: np.ndarray) -> int:
+    """How many of the records `bounds` [n, 2], from the first on, are as they were written."""
+    for record in range(len(bounds)):
+        first, last = bounds[record]
+        if not _intact(data, first, last):
+            return record
+    return len(bounds)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -1,8 +1,10 @@
 """Tables on the device, the host or disk, and packed records: the same batches and weights."""
 
 import dataclasses
+import itertools
 import json
 import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -239,6 +241,23 @@ def test_what_another_process_writes_of_the_cache_is_waited_for(copy, monkeypatc
     assert said.startswith(f"{copy / 'cache'}: waiting until process ")
     assert said.endswith(" has written it")
     assert not (copy / "cache" / claims.CLAIMS).exists()
+
+
+@pytest.mark.parametrize("call", [1, 2, 3, 4])
+def test_a_data_set_that_is_taken_away_is_not_made_again(copy, monkeypatch, call):
+    calls, mkdir = itertools.count(1), Path.mkdir
+
+    def take_away(folder, *arguments, **named):
+        if next(calls) == call:
+            copy.rename(copy.parent / "gone")
+        mkdir(folder, *arguments, **named)
+
+    monkeypatch.setattr(Path, "mkdir", take_away)
+    line = "cannot be written .*; --table=host needs no cache$|no images-.* here; was the data set"
+    with pytest.raises(InputError, match=line):
+        _ = PreparedDataset(copy, "mmap").features
+    assert next(calls) > call
+    assert not copy.exists()
 
 
 def test_preparing_leaves_alone_what_a_run_writes_of_the_cache(tmp_path):
