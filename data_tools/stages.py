@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tagnet.checksums import SEAL, read_sealed, sha256, write_sealed
+from tagnet.claims import CLAIMS
 from tagnet.console import say
 from tagnet.files import InputError, Unavailable, read_json
 
@@ -106,7 +107,9 @@ class Stages:
             yield
         except BaseException as error:
             with contextlib.suppress(OSError):  # it is not empty, and stays
-                (self.directory / MARKS).rmdir()
+                # Beside files it tells that they are ours.
+                if {path.name for path in self.directory.iterdir()} <= {MARKS, CLAIMS}:
+                    (self.directory / MARKS).rmdir()
             if isinstance(error, OSError):
                 place = Path(os.fsdecode(error.filename or self.directory))
                 ours = self.directory in (place, *place.parents)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 LITTLE = 2**28  # bytes of address space
+NOT_MAPPED = "failed to map segment from shared object"  # what the C library says of a library
 T = TypeVar("T")
 Options = TypeVar("Options", bound="DataclassInstance")
 
@@ -135,7 +136,8 @@ def _is_for_want_of_memory(error: Exception) -> bool:
     if is_of_tensorflow(error):  # what it was refused shows in errors of many kinds
         return type(error).__name__ == "ResourceExhaustedError" or _hardly_memory()
     no_thread = isinstance(error, RuntimeError) and str(error) == "can't start new thread"
-    return isinstance(error, MemoryError) or no_thread
+    no_library = isinstance(error, ImportError) and NOT_MAPPED in str(error)
+    return isinstance(error, MemoryError) or no_thread or no_library
 
 
 def _hardly_memory() -> bool:

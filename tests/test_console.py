@@ -121,6 +121,11 @@ def test_a_reader_that_has_gone_is_no_fault():
             RuntimeError("can't start new thread"),
             "there is not enough memory (can't start new thread); what is written is whole",
         ),
+        (
+            ImportError("/lib/x.so: failed to map segment from shared object"),
+            "there is not enough memory (/lib/x.so: failed to map segment from shared object); "
+            "what is written is whole",
+        ),
     ],
 )
 def test_what_the_system_refuses_is_one_line_and_status_2(capsys, error, line):

@@ -1,17 +1,19 @@
 """The offline stages: what a prepared directory holds, and when a stage runs again."""
 
+import errno
 import itertools
 import json
 import os
 import re
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from conftest import LABELS, WORDS, Table, data_tools_command, make_table
 from PIL import Image
 
-from data_tools import images, neighbourhoods, pipeline
+from data_tools import images, neighbourhoods, pipeline, stages
 from data_tools.pipeline import prepare
 from data_tools.settings import Settings
 from data_tools.splits import draw_split, parse_sizes, part_sizes
@@ -411,6 +413,21 @@ def test_a_run_that_fails_is_not_taken_for_finished(out: Path, table: Table) -> 
         prepare(table.settings(**QUICK), out)
     assert not (out / "dataset.json").exists()
     assert not list(out.rglob(".tmp-*"))
+
+
+def test_a_disk_that_is_full_before_the_first_mark(
+    tmp_path: Path, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        refusal = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out / ".stages"))
+        patch.setattr(stages, "write_sealed", Mock(side_effect=refusal))
+        with pytest.raises(InputError, match=r"\.stages: cannot be written \(No space left"):
+            prepare(table.settings(**QUICK), out)
+    assert (out / "manifest.jsonl").exists()
+    prepare(table.settings(**QUICK), out)
+    prepare(table.settings(**QUICK), tmp_path / "fresh")
+    assert contents(out) == contents(tmp_path / "fresh")
 
 
 def test_dry_run_touches_nothing(
