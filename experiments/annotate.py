@@ -5,6 +5,7 @@
 The flags are here; `annotating.py` does the work.
 """
 
+import contextlib
 import csv
 import dataclasses
 import io
@@ -13,13 +14,24 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from experiments import gallery, sidecars
-from experiments.annotating import Answer, Batch, Choice, Job, jobs_of, jobs_of_table, report
+from experiments.annotating import (
+    Answer,
+    Batch,
+    Choice,
+    Job,
+    folders_of,
+    jobs_of,
+    jobs_of_table,
+    report,
+    require_folders,
+)
 from tagnet import console
 from tagnet.annotator import Annotator
 from tagnet.console import option, require_at_least
 from tagnet.files import (
     InputError,
     Unavailable,
+    guarded,
     on_one_line,
     remove_unfinished,
     write_text,
@@ -107,12 +119,18 @@ def main(options: Options) -> None:
     each: list[Callable[[Job, Answer], None]] = [_show] if asked_to_print else []
     if options.xmp:
         each.append(lambda job, answer: _write_sidecar(job, answer, options.prefix))
+    folders = folders_of(jobs)
     batch = Batch(annotator, choice, options.jsonl, each)
     answers = batch.run(jobs)
-    if options.csv is not None:
-        _write(options.csv, _csv(answers))
-    if options.html is not None:
-        _write(options.html, _page(options, jobs, answers, choice))
+    jsonl = options.jsonl
+    # A folder that is taken away now is not made again without the answers.
+    with guarded(jsonl.parent, jsonl) if jsonl else contextlib.nullcontext():
+        if options.csv is not None:
+            _write(options.csv, _csv(answers))
+        if options.html is not None:
+            page = _page(options, jobs, answers, choice)
+            require_folders(folders)  # else it would be a page without photographs
+            _write(options.html, page)
     for path in (options.jsonl, options.csv, options.html):
         if path is not None and not path.exists():
             raise Unavailable(f"{path}: was taken away while it was written; start again")

@@ -221,14 +221,14 @@ class Batch:
         todo = [job for job in jobs if job.name not in done]
         self.there = len(jobs) - len(todo)
         first_error = None
-        folders = {folder for folder in {job.path.parent for job in todo} if folder.is_dir()}
+        folders = folders_of(todo)
         chunks = [todo[first : first + CHUNK] for first in range(0, len(todo), CHUNK)]
         with (
             progress(None, "Annotating", len(todo)) as bar,
             contextlib.closing(_made_ahead(self._read, chunks)) as contents,
         ):
             for chunk, content in zip(chunks, contents, strict=True):
-                _require({chunk[place].path.parent for place in content.errors} & folders)
+                require_folders({chunk[place].path.parent for place in content.errors} & folders)
                 answers = self._answers(chunk, content)
                 for place, job in enumerate(chunk):
                     if "error" not in answers[place]:
@@ -287,7 +287,12 @@ class _Content(NamedTuple):
     errors: dict[int, InputError]
 
 
-def _require(folders: set[Path]) -> None:
+def folders_of(jobs: Sequence[Job]) -> set[Path]:
+    """The folders of the photographs that are there."""
+    return {folder for folder in {job.path.parent for job in jobs} if folder.is_dir()}
+
+
+def require_folders(folders: set[Path]) -> None:
     """Raises `Unavailable` where one of the folders, which were there, is so no more."""
     for folder in sorted(folders):
         if not folder.is_dir():

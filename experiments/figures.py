@@ -263,6 +263,13 @@ def png(drawing: Drawing) -> bytes:
     return file.getvalue()
 
 
+def _pdf(drawing: Drawing) -> bytes:
+    """A figure as a PDF."""
+    file = io.BytesIO()  # on a full disk matplotlib fails with an error of its own
+    drawing.savefig(file, format="pdf", dpi=120, metadata={"CreationDate": None})
+    return file.getvalue()
+
+
 def save(drawing: Drawing, folder: Path, name: str) -> str:
     """Writes `name.svg`, `.pdf` and `.png`, the same bytes for the same figure; returns the SVG."""
     drawing.draw_without_rendering()
@@ -274,9 +281,9 @@ def save(drawing: Drawing, folder: Path, name: str) -> str:
     write_text(
         folder / f"{name}.svg", svg.replace('<g id="figure_1">', f'{paper}<g id="figure_1">')
     )
-    for ending, metadata in (("pdf", {"CreationDate": None}), ("png", {})):
+    for ending, contents in (("pdf", _pdf(drawing)), ("png", png(drawing))):
         with written_whole(folder / f"{name}.{ending}") as temporary:
-            drawing.savefig(temporary, dpi=120, metadata=metadata)
+            temporary.write_bytes(contents)
     return svg
 
 

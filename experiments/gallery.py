@@ -115,7 +115,9 @@ def _thumbnails(paths: Sequence[Path | None], size: tuple[int, int]) -> list[Thu
     def one(path: Path | None) -> Thumbnail:
         try:
             return NO_PICTURE if path is None else thumbnail(path, size)
-        except InputError:  # gone or changed since it was annotated
+        except InputError as error:  # gone or changed since it was annotated
+            if isinstance(error.__cause__, MemoryError):
+                raise error.__cause__ from None
             return NO_PICTURE
 
     with ThreadPoolExecutor(WORKERS) as pool:

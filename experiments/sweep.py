@@ -212,7 +212,9 @@ class Sweep(Generic[AnyJob]):
             console.say(f"  failed: {job.name}")
         console.say(last)
         if failed:
-            sys.exit(1)
+            sys.exit(
+                f"error: {len(failed)} of {len(self.jobs)} runs failed; see {self.out / 'failed'}"
+            )
 
     def _attempt(self, job: AnyJob) -> bool:
         """Makes a run, unless somebody else is making it."""

@@ -127,12 +127,13 @@ def _told(error: Exception) -> str | None:
         found = OF_FILES.fullmatch(text)
         named = getattr(error, "filename", None) or (found["file"] if found else "the system")
         return f"{os.fsdecode(named)}: {reason}"
-    if _is_for_want_of_memory(error):
+    if is_for_want_of_memory(error):
         return f"there is not enough memory ({text}); what is written is whole"
     return None
 
 
-def _is_for_want_of_memory(error: Exception) -> bool:
+def is_for_want_of_memory(error: Exception) -> bool:
+    """Whether the system refused memory, a thread or a library."""
     if is_of_tensorflow(error):  # what it was refused shows in errors of many kinds
         return type(error).__name__ == "ResourceExhaustedError" or _hardly_memory()
     no_thread = isinstance(error, RuntimeError) and str(error) == "can't start new thread"

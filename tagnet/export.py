@@ -17,6 +17,7 @@ import tensorflow as tf
 from tagnet.architectures import ARCHITECTURES, GraphSettings
 from tagnet.calibration import Judgement
 from tagnet.checksums import CHECKSUMS, read_checksums, verify, write_checksums
+from tagnet.console import is_for_want_of_memory
 from tagnet.corpus import Corpus, TaggedImages
 from tagnet.deployment import Deployment, DeploymentSettings, float32_graph
 from tagnet.files import InputError, advising, read_json, write_json, written_whole
@@ -155,6 +156,8 @@ def load(folder: str | Path) -> Deployment:
     except InputError:
         raise
     except Exception as error:  # damaged files fail in whatever way their bytes suggest
+        if is_for_want_of_memory(error):
+            raise
         reason = " ".join(str(error).split())
         raise InputError(f"{found[0]}: is damaged ({reason})") from error
     deployment.judgement = judgement

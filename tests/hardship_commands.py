@@ -1,6 +1,7 @@
 """The commands that meet hardships: where each works, and what it then gives."""
 
 import dataclasses
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -143,6 +144,15 @@ def report_result(out: Path) -> dict[str, str]:
     return {file: told for file, told in written.items() if file != "costs.csv"}
 
 
+def annotate_result(out: Path) -> dict[str, str]:
+    """The files, and the answers up to the rounding of a batch of another size."""
+    lines = (out / "answers.jsonl").read_text().splitlines()
+    answers = [json.loads(line, parse_float=lambda text: round(float(text), 5)) for line in lines]
+    for answer in answers:
+        del answer["sum"]
+    return contents(out) | {"answers.jsonl": digest(answers)}
+
+
 COMMANDS = {
     command.name: command
     for command in (
@@ -153,6 +163,6 @@ COMMANDS = {
         Command(
             "report", report, lambda place: [str(place.out)], "disk/out", report_result, "sweep"
         ),
-        Command("annotate", annotate, _annotate_flags, "photos", contents),
+        Command("annotate", annotate, _annotate_flags, "photos", annotate_result),
     )
 }

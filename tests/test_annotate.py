@@ -212,6 +212,30 @@ def test_photographs_that_are_taken_away_meanwhile(loaded, tmp_path):
     assert len({answer["photo"] for answer in answers(out)}) == len(answers(out)) == len(jobs)
 
 
+@pytest.mark.parametrize("gone", ["answers", "photos"])
+def test_a_folder_that_is_taken_away_before_the_page(
+    model, photos, tmp_path, monkeypatch, capsys, gone
+):
+    out = tmp_path / "answers"
+    taken_away = {"answers": out, "photos": photos}[gone]
+    page = command._page
+
+    def take_away(*arguments):
+        taken_away.rename(tmp_path / "elsewhere")
+        return page(*arguments)
+
+    flags = (f"--model={model}", f"--jsonl={out / 'a.jsonl'}", f"--html={out / 'a.html'}", photos)
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "_page", take_away)
+        assert run(*flags) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith(f"error: {taken_away}: ") and "removed" in line
+    assert not taken_away.exists() and not (out / "a.html").exists()
+    (tmp_path / "elsewhere").rename(taken_away)
+    assert run(*flags) == 0
+    assert (out / "a.html").exists()
+
+
 def test_answers_that_are_damaged_are_refused(model, photos, tmp_path, capsys):
     out = tmp_path / "answers.jsonl"
     flags = [f"--model={model}", f"--jsonl={out}"]

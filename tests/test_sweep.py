@@ -93,7 +93,8 @@ def test_a_failed_run_is_recorded_and_tried_again_by_the_next_sweep(
     monkeypatch.setattr(sweep, "make", failing)
     with pytest.raises(SystemExit) as ended:
         command(*flags)
-    assert ended.value.code == 1
+    line = f"error: 1 of 8 runs failed; see {tmp_path / 'out' / 'failed'}"
+    assert ended.value.code == line  # which Python prints, with status 1
     assert made == [RUNS[0], *RUNS[2:]]
     record = tmp_path / "out" / "failed" / f"{RUNS[1]}.json"
     said = capsys.readouterr().out
