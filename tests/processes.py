@@ -37,7 +37,9 @@ def forked(work: Callable[[], Any], errors: Path | None = None) -> tuple[int | N
                 json.dump(found, answer)
             status = found if isinstance(found, int) else 0
         except SystemExit as ended:
-            status = int(ended.code or 0)
+            if isinstance(ended.code, str):  # which Python prints
+                print(ended.code, file=sys.stderr, flush=True)
+            status = 1 if isinstance(ended.code, str) else int(ended.code or 0)
         except BaseException:
             sys.excepthook(*sys.exc_info())
             status = 1
