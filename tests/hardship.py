@@ -264,10 +264,10 @@ and leaves the others. Each command met, in a process of its own,
 
 Then the hardship was over, and the command was started again in the same place. A case is
 
-- **detected**: one line (without memory perhaps after what libraries had to say), exit status 2,
-  nothing half-written, and the second start ended with the files of an undisturbed one (weights,
-  predictions and models to the bit; it also removed what was unfinished in a folder that had been
-  moved away);
+- **detected**: one line (without memory perhaps after what libraries had to say), exit status 2
+  (1 of a sweep that went on with other runs), nothing half-written, and the second start ended with
+  the files of an undisturbed one (weights, predictions and models to the bit, scores of photographs
+  up to rounding; it also removed what was unfinished in a folder that had been moved away);
 - **survived**: the first ended with them;
 - **aborted**: as detected, but the library that was refused memory (LLVM, TensorFlow, the loader)
   ended the process itself, with lines of its own, or without one where it went on as if it had the
