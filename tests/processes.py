@@ -37,9 +37,10 @@ def forked(work: Callable[[], Any], errors: Path | None = None) -> tuple[int | N
                 json.dump(found, answer)
             status = found if isinstance(found, int) else 0
         except SystemExit as ended:
-            if isinstance(ended.code, str):  # which Python prints
-                print(ended.code, file=sys.stderr, flush=True)
-            status = 1 if isinstance(ended.code, str) else int(ended.code or 0)
+            status = ended.code or 0
+            if isinstance(status, str):  # as Python does
+                print(status, file=sys.stderr, flush=True)
+                status = 1
         except BaseException:
             sys.excepthook(*sys.exc_info())
             status = 1

@@ -180,7 +180,7 @@ def test_a_failed_run_is_named_and_the_figure_has_the_others(
     flags = (f"--data={prepared}", f"--out={tmp_path}", *SMALL, f"--only={LTN.name}")
     with pytest.raises(SystemExit) as ended:
         command(*flags, "--curve=expectation")
-    assert str(ended.value.code).startswith("error: 1 of 1 runs failed; see ")
+    assert ended.value.code == f"error: 1 of 1 runs failed; see {tmp_path / 'failed'}"
     assert f"  failed: {LTN.name}-split0" in capsys.readouterr().out
     assert not (tmp_path / "curves").exists()  # there is nothing to draw
 
