@@ -134,7 +134,8 @@ def _told(error: Exception) -> str | None:
 
 def is_for_want_of_memory(error: Exception) -> bool:
     """Whether the system refused memory, a thread or a library."""
-    if is_of_tensorflow(error):  # what it was refused shows in errors of many kinds
+    # What compiled code was refused shows in errors of many kinds.
+    if is_of_tensorflow(error) or isinstance(error, SystemError):
         return type(error).__name__ == "ResourceExhaustedError" or _hardly_memory()
     no_thread = isinstance(error, RuntimeError) and str(error) == "can't start new thread"
     no_library = isinstance(error, ImportError) and NOT_MAPPED in str(error)

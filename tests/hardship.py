@@ -71,7 +71,7 @@ class Need:
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A command, a hardship, and how soon or hard it comes, from 0 to 1 of what is needed."""
+    """A command, a hardship, and when it comes or what is left: 0 to 1 of what is needed."""
 
     command: str
     kind: str
@@ -85,7 +85,9 @@ def cases(counts: Sequence[int]) -> Iterator[Case]:
             if kind == "input moved" and command.inputs.startswith("disk"):
                 continue  # what it reads is in the folder that it writes to
             for number in range(count):
-                yield Case(command.name, kind, (number + 0.5) / count)
+                # Of the address space that is asked for, little is used.
+                share = 2.0 ** -(number + 1) if kind == "no memory" else (number + 0.5) / count
+                yield Case(command.name, kind, share)
 
 
 def set_up(command: Command, place: Place) -> None:
@@ -260,7 +262,8 @@ and leaves the others. Each command met, in a process of its own,
 - **read-only**: the same mounted so;
 - **folder removed** or **moved** away while it was written, at various moments;
 - **input moved** away while it was read;
-- **no memory**: less address space than the command takes (what `ulimit -v` sets).
+- **no memory**: a half, a quarter and so on of the address space that the command asks for beyond
+  that at its start (what `ulimit -v` sets).
 
 Then the hardship was over, and the command was started again in the same place. A case is
 

@@ -147,18 +147,25 @@ def test_a_fault_of_ours_keeps_its_traceback(error):
         console.execute(Options, fail, "usage", ["command"])
 
 
-def test_tensorflow_near_the_limit_of_memory(capsys, monkeypatch):
-    """It told of a function that it could not find, which it had no memory to make."""
+@pytest.mark.parametrize(
+    "error",
+    [
+        tf.errors.NotFoundError(None, None, "{{function_node f}} Function g is not found"),
+        SystemError("error return without exception set"),
+    ],
+)
+def test_compiled_code_near_the_limit_of_memory(capsys, monkeypatch, error):
+    """It told of a function that it could not find, which it had no memory to make, or nothing."""
 
     def fail(options):
-        raise tf.errors.NotFoundError(None, None, "{{function_node f}} Function g is not found")
+        raise error
 
-    with pytest.raises(tf.errors.NotFoundError):
+    with pytest.raises(type(error)):
         console.execute(Options, fail, "usage", ["command"])
     near = lambda self, kind: (self.memory_info().vms + 2**20, -1)  # noqa: E731
     monkeypatch.setattr(console.psutil.Process, "rlimit", near)
     assert console.execute(Options, fail, "usage", ["command"]) == 2
-    assert "there is not enough memory ({{function_node f}} Function g is" in one_line(capsys)
+    assert f"there is not enough memory ({error})" in one_line(capsys)
 
 
 def test_help_names_every_flag_and_default(capsys):
