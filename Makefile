@@ -39,7 +39,7 @@ check: $(VENV)/installed-dev
 check-long: long-tests cluster check-versions soak
 
 long-tests: $(VENV)/installed-dev
-	$(BIN)/python -m pytest --large -m large -rA --no-header
+	$(BIN)/python -m pytest --large -m large -rA --no-header --numprocesses=2 --dist=loadfile
 
 cluster: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/cluster.py
