@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 LITTLE = 2**28  # bytes of address space
+INTERRUPTED = 130  # the exit status that shells give a process which Ctrl-C ended
 NOT_MAPPED = "failed to map segment from shared object"  # what the C library says of a library
 T = TypeVar("T")
 Options = TypeVar("Options", bound="DataclassInstance")
@@ -96,8 +97,8 @@ def execute(
     Returns:
         The exit status: 0 on success, 2 on a user's mistake and where the system refuses
         (a disk, a folder, memory), which is printed as one line, 1 where whoever read the
-        output, as `head`, has gone. Any other exception is a fault of ours and passes,
-        traceback and all.
+        output, as `head`, has gone, 130 after Ctrl-C. Any other exception is a fault of ours
+        and passes, traceback and all.
     """
     logging.set_verbosity(logging.WARNING)
     fields = [field for field in dataclasses.fields(options_type) if field.name != "arguments"]
@@ -112,6 +113,9 @@ def execute(
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # else Python fails to flush the old one
         return 1
+    except KeyboardInterrupt:
+        print("interrupted; what is written is whole", file=sys.stderr)
+        return INTERRUPTED
     except Exception as error:
         if (line := _told(error)) is None:
             raise

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,16 @@ def test_a_reader_that_has_gone_is_no_fault():
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 1
+
+
+def test_an_interruption_is_one_line_and_status_130(capsys):
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        interrupt = lambda options: signal.raise_signal(signal.SIGINT)  # noqa: E731
+        assert console.execute(Options, interrupt, "usage", ["command"]) == 130
+    finally:
+        signal.signal(signal.SIGINT, earlier)
+    assert one_line(capsys) == "interrupted; what is written is whole\n"
 
 
 @pytest.mark.parametrize(
