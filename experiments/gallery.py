@@ -115,9 +115,7 @@ def _thumbnails(paths: Sequence[Path | None], size: tuple[int, int]) -> list[Thu
     def one(path: Path | None) -> Thumbnail:
         try:
             return NO_PICTURE if path is None else thumbnail(path, size)
-        except InputError as error:  # gone or changed since it was annotated
-            if isinstance(error.__cause__, MemoryError):
-                raise error.__cause__ from None
+        except InputError:  # gone or changed since it was annotated
             return NO_PICTURE
 
     with ThreadPoolExecutor(WORKERS) as pool:

@@ -146,8 +146,13 @@ def is_for_want_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or no_thread or no_library
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether this process has hardly any memory left; else a damaged file asked for too much."""
+    return isinstance(error, MemoryError) and _hardly_memory()
+
+
 def _hardly_memory() -> bool:
-    """Whether `ulimit -v` leaves this process less than TensorFlow may take at a time."""
+    """Whether `ulimit -v` leaves this process less than a library may take at a time."""
     if not hasattr(psutil, "RLIMIT_AS"):  # not Linux
         return False
     process = psutil.Process()

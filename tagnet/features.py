@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 
 from tagnet.applications import KERAS_MODELS, keras_model, prepare_keras
 from tagnet.caffenet import caffenet, prepare_caffenet
-from tagnet.console import progress
+from tagnet.console import is_out_of_memory, progress
 from tagnet.efficientnet import efficientnet_lite0, prepare_lite0
 from tagnet.files import InputError
 
@@ -81,6 +81,7 @@ def read_image(source: ImageSource, reduced_to: int | None = None) -> Image.Imag
     Raises:
         InputError: it is missing, empty, cut off, of another format, or has more
             pixels than Pillow's limit (`PIL.Image.MAX_IMAGE_PIXELS`).
+        MemoryError: there is hardly any memory left.
     """
     if isinstance(source, np.ndarray):
         if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or not source.size:
@@ -126,6 +127,8 @@ def _decoded(open_image: Callable[[], Image.Image], what: str) -> Image.Image:
     except Image.UnidentifiedImageError as error:
         raise InputError(f"{what}: is not an image ({_READ} are read)") from error
     except Exception as error:  # a damaged file can make Pillow's readers raise anything
+        if is_out_of_memory(error):
+            raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{what}: is a damaged or unusual image ({reason})") from error
 

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from PIL import Image, ImageFile, IptcImagePlugin
 
+from tagnet.console import is_out_of_memory
 from tagnet.features import FORMATS
 from tagnet.files import InputError
 
@@ -82,6 +83,9 @@ def read_keywords(photograph: Photograph) -> tuple[list[Keyword], list[str]]:
     Returns:
         The keywords, and a line for each place that is damaged. A file that is no
         image has neither: whoever reads its pixels says so.
+
+    Raises:
+        MemoryError: there is hardly any memory left.
     """
     found: list[Keyword] = []
     damaged: list[str] = []
@@ -91,6 +95,8 @@ def read_keywords(photograph: Photograph) -> tuple[list[Keyword], list[str]]:
             try:
                 image = _sidecar(path) if path in photograph.sidecars else _photograph(path)
             except Exception as error:  # a damaged file can make Pillow raise anything
+                if is_out_of_memory(error):
+                    raise
                 if path in photograph.sidecars:
                     damaged.append(f"{path} ({' '.join(str(error).split())})")
                 continue
@@ -98,6 +104,8 @@ def read_keywords(photograph: Photograph) -> tuple[list[Keyword], list[str]]:
                 try:
                     found += read(image)
                 except Exception as error:
+                    if is_out_of_memory(error):
+                        raise
                     damaged.append(f"{path} ({' '.join(str(error).split())})")
     # White space, line breaks among it, becomes single blanks; empty levels go.
     blanks = (tuple(" ".join(level.split()) for level in keyword) for keyword in found)

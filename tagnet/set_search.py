@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
+from tagnet.parallel import num_threads, parallel
 from tagnet.tags import TagLists
 
 DENSE = 1 / 32  # a tag carried by more of the candidates than this is also kept as a row of 0 and 1
@@ -80,13 +81,13 @@ def search(
         index.starts,
         index.dense_of,
         index.dense,
-        numba.get_num_threads(),
+        num_threads(),
         neighbours,
         distances,
     )
 
 
-@numba.njit(parallel=True, cache=True)
+@parallel
 def _search(
     query_ids: np.ndarray,
     query_offsets: np.ndarray,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tagnet import efficientnet
+from tagnet import console, efficientnet, features
 from tagnet.efficientnet import mbconv, prepare_lite0
 from tagnet.features import BACKBONES, ImageSource, extract, read_image
 from tagnet.files import InputError
@@ -114,6 +114,19 @@ def test_a_missing_file_and_a_folder_get_their_line(tmp_path):
         read_image(tmp_path / "absent.jpg")
     with pytest.raises(InputError, match="cannot be read .Is a directory"):
         read_image(tmp_path)
+
+
+def test_a_photograph_is_not_damaged_for_want_of_memory(monkeypatch):
+    def refused(image):
+        raise MemoryError
+
+    monkeypatch.setattr(features, "_rgb", refused)
+    image = Image.new("RGB", (1, 1))
+    with pytest.raises(InputError, match=r"1 x 1 pixels: is a damaged .* \(MemoryError\)"):
+        read_image(image)
+    monkeypatch.setattr(console, "_hardly_memory", lambda: True)
+    with pytest.raises(MemoryError):
+        read_image(image)
 
 
 def test_bytes_are_named_by_their_length():

@@ -99,15 +99,6 @@ def test_the_page_holds_what_the_answers_say(tmp_path):
     assert "<summary>1 skipped</summary><ul><li>b.jpg: is empty</li></ul>" in page
 
 
-def test_want_of_memory_does_not_leave_photographs_out(monkeypatch):
-    def no_room(path, size):
-        raise InputError(f"{path}: is a damaged or unusual image (MemoryError)") from MemoryError()
-
-    monkeypatch.setitem(gallery.__globals__, "thumbnail", no_room)
-    with pytest.raises(MemoryError):
-        gallery("title", [job("a.jpg")], [answer("a.jpg")], [], 0, NOWHERE)
-
-
 def test_errors_can_be_asked_for_only_where_the_truth_is_known():
     for labels, there in ((None, False), ((), True), (("dog",), True)):
         page = gallery("t", [job("a", labels)], [answer("a")], ["dog"], 50, NOWHERE)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from photographs import NAMESPACES, iim, write, xmp
 
+from tagnet import console, keywords
 from tagnet.files import InputError
 from tagnet.keywords import Photograph, find_photographs, read_keywords, split_keywords
 
@@ -97,6 +98,23 @@ def test_damaged_keywords_are_told_and_the_others_read(tmp_path: Path) -> None:
         str(side),
         str(tmp_path / "absent.xmp"),
     ]
+
+
+@pytest.mark.parametrize("reader", ["_sidecar", "_iptc"])
+def test_keywords_are_not_left_out_for_want_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: str
+) -> None:
+    def refused(what: Any) -> None:
+        raise MemoryError
+
+    side = tmp_path / "a.xmp"
+    side.write_bytes(PACKET)
+    found = photograph(write(tmp_path / "a.jpg"), side)
+    monkeypatch.setattr(keywords, reader, refused)
+    assert read_keywords(found)[1]  # as of a file that asks for too much
+    monkeypatch.setattr(console, "_hardly_memory", lambda: True)
+    with pytest.raises(MemoryError):
+        read_keywords(found)
 
 
 def test_an_xml_bomb_is_not_expanded(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ ORDER = (
     "pixels",
     "embeddings",
     "cache",
+    "parallel",
     "set_search",
     "vector_search",
     "approximate",
