@@ -4,4 +4,10 @@
 library nor the experiments import anything from here.
 """
 
-import tagnet  # noqa: F401  before TensorFlow, whose start-up it silences
+import sys
+
+try:
+    import tagnet  # noqa: F401  before TensorFlow, whose start-up it silences
+except MemoryError as error:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)

@@ -9,9 +9,28 @@ import os
 import sys
 import tempfile
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 __version__ = "0.1.0"
 
+LEAST = 2200 * 2**20  # bytes of address space that the libraries take when they are imported
+
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+
+def _require_address_space() -> None:
+    """Raises `MemoryError` where `ulimit -v` is too low; libraries would fail in their own ways."""
+    if resource is None:
+        return
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if most != resource.RLIM_INFINITY and most < LEAST:
+        raise MemoryError(
+            f"ulimit -v must allow at least {LEAST >> 10} KB of address space, of which TensorFlow "
+            f"uses little; received {most >> 10}"
+        )
 
 
 def _import_tensorflow_quietly() -> None:
@@ -42,4 +61,5 @@ def _import_tensorflow_quietly() -> None:
             del os.environ["TF_CPP_MIN_LOG_LEVEL"]  # it has been read, and is not for others
 
 
+_require_address_space()
 _import_tensorflow_quietly()

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 LITTLE = 2**28  # bytes of address space
+# What training reserves of it, also for each thread; little of it is used.
+AMPLE, AMPLE_FOR_A_CORE = 2**31, 2**28
 INTERRUPTED = 130  # the exit status that shells give a process which Ctrl-C ended
 NOT_MAPPED = "failed to map segment from shared object"  # what the C library says of a library
 T = TypeVar("T")
@@ -105,6 +107,7 @@ def execute(
     if "--help" in argv[1:]:
         say("\n".join([usage.strip(), "", *map(_help, fields)]))
         return 0
+    _warn_of_little_address_space()
     try:
         main(_parse(options_type, fields, argv))
     except InputError as error:
@@ -153,11 +156,27 @@ def is_out_of_memory(error: Exception) -> bool:
 
 def _hardly_memory() -> bool:
     """Whether `ulimit -v` leaves this process less than a library may take at a time."""
+    left = _address_space_left()
+    return left is not None and left < LITTLE
+
+
+def _address_space_left() -> int | None:
+    """Bytes that `ulimit -v` leaves this process; None where it sets no limit."""
     if not hasattr(psutil, "RLIMIT_AS"):  # not Linux
-        return False
+        return None
     process = psutil.Process()
     most = process.rlimit(psutil.RLIMIT_AS)[0]
-    return most != psutil.RLIM_INFINITY and most - process.memory_info().vms < LITTLE
+    return None if most == psutil.RLIM_INFINITY else most - process.memory_info().vms
+
+
+def _warn_of_little_address_space() -> None:
+    left = _address_space_left()
+    if left is not None and left < AMPLE + AMPLE_FOR_A_CORE * (os.cpu_count() or 1):
+        print(
+            f"warning: ulimit -v leaves {max(left, 0) >> 20:,} MB of address space; a library "
+            "that needs more ends the process in words of its own, or without any",
+            file=sys.stderr,
+        )
 
 
 def _parse(options_type: type[Options], fields: list, argv: list[str]) -> Options:

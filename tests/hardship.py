@@ -6,7 +6,7 @@ A case is a process that meets one hardship, and another that is started afterwa
 place. It is survived (what comes out is that of an undisturbed process), detected (one line, exit
 status 2, nothing half-written, and the second process ends with what an undisturbed one gives),
 aborted (as detected, but a library that was refused memory ended the process itself, in a way of
-its own), or wrong. Disks are tmpfs in a mount namespace of the case's own, which Linux must
+its own of which a line had warned), or wrong. Disks are tmpfs in a mount namespace of the case's own, which Linux must
 allow.
 """
 
@@ -169,8 +169,9 @@ def _met(case: Case, command: Command, place: Place, needed: Need) -> tuple[str,
         if place.out.exists() and forked(lambda: command.result(place.out))[1] == needed.result:
             return "survived", said
         return "wrong", f"status 0, but another result; {said}"
-    aborted = case.kind == "no memory" and status in ABORTS
     lines = said.splitlines()
+    warned = case.kind == "no memory" and bool(lines) and lines[0].startswith("warning: ulimit -v")
+    aborted = warned and status in ABORTS
     clear = bool(lines) and lines[-1].startswith("error: ")
     clear = clear and (len(lines) == 1 or case.kind == "no memory")
     # A sweep goes on with the runs that may need less.
@@ -263,7 +264,8 @@ and leaves the others. Each command met, in a process of its own,
 - **folder removed** or **moved** away while it was written, at various moments;
 - **input moved** away while it was read;
 - **no memory**: a half, a quarter and so on of the address space that the command asks for beyond
-  that at its start (what `ulimit -v` sets).
+  that at its start (what `ulimit -v` sets). Where that does not even suffice for the libraries, no
+  command starts: it ends with status 2 and a line.
 
 Then the hardship was over, and the command was started again in the same place. A case is
 
@@ -273,8 +275,8 @@ Then the hardship was over, and the command was started again in the same place.
   up to rounding; it also removed what was unfinished in a folder that had been moved away);
 - **survived**: the first ended with them;
 - **aborted**: as detected, but the library that was refused memory (LLVM, TensorFlow, the loader)
-  ended the process itself, with lines of its own, or without one where it went on as if it had the
-  memory;
+  ended the process itself, after a line of ours that warned of it: in words of its own, or without
+  any where it went on as if it had the memory;
 - **wrong**: anything else.
 
 {total}

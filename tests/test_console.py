@@ -176,7 +176,25 @@ def test_compiled_code_near_the_limit_of_memory(capsys, monkeypatch, error):
     near = lambda self, kind: (self.memory_info().vms + 2**20, -1)  # noqa: E731
     monkeypatch.setattr(console.psutil.Process, "rlimit", near)
     assert console.execute(Options, fail, "usage", ["command"]) == 2
-    assert f"there is not enough memory ({error})" in one_line(capsys)
+    warned, told = capsys.readouterr().err.splitlines()
+    assert warned == (
+        "warning: ulimit -v leaves 1 MB of address space; a library that needs more ends the "
+        "process in words of its own, or without any"
+    )
+    assert told == f"error: there is not enough memory ({error}); what is written is whole"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not limit address space")
+@pytest.mark.parametrize("module", ["experiments.run", "data_tools.prepare", "tagnet.files"])
+def test_too_little_address_space_for_the_libraries(module):
+    limited = f"ulimit -v 1000000; exec '{sys.executable}' -m {module}"
+    ended = subprocess.run(["sh", "-c", limited], capture_output=True, text=True)
+    line = "ulimit -v must allow at least 2252800 KB of address space, of which TensorFlow uses "
+    told = ended.stderr.splitlines()[-1]
+    if module == "tagnet.files":  # a library leaves it to others to end the process
+        assert (ended.returncode, told) == (1, f"MemoryError: {line}little; received 1000000")
+    else:
+        assert (ended.returncode, ended.stderr) == (2, f"error: {line}little; received 1000000\n")
 
 
 def test_help_names_every_flag_and_default(capsys):
