@@ -6,8 +6,8 @@ A case is a process that meets one hardship, and another that is started afterwa
 place. It is survived (what comes out is that of an undisturbed process), detected (one line, exit
 status 2, nothing half-written, and the second process ends with what an undisturbed one gives),
 aborted (as detected, but a library that was refused memory ended the process itself, in a way of
-its own of which a line had warned), or wrong. Disks are tmpfs in a mount namespace of the case's own, which Linux must
-allow.
+its own of which a line had warned), or wrong. Disks are tmpfs in a mount namespace of the case's
+own, which Linux must allow.
 """
 
 import argparse
