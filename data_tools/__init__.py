@@ -8,6 +8,6 @@ import sys
 
 try:
     import tagnet  # noqa: F401  before TensorFlow, whose start-up it silences
-except MemoryError as error:
+except (MemoryError, FileNotFoundError) as error:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(2)

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-import numba
 import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
+from tagnet.compiled import compiled
 from tagnet.console import progress
 from tagnet.files import InputError
 
@@ -189,7 +189,7 @@ def _in_threads(
         yield from progress(pool.map(work, items), what, len(items))
 
 
-@numba.njit(nogil=True, fastmath=True, cache=True)
+@compiled(nogil=True, fastmath=True)
 def _walk(
     offsets: np.ndarray,  # of the matrix `step` in compressed rows
     indices: np.ndarray,
@@ -220,7 +220,7 @@ def _walk(
     return now
 
 
-@numba.njit(nogil=True, fastmath=True, cache=True)
+@compiled(nogil=True, fastmath=True)
 def _positive(
     walks: np.ndarray,  # float32 [V, WIDTH], rows of G as columns; overwritten
     chance: np.ndarray,  # float32 [V], V / Σ_i G_ij
@@ -247,7 +247,7 @@ def _positive(
     return counts, columns, values
 
 
-@numba.njit(nogil=True, fastmath=True, cache=True)
+@compiled(nogil=True, fastmath=True)
 def _projection(
     offsets: np.ndarray,
     indices: np.ndarray,
@@ -266,7 +266,7 @@ def _projection(
                 result[row, k] += weight * basis[column, k]
 
 
-@numba.njit(nogil=True, fastmath=True, cache=True)
+@compiled(nogil=True, fastmath=True)
 def _covariance(
     offsets: np.ndarray,
     indices: np.ndarray,

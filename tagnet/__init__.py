@@ -21,8 +21,17 @@ LEAST = 2200 * 2**20  # bytes of address space that the libraries take when they
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 
-def _require_address_space() -> None:
-    """Raises `MemoryError` where `ulimit -v` is too low; libraries would fail in their own ways."""
+def _require_room() -> None:
+    """Says what TensorFlow cannot do without, where it would fail in some way of its own.
+
+    Raises:
+        MemoryError: `ulimit -v` is too low.
+        FileNotFoundError: no temporary directory can be written.
+    """
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error.strerror}; TMPDIR can name another") from error
     if resource is None:
         return
     most, _ = resource.getrlimit(resource.RLIMIT_AS)
@@ -61,5 +70,5 @@ def _import_tensorflow_quietly() -> None:
             del os.environ["TF_CPP_MIN_LOG_LEVEL"]  # it has been read, and is not for others
 
 
-_require_address_space()
+_require_room()
 _import_tensorflow_quietly()

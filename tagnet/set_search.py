@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from tagnet.parallel import num_threads, parallel
+from tagnet.compiled import compiled, num_threads, parallel
 from tagnet.tags import TagLists
 
 DENSE = 1 / 32  # a tag carried by more of the candidates than this is also kept as a row of 0 and 1
@@ -119,7 +119,7 @@ def _search(
             _fill_up(neighbours[q], distances[q], found, rows[q], pool)
 
 
-@numba.njit(cache=True)
+@compiled()
 def _count_shared(
     ids: np.ndarray,
     postings: np.ndarray,
@@ -140,7 +140,7 @@ def _count_shared(
                 counts[place] += 1
 
 
-@numba.njit(cache=True)
+@compiled()
 def _pick_nearest(
     counts: np.ndarray,
     size: int,  # of the query
@@ -190,7 +190,7 @@ def _pick_nearest(
     return found
 
 
-@numba.njit(cache=True)
+@compiled()
 def _insert(
     shared: np.ndarray,
     united: np.ndarray,
@@ -215,7 +215,7 @@ def _insert(
     return min(found + 1, len(shared))
 
 
-@numba.njit(cache=True)
+@compiled()
 def _fill_up(
     neighbours: np.ndarray, distances: np.ndarray, found: int, own_row: int, pool: np.ndarray
 ) -> None:

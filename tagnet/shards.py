@@ -14,6 +14,8 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from tagnet.compiled import compiled
+
 # What is wrong with a record.
 CUT_OFF, CHECKSUM, FIELDS, WIDTH = range(1, 5)
 REASONS = {
@@ -92,7 +94,7 @@ def _by_instruction(crc: Any, word: Any) -> Any:
 _eight_more = _by_instruction if HARDWARE else _by_tables
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def masked_crc(data: np.ndarray, first: Any, last: Any) -> np.uint64:
     """TFRecord's checksum of data[first:last]: CRC-32C, rotated, plus a constant."""
     crc = np.uint64(0xFFFFFFFF)
@@ -117,7 +119,7 @@ def _number(data: np.ndarray, first: Any, count: int) -> np.uint64:
     return number
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def frames(data: np.ndarray) -> tuple[np.ndarray, int]:
     """Where a shard's records begin and end, int64 [n, 2], and what is wrong with the next."""
     bounds = np.empty((len(data) // (HEADER + FOOTER) + 1, 2), np.int64)
@@ -207,7 +209,7 @@ def _intact(data: np.ndarray, first: Any, last: Any) -> bool:
     return masked_crc(data, first, last) == _number(data, last, 4)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def read(
     data: np.ndarray, bounds: np.ndarray, phi: np.ndarray, spans: np.ndarray
 ) -> tuple[int, int]:
@@ -236,7 +238,7 @@ def read(
     return len(bounds), 0
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def intact(data: np.ndarray, bounds: np.ndarray) -> int:
     """How many of the records `bounds` [n, 2], from the first on, are as they were written."""
     for record in range(len(bounds)):
@@ -246,7 +248,7 @@ def intact(data: np.ndarray, bounds: np.ndarray) -> int:
     return len(bounds)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def id_lists(data: np.ndarray, spans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The ids that stand at `spans` [n, 2], one after another, and how many each list has."""
     ids = np.empty((spans[:, 1] - spans[:, 0]).sum(), np.int64)  # an id has a byte or more

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from tagnet.parallel import parallel
+from tagnet.compiled import compiled, parallel
 
 ROUNDING = 7  # decimals of a cosine distance; what differs less is a tie
 SLACK = 2e-7  # two similarities farther apart than this are no tie
@@ -87,14 +87,14 @@ def merge_columns(
                     limits[q - first] = max(limits[q - first], limit)
 
 
-@numba.njit(cache=True)
+@compiled()
 def _limit(error: float, query_norm: float, distances: np.ndarray) -> float:
     """What a similarity must exceed for its candidate to be among the nearest."""
     least = 0.0 if query_norm > 0 else 1.0  # no distance is below it
     return np.inf if distances[-1] <= least else 1 - error - distances[-1] - SLACK
 
 
-@numba.njit(cache=True)
+@compiled()
 def _merge(
     similarity: np.ndarray,  # [C]
     error: float,
@@ -134,7 +134,7 @@ def rank(
                 _insert(distance, candidates.rows[c], distances[q], neighbours[q])
 
 
-@numba.njit(cache=True)
+@compiled()
 def _distance(queries: Vectors, q: int, candidates: Vectors, c: int) -> float:
     """1 - x·z / (|x| |z|), rounded; 1 where either is zero."""
     if queries.norms[q] == 0 or candidates.norms[c] == 0:
@@ -144,7 +144,7 @@ def _distance(queries: Vectors, q: int, candidates: Vectors, c: int) -> float:
     return np.round(min(max(distance, 0.0), 2.0), ROUNDING)
 
 
-@numba.njit(cache=True)
+@compiled()
 def _lowest_of_nearest(similarity: np.ndarray, M: int) -> float:
     """A similarity that M + 1 candidates reach at least (one of them may be the image itself)."""
     chunks = (len(similarity) + CHUNK - 1) // CHUNK
@@ -156,7 +156,7 @@ def _lowest_of_nearest(similarity: np.ndarray, M: int) -> float:
     return np.sort(largest)[-M - 1]
 
 
-@numba.njit(cache=True)
+@compiled()
 def _lowest_of_nearest_columns(similarity: np.ndarray, M: int) -> np.ndarray:
     """The same for each column."""
     chunks = (len(similarity) + CHUNK - 1) // CHUNK
@@ -170,7 +170,7 @@ def _lowest_of_nearest_columns(similarity: np.ndarray, M: int) -> np.ndarray:
     return lowest
 
 
-@numba.njit(cache=True)
+@compiled()
 def _insert(distance: float, row: int, distances: np.ndarray, neighbours: np.ndarray) -> None:
     """Puts a candidate in its place among the best, behind those that are as near."""
     if not distance < distances[-1]:
@@ -184,7 +184,7 @@ def _insert(distance: float, row: int, distances: np.ndarray, neighbours: np.nda
 
 # The compiler may sum in another order than written, several terms at once, but in one order
 # for one n, so that equal vectors are at equal distances.
-@numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
+@compiled(fastmath={"reassoc", "contract", "nsz"})
 def _product(one: np.ndarray, two: np.ndarray) -> float:
     """x·z in float64."""
     total = 0.0
@@ -194,7 +194,7 @@ def _product(one: np.ndarray, two: np.ndarray) -> float:
 
 
 # Without NaN, which no similarity is, the compiler compares many numbers at once.
-@numba.njit(cache=True, fastmath={"nnan", "nsz"})
+@compiled(fastmath={"nnan", "nsz"})
 def _largest(numbers: np.ndarray) -> float:
     largest = numbers[0]
     for number in numbers:
@@ -202,7 +202,7 @@ def _largest(numbers: np.ndarray) -> float:
     return largest
 
 
-@numba.njit(cache=True, fastmath={"nnan", "nsz"})
+@compiled(fastmath={"nnan", "nsz"})
 def _any_above(numbers: np.ndarray, limits: np.ndarray) -> bool:
     above = False
     for i in range(len(numbers)):
@@ -210,7 +210,7 @@ def _any_above(numbers: np.ndarray, limits: np.ndarray) -> bool:
     return above
 
 
-@numba.njit(cache=True, fastmath={"nnan", "nsz"})
+@compiled(fastmath={"nnan", "nsz"})
 def _raise_to(largest: np.ndarray, numbers: np.ndarray) -> None:
     for i in range(len(numbers)):
         largest[i] = max(largest[i], numbers[i])

@@ -184,6 +184,18 @@ def test_compiled_code_near_the_limit_of_memory(capsys, monkeypatch, error):
     assert told == f"error: there is not enough memory ({error}); what is written is whole"
 
 
+def test_no_temporary_directory():
+    program = (
+        "import runpy, tempfile\n"
+        "tempfile._candidate_tempdir_list = lambda: ['/proc/none']\n"
+        "runpy.run_module('experiments.run')"
+    )
+    command = [sys.executable, "-c", program]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    line = "error: No usable temporary directory found in ['/proc/none']; TMPDIR can name another\n"
+    assert (ended.returncode, ended.stderr) == (2, line)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not limit address space")
 @pytest.mark.parametrize("module", ["experiments.run", "data_tools.prepare", "tagnet.files"])
 def test_too_little_address_space_for_the_libraries(module):

@@ -1,14 +1,32 @@
-"""Functions that numba compiles for several threads."""
+"""Functions that numba compiles: kept on disk where that can be, shared out to threads."""
 
 import functools
 import threading
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numba
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Compiles a function, once for all processes where the result can be kept on disk.
+
+    It is kept beside the function's file, in the user's cache, or where `NUMBA_CACHE_DIR` says.
+
+    Args:
+        options: those of `numba.njit`.
+    """
+
+    def compile(function: Callable[..., Any]) -> Any:
+        try:
+            return numba.njit(cache=True, **options)(function)
+        except RuntimeError:  # numba's word for places that cannot be written
+            return numba.njit(**options)(function)
+
+    return compile
 
 
 def parallel(function: Callable[P, R]) -> Callable[P, R]:
@@ -17,12 +35,12 @@ def parallel(function: Callable[P, R]) -> Callable[P, R]:
     Raises:
         RuntimeError: when it is called, and the system has no room for the threads.
     """
-    compiled = numba.njit(parallel=True, cache=True)(function)
+    in_threads = compiled(parallel=True)(function)
 
     @functools.wraps(function)
     def call(*arguments: P.args, **named: P.kwargs) -> R:
         num_threads()
-        return compiled(*arguments, **named)
+        return in_threads(*arguments, **named)
 
     return call
 

@@ -1,13 +1,25 @@
-"""Compiled functions whose threads the system refuses."""
+"""Compiled functions without a place for what was compiled, and without threads."""
 
 import os
 import subprocess
 import sys
 
+import numba
 import numpy as np
 import pytest
 
 from tagnet import vector_search
+from tagnet.compiled import compiled
+
+
+def test_what_cannot_be_kept_is_compiled_all_the_same() -> None:
+    """Numba keeps nothing of a function without a file, or in a read-only installation."""
+    found: dict = {}
+    exec("def double(number): return 2 * number", found)
+    with pytest.raises(RuntimeError, match="no locator available"):
+        numba.njit(cache=True)(found["double"])
+    assert compiled(nogil=True)(found["double"])(3) == 6
+
 
 PROGRAM = """
 import resource, sys
