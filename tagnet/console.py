@@ -1,11 +1,14 @@
 """How a command speaks: flags from a dataclass, progress on a terminal, one line for a mistake."""
 
+import contextlib
 import dataclasses
 import os
+import signal
 import sys
+import threading
 import types
 import typing
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -99,8 +102,8 @@ def execute(
     Returns:
         The exit status: 0 on success, 2 on a user's mistake and where the system refuses
         (a disk, a folder, memory), which is printed as one line, 1 where whoever read the
-        output, as `head`, has gone, 130 after Ctrl-C. Any other exception is a fault of ours
-        and passes, traceback and all.
+        output, as `head`, has gone, 130 after Ctrl-C or SIGTERM. Any other exception is a
+        fault of ours and passes, traceback and all.
     """
     logging.set_verbosity(logging.WARNING)
     fields = [field for field in dataclasses.fields(options_type) if field.name != "arguments"]
@@ -109,7 +112,8 @@ def execute(
         return 0
     _warn_of_little_address_space()
     try:
-        main(_parse(options_type, fields, argv))
+        with _heeding_sigterm():
+            main(_parse(options_type, fields, argv))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -125,6 +129,20 @@ def execute(
         print(f"error: {on_one_line(line)}", file=sys.stderr)
         return 2
     return 0
+
+
+@contextlib.contextmanager
+def _heeding_sigterm() -> Iterator[None]:
+    """Lets SIGTERM, which schedulers send, end a command as Ctrl-C does: claims are given back."""
+    here = threading.current_thread() is threading.main_thread()  # which alone sets handlers
+    if not here or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _told(error: Exception) -> str | None:

@@ -102,6 +102,27 @@ def test_an_interruption_is_one_line_and_status_130(capsys):
     assert one_line(capsys) == "interrupted; what is written is whole\n"
 
 
+def test_sigterm_ends_a_command_that_gives_its_claims_back(tmp_path):
+    program = (
+        "import pathlib, sys, time; from tagnet import console; from tagnet.claims import held\n"
+        "out = pathlib.Path(sys.argv.pop())\n"
+        "def main(options):\n"
+        "    with held(out, 'work'):\n"
+        "        console.say('begun')\n"
+        "        time.sleep(600)\n"
+        "console.run(__import__('dataclasses').make_dataclass('Options', []), main, '')\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "out")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() == b"begun\n"
+        assert (tmp_path / "out").exists()
+        process.terminate()
+        assert process.stderr.read() == b"interrupted; what is written is whole\n"
+    assert process.returncode == 130
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("error", "line"),
     [
