@@ -10,7 +10,6 @@ positive PPMI are stored.
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
@@ -20,6 +19,7 @@ from scipy.sparse.csgraph import reverse_cuthill_mckee
 from tagnet.compiled import compiled
 from tagnet.console import progress
 from tagnet.files import InputError
+from tagnet.memory import pool
 
 DAMPING = 0.75  # a; Saedi et al. 2018
 TOLERANCE = 1e-5  # of the sums of G, relative to the largest
@@ -184,9 +184,9 @@ def _in_threads(
     work: Callable[[Item], Result], items: Sequence[Item], what: str
 ) -> Iterator[Result]:
     """Yields `work` of each item in order; it runs in as many threads as there are cores."""
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with ThreadPoolExecutor(threads) as pool:
-        yield from progress(pool.map(work, items), what, len(items))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with pool(cores) as threads:
+        yield from progress(threads.map(work, items), what, len(items))
 
 
 @compiled(nogil=True, fastmath=True)

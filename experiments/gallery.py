@@ -9,7 +9,6 @@ policy lets no script run but ours.
 import html
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from experiments.page import Thumbnail, thumbnail
 from tagnet.console import progress
 from tagnet.files import InputError, read_json
 from tagnet.keywords import SUFFIXES
+from tagnet.memory import pool
 
 MAX_PHOTOGRAPHS = 5000  # beyond that a browser takes long to open the page
 PHOTOGRAPH, NEIGHBOUR = (240, 240), (112, 84)  # pixels
@@ -118,8 +118,8 @@ def _thumbnails(paths: Sequence[Path | None], size: tuple[int, int]) -> list[Thu
         except InputError:  # gone or changed since it was annotated
             return NO_PICTURE
 
-    with ThreadPoolExecutor(WORKERS) as pool:
-        return list(progress(pool.map(one, paths), "Thumbnails", len(paths)))
+    with pool(WORKERS) as threads:
+        return list(progress(threads.map(one, paths), "Thumbnails", len(paths)))
 
 
 NO_PICTURE = Thumbnail(None, 0, 0)

@@ -12,20 +12,16 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import psutil
 from absl import flags, logging
 from tqdm import tqdm
 
-from tagnet.files import OF_FILES, InputError, is_of_tensorflow, on_one_line, refusal
+from tagnet.files import OF_FILES, InputError, on_one_line, refusal
+from tagnet.memory import address_space_left, is_for_want_of_memory, is_scarce
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-LITTLE = 2**28  # bytes of address space
-# What training reserves of it, also for each thread; little of it is used.
-AMPLE, AMPLE_FOR_A_CORE = 2**31, 2**28
 INTERRUPTED = 130  # the exit status that shells give a process which Ctrl-C ended
-NOT_MAPPED = "failed to map segment from shared object"  # what the C library says of a library
 T = TypeVar("T")
 Options = TypeVar("Options", bound="DataclassInstance")
 
@@ -110,7 +106,12 @@ def execute(
     if "--help" in argv[1:]:
         say("\n".join([usage.strip(), "", *map(_help, fields)]))
         return 0
-    _warn_of_little_address_space()
+    if is_scarce():
+        print(
+            f"warning: ulimit -v leaves {(address_space_left() or 0) >> 20:,} MB of address space; "
+            "a library that needs more ends the process in words of its own, or without any",
+            file=sys.stderr,
+        )
     try:
         with _heeding_sigterm():
             main(_parse(options_type, fields, argv))
@@ -155,46 +156,6 @@ def _told(error: Exception) -> str | None:
     if is_for_want_of_memory(error):
         return f"there is not enough memory ({text}); what is written is whole"
     return None
-
-
-def is_for_want_of_memory(error: Exception) -> bool:
-    """Whether the system refused memory, a thread or a library."""
-    # What compiled code was refused shows in errors of many kinds.
-    if is_of_tensorflow(error) or isinstance(error, SystemError):
-        return type(error).__name__ == "ResourceExhaustedError" or _hardly_memory()
-    no_thread = isinstance(error, RuntimeError) and str(error) == "can't start new thread"
-    no_library = isinstance(error, ImportError) and NOT_MAPPED in str(error)
-    return isinstance(error, MemoryError) or no_thread or no_library
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether this process has hardly any memory left; else a damaged file asked for too much."""
-    return isinstance(error, MemoryError) and _hardly_memory()
-
-
-def _hardly_memory() -> bool:
-    """Whether `ulimit -v` leaves this process less than a library may take at a time."""
-    left = _address_space_left()
-    return left is not None and left < LITTLE
-
-
-def _address_space_left() -> int | None:
-    """Bytes that `ulimit -v` leaves this process; None where it sets no limit."""
-    if not hasattr(psutil, "RLIMIT_AS"):  # not Linux
-        return None
-    process = psutil.Process()
-    most = process.rlimit(psutil.RLIMIT_AS)[0]
-    return None if most == psutil.RLIM_INFINITY else most - process.memory_info().vms
-
-
-def _warn_of_little_address_space() -> None:
-    left = _address_space_left()
-    if left is not None and left < AMPLE + AMPLE_FOR_A_CORE * (os.cpu_count() or 1):
-        print(
-            f"warning: ulimit -v leaves {max(left, 0) >> 20:,} MB of address space; a library "
-            "that needs more ends the process in words of its own, or without any",
-            file=sys.stderr,
-        )
 
 
 def _parse(options_type: type[Options], fields: list, argv: list[str]) -> Options:

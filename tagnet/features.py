@@ -9,7 +9,6 @@ import io
 import threading
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -21,9 +20,10 @@ from PIL import Image, ImageOps
 
 from tagnet.applications import KERAS_MODELS, keras_model, prepare_keras
 from tagnet.caffenet import caffenet, prepare_caffenet
-from tagnet.console import is_out_of_memory, progress
+from tagnet.console import progress
 from tagnet.efficientnet import efficientnet_lite0, prepare_lite0
 from tagnet.files import InputError
+from tagnet.memory import is_out_of_memory, pool
 
 ImageSource: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
 """An image: a file's path, a file's bytes, a PIL image, or a uint8 array [height, width, 3]."""
@@ -189,8 +189,8 @@ def extract(
 
     features = [np.empty((0, backbone.dim), np.float32)]
     starts = range(0, len(images), batch_size)
-    with ThreadPoolExecutor(workers) as pool:
-        batches = pool.map(one_batch, starts)
+    with pool(workers) as threads:
+        batches = threads.map(one_batch, starts)
         for found, errors in progress(batches, f"Features ({backbone.name})", len(starts)):
             features.append(found)
             for position, error in errors:

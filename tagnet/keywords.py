@@ -15,9 +15,9 @@ from typing import Any, TypeAlias
 
 from PIL import Image, ImageFile, IptcImagePlugin
 
-from tagnet.console import is_out_of_memory
 from tagnet.features import FORMATS
 from tagnet.files import InputError
+from tagnet.memory import is_out_of_memory
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".heic", ".heif")
 IPTC_KEYWORDS = (2, 25)  # IIM 4.2, dataset 2:25

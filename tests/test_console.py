@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from conftest import one_line
 
-from tagnet import console
+from tagnet import console, memory
 from tagnet.files import InputError
 
 
@@ -195,7 +195,7 @@ def test_compiled_code_near_the_limit_of_memory(capsys, monkeypatch, error):
     with pytest.raises(type(error)):
         console.execute(Options, fail, "usage", ["command"])
     near = lambda self, kind: (self.memory_info().vms + 2**20, -1)  # noqa: E731
-    monkeypatch.setattr(console.psutil.Process, "rlimit", near)
+    monkeypatch.setattr(memory.psutil.Process, "rlimit", near)
     assert console.execute(Options, fail, "usage", ["command"]) == 2
     warned, told = capsys.readouterr().err.splitlines()
     assert warned == (

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tagnet import console, efficientnet, features
+from tagnet import efficientnet, features, memory
 from tagnet.efficientnet import mbconv, prepare_lite0
 from tagnet.features import BACKBONES, ImageSource, extract, read_image
 from tagnet.files import InputError
@@ -124,7 +124,7 @@ def test_a_photograph_is_not_damaged_for_want_of_memory(monkeypatch):
     image = Image.new("RGB", (1, 1))
     with pytest.raises(InputError, match=r"1 x 1 pixels: is a damaged .* \(MemoryError\)"):
         read_image(image)
-    monkeypatch.setattr(console, "_hardly_memory", lambda: True)
+    monkeypatch.setattr(memory, "_is_hardly_any_left", lambda: True)
     with pytest.raises(MemoryError):
         read_image(image)
 
