@@ -20,13 +20,13 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
         options: those of `numba.njit`.
     """
 
-    def compile(function: Callable[..., Any]) -> Any:
+    def decorate(function: Callable[..., Any]) -> Any:
         try:
             return numba.njit(cache=True, **options)(function)
         except RuntimeError:  # numba's word for places that cannot be written
             return numba.njit(**options)(function)
 
-    return compile
+    return decorate
 
 
 def parallel(function: Callable[P, R]) -> Callable[P, R]:

@@ -341,9 +341,6 @@ def read_images(
         rows = slice(bounds[shard], bounds[shard + 1])
         return _read_images(paths[shard], phi[rows], rows.start, sums)
 
-    # Of no images, which loads the compiled readers: where memory is too short for that, this
-    # thread says so, and one of a pool may try to for ever.
-    _read_images(os.devnull, phi[:0], 0)
     with pool(os.cpu_count()) as threads:
         image_ids, *lists = zip(*threads.map(read, range(len(paths))), strict=True)
     names = tuple(itertools.chain.from_iterable(image_ids))
@@ -376,18 +373,18 @@ def _read_images(
         place = Path(path)
         compare(place.parent, place.name, hashlib.sha256(view).hexdigest(), sums)
     names = [str(view[first:last], "utf-8") for first, last in spans[:, shards.IMAGE_ID].tolist()]
-    # Contiguous, so that one compiled function serves them, of no images too.
-    tags, labels = (
-        np.ascontiguousarray(spans[:, field]) for field in (shards.TAG_IDS, shards.LABEL_IDS)
+    return (
+        names,
+        *shards.id_lists(data, spans[:, shards.TAG_IDS]),
+        *shards.id_lists(data, spans[:, shards.LABEL_IDS]),
     )
-    return (names, *shards.id_lists(data, tags), *shards.id_lists(data, labels))
 
 
 def _mapped(path: str) -> np.ndarray:
     """The bytes of a file, uint8, from the system's cache of it: nothing is allocated."""
     with open(path, "rb") as file:
         if not os.fstat(file.fileno()).st_size:
-            return np.frombuffer(b"", np.uint8)
+            return np.empty(0, np.uint8)
         # Linux can map all pages at once, which spares an interruption for each of them.
         flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
         return np.frombuffer(
