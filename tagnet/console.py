@@ -16,7 +16,7 @@ from absl import flags, logging
 from tqdm import tqdm
 
 from tagnet.files import OF_FILES, InputError, on_one_line, refusal
-from tagnet.memory import address_space_left, is_for_want_of_memory, is_scarce
+from tagnet.memory import address_space_left, is_for_want_of_memory, is_scarce, reserved
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -113,7 +113,7 @@ def execute(
             file=sys.stderr,
         )
     try:
-        with _heeding_sigterm():
+        with reserved(), _heeding_sigterm():
             main(_parse(options_type, fields, argv))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

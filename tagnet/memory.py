@@ -1,7 +1,8 @@
 """What memory the system leaves this process, what it looks like where that is too little."""
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
@@ -12,6 +13,7 @@ from tagnet.files import is_of_tensorflow
 LITTLE = 2**28  # bytes of address space
 # What training reserves of it, also for each thread; little of it is used.
 AMPLE, AMPLE_FOR_A_CORE = 2**31, 2**28
+RESERVE = 2**23
 NOT_MAPPED = "failed to map segment from shared object"  # what the C library says of a library
 
 
@@ -51,6 +53,16 @@ def address_space_left() -> int | None:
     if most == psutil.RLIM_INFINITY:
         return None
     return max(most - process.memory_info().vms, 0)
+
+
+@contextlib.contextmanager
+def reserved() -> Iterator[None]:
+    """Holds some memory back meanwhile, where it is scarce: to say afterwards what went wrong."""
+    held = bytearray(RESERVE if is_scarce() else 0)
+    try:
+        yield
+    finally:
+        held.clear()
 
 
 def pool(threads: int | None) -> Executor:

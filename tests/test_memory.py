@@ -1,5 +1,8 @@
 """Threads where there is memory for them."""
 
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -26,3 +29,33 @@ def test_an_error_comes_where_its_result_would(monkeypatch, left):
         assert done[0].result() == 1
         with pytest.raises(ZeroDivisionError):
             done[1].result()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not limit address space")
+def test_what_is_reserved_can_be_used_afterwards():
+    program = (
+        "import resource; from processes import address_space; from tagnet import memory\n"
+        "most = address_space('VmSize') + 2**25\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (most, most))\n"
+        "taken = []\n"
+        "def take():\n"
+        "    while True:\n"
+        "        taken.append(bytearray(2**20))\n"
+        "try:\n"
+        "    with memory.reserved():\n"
+        "        take()\n"
+        "except MemoryError:\n"
+        "    before = len(taken)\n"
+        "try:\n"
+        "    take()\n"
+        "except MemoryError:\n"
+        "    print(before, len(taken) - before)\n"
+    )
+    command = [sys.executable, "-c", program]
+    path = os.pathsep.join(sys.path)
+    ended = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=True
+    )
+    before, afterwards = map(int, ended.stdout.split())
+    assert before > 0
+    assert afterwards in range(6, 9)
