@@ -265,7 +265,8 @@ and leaves the others. Each command met, in a process of its own,
 - **input moved** away while it was read;
 - **no memory**: a half, a quarter and so on of the address space that the command asks for beyond
   that at its start (what `ulimit -v` sets). What is refused memory first differs from time to time.
-  Where `ulimit -v` does not even suffice for the libraries, a command ends at once: status 2, a line.
+  Where `ulimit -v` does not even suffice for the libraries, a command ends at once, with status 2
+  and a line.
 
 Then the hardship was over, and the command was started again in the same place. A case is
 
