@@ -1,5 +1,6 @@
 """How a command speaks: flags from a dataclass, progress on a terminal, one line for a mistake."""
 
+import _thread
 import contextlib
 import dataclasses
 import os
@@ -21,6 +22,7 @@ from tagnet.memory import address_space_left, is_for_want_of_memory, is_scarce, 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+AGAIN = 0.1  # seconds until an interruption that was lost comes again
 INTERRUPTED = 130  # the exit status that shells give a process which Ctrl-C ended
 T = TypeVar("T")
 Options = TypeVar("Options", bound="DataclassInstance")
@@ -113,7 +115,7 @@ def execute(
             file=sys.stderr,
         )
     try:
-        with reserved(), _heeding_sigterm():
+        with reserved(), _interruptible():
             main(_parse(options_type, fields, argv))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -133,17 +135,30 @@ def execute(
 
 
 @contextlib.contextmanager
-def _heeding_sigterm() -> Iterator[None]:
-    """Lets SIGTERM, which schedulers send, end a command as Ctrl-C does: claims are given back."""
+def _interruptible() -> Iterator[None]:
+    """Lets SIGTERM, which schedulers send, end a command as Ctrl-C does: claims are given back.
+
+    What is raised while Python clears an object away is lost, hence it is then raised again.
+    """
     here = threading.current_thread() is threading.main_thread()  # which alone sets handlers
     if not here or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
+    earlier = sys.unraisablehook
+
+    def hook(lost: "sys.UnraisableHookArgs") -> None:
+        if issubclass(lost.exc_type, KeyboardInterrupt):
+            threading.Timer(AGAIN, _thread.interrupt_main, [signal.SIGTERM]).start()
+        else:
+            earlier(lost)
+
+    sys.unraisablehook = hook
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        sys.unraisablehook = earlier
 
 
 def _told(error: Exception) -> str | None:

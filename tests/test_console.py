@@ -123,6 +123,24 @@ def test_sigterm_ends_a_command_that_gives_its_claims_back(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_an_interruption_while_an_object_is_cleared_away_is_not_lost(number):
+    program = (
+        "import dataclasses, signal, time; from tagnet import console\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "class Interrupted:\n"
+        "    def __del__(self):\n"
+        f"        signal.raise_signal(signal.{number})\n"
+        "        time.sleep(0)\n"
+        "def main(options):\n"
+        "    Interrupted()\n"
+        "    time.sleep(1)\n"
+        "console.run(dataclasses.make_dataclass('Options', []), main, '')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (130, "interrupted; what is written is whole\n")
+
+
 @pytest.mark.parametrize(
     ("error", "line"),
     [
