@@ -58,4 +58,4 @@ def test_what_is_reserved_can_be_used_afterwards():
     )
     before, afterwards = map(int, ended.stdout.split())
     assert before > 0
-    assert afterwards in range(6, 9)
+    assert afterwards >= 6  # of the 8 MB
