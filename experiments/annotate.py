@@ -19,7 +19,6 @@ from experiments.annotating import (
     Batch,
     Choice,
     Job,
-    folders_of,
     jobs_of,
     jobs_of_table,
     report,
@@ -119,7 +118,6 @@ def main(options: Options) -> None:
     each: list[Callable[[Job, Answer], None]] = [_show] if asked_to_print else []
     if options.xmp:
         each.append(lambda job, answer: _write_sidecar(job, answer, options.prefix))
-    folders = folders_of(jobs)
     batch = Batch(annotator, choice, options.jsonl, each)
     answers = batch.run(jobs)
     jsonl = options.jsonl
@@ -129,7 +127,7 @@ def main(options: Options) -> None:
             _write(options.csv, _csv(answers))
         if options.html is not None:
             page = _page(options, jobs, answers, choice)
-            require_folders(folders)  # else it would be a page without photographs
+            require_folders(batch.folders)  # else it would be a page without photographs
             _write(options.html, page)
     for path in (options.jsonl, options.csv, options.html):
         if path is not None and not path.exists():

@@ -194,6 +194,7 @@ class Batch:
     Attributes:
         annotated, skipped, there: how many photographs were annotated, could not be
             read, and had an answer in `jsonl` before.
+        folders: those of the photographs that were there when the batch began.
     """
 
     def __init__(
@@ -208,6 +209,7 @@ class Batch:
         self._jsonl = jsonl
         self._each = each
         self.annotated = self.skipped = self.there = 0
+        self.folders: set[Path] = set()
 
     def run(self, jobs: Sequence[Job]) -> list[Answer]:
         """Annotates what has no answer yet, and gives the answers of all.
@@ -222,14 +224,15 @@ class Batch:
         todo = [job for job in jobs if job.name not in done]
         self.there = len(jobs) - len(todo)
         first_error = None
-        folders = folders_of(todo)
+        self.folders = {folder for folder in {job.path.parent for job in jobs} if folder.is_dir()}
         chunks = [todo[first : first + CHUNK] for first in range(0, len(todo), CHUNK)]
         with (
             progress(None, "Annotating", len(todo)) as bar,
             contextlib.closing(_made_ahead(self._read, chunks)) as contents,
         ):
             for chunk, content in zip(chunks, contents, strict=True):
-                require_folders({chunk[place].path.parent for place in content.errors} & folders)
+                doubtful = {chunk[place].path.parent for place in content.errors}
+                require_folders(doubtful & self.folders)
                 answers = self._answers(chunk, content)
                 for place, job in enumerate(chunk):
                     if "error" not in answers[place]:
@@ -286,11 +289,6 @@ class _Content(NamedTuple):
     phi: np.ndarray
     tags: list[list[str]]
     errors: dict[int, InputError]
-
-
-def folders_of(jobs: Sequence[Job]) -> set[Path]:
-    """The folders of the photographs that are there."""
-    return {folder for folder in {job.path.parent for job in jobs} if folder.is_dir()}
 
 
 def require_folders(folders: set[Path]) -> None:
