@@ -258,15 +258,12 @@ def reliability(judgements: Sequence[tuple[str, Judgement]]) -> Drawing:
 
 def png(drawing: Drawing) -> bytes:
     """A figure as a PNG."""
-    file = io.BytesIO()
-    drawing.savefig(file, format="png", dpi=120)
-    return file.getvalue()
+    return _encoded(drawing, "png")
 
 
-def _pdf(drawing: Drawing) -> bytes:
-    """A figure as a PDF."""
-    file = io.BytesIO()  # on a full disk matplotlib fails with an error of its own
-    drawing.savefig(file, format="pdf", dpi=120, metadata={"CreationDate": None})
+def _encoded(drawing: Drawing, kind: str, metadata: dict[str, None] | None = None) -> bytes:
+    file = io.BytesIO()  # on a full disk matplotlib fails with errors of its own
+    drawing.savefig(file, format=kind, dpi=120, metadata=metadata)
     return file.getvalue()
 
 
@@ -281,7 +278,8 @@ def save(drawing: Drawing, folder: Path, name: str) -> str:
     write_text(
         folder / f"{name}.svg", svg.replace('<g id="figure_1">', f'{paper}<g id="figure_1">')
     )
-    for ending, contents in (("pdf", _pdf(drawing)), ("png", png(drawing))):
+    pdf = _encoded(drawing, "pdf", {"CreationDate": None})
+    for ending, contents in (("pdf", pdf), ("png", png(drawing))):
         with written_whole(folder / f"{name}.{ending}") as temporary:
             temporary.write_bytes(contents)
     return svg
