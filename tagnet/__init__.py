@@ -9,16 +9,21 @@ import os
 import sys
 import tempfile
 
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None  # type: ignore[assignment]
-
 __version__ = "0.1.0"
 
 LEAST = 2200 * 2**20  # bytes of address space that the libraries take when they are imported
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+
+def address_space_limit() -> int | None:
+    """Bytes of address space that `ulimit -v` allows; None where it sets no limit."""
+    if sys.platform != "linux":  # which alone keeps to it
+        return None
+    import resource  # Windows has none
+
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if most == resource.RLIM_INFINITY else most
 
 
 def _require_room() -> None:
@@ -32,10 +37,8 @@ def _require_room() -> None:
         tempfile.gettempdir()
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error.strerror}; TMPDIR can name another") from error
-    if resource is None:
-        return
-    most, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if most != resource.RLIM_INFINITY and most < LEAST:
+    most = address_space_limit()
+    if most is not None and most < LEAST:
         raise MemoryError(
             f"ulimit -v must allow at least {LEAST >> 10} KB of address space, of which TensorFlow "
             f"uses little; received {most >> 10}"

@@ -8,6 +8,7 @@ from typing import Any
 
 import psutil
 
+from tagnet import address_space_limit
 from tagnet.files import is_of_tensorflow
 
 LITTLE = 2**28  # bytes of address space
@@ -46,13 +47,8 @@ def is_scarce() -> bool:
 
 def address_space_left() -> int | None:
     """Bytes that `ulimit -v` leaves this process; None where it sets no limit."""
-    if not hasattr(psutil, "RLIMIT_AS"):  # not Linux
-        return None
-    process = psutil.Process()
-    most = process.rlimit(psutil.RLIMIT_AS)[0]
-    if most == psutil.RLIM_INFINITY:
-        return None
-    return max(most - process.memory_info().vms, 0)
+    most = address_space_limit()
+    return None if most is None else max(most - psutil.Process().memory_info().vms, 0)
 
 
 @contextlib.contextmanager

@@ -212,8 +212,8 @@ def test_compiled_code_near_the_limit_of_memory(capsys, monkeypatch, error):
 
     with pytest.raises(type(error)):
         console.execute(Options, fail, "usage", ["command"])
-    near = lambda self, kind: (self.memory_info().vms + 2**20, -1)  # noqa: E731
-    monkeypatch.setattr(memory.psutil.Process, "rlimit", near)
+    near = lambda: memory.psutil.Process().memory_info().vms + 2**20  # noqa: E731
+    monkeypatch.setattr(memory, "address_space_limit", near)
     assert console.execute(Options, fail, "usage", ["command"]) == 2
     warned, told = capsys.readouterr().err.splitlines()
     assert warned == (
