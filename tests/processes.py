@@ -4,6 +4,7 @@ import ctypes
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -111,6 +112,30 @@ def address_space(line: str) -> int:
     status = Path("/proc/self/status").read_text()
     (found,) = (text for text in status.splitlines() if text.startswith(f"{line}:"))
     return 1024 * int(found.split()[1])
+
+
+def limited(
+    megabytes: int, imports: str, program: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs a program in a process that may grow by so much address space after its imports.
+
+    Args:
+        megabytes: how much.
+        imports, program: its lines.
+        variables: of its environment, beside those of this process.
+    """
+    limit = (
+        "import processes, resource\n"
+        f"most = processes.address_space('VmSize') + 2**20 * {megabytes}\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (most, most))\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", f"{imports}\n{limit}{program}"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | variables,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 def used(folder: Path) -> int:

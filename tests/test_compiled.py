@@ -1,12 +1,11 @@
 """Compiled functions without a place for what was compiled, and without threads."""
 
-import os
-import subprocess
 import sys
 
 import numba
 import numpy as np
 import pytest
+from processes import limited
 
 from tagnet import vector_search
 from tagnet.compiled import compiled
@@ -21,28 +20,15 @@ def test_what_cannot_be_kept_is_compiled_all_the_same() -> None:
     assert compiled(nogil=True)(found["double"])(3) == 6
 
 
-PROGRAM = """
-import resource, sys
-import numpy as np
-from processes import address_space
-from tagnet import vector_search
-most = address_space("VmSize") + 2**20 * int(sys.argv[1])
-resource.setrlimit(resource.RLIMIT_AS, (most, most))
-vector_search.norms(np.ones([3, 2], np.float32))
-"""
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and a limit of address space")
 @pytest.mark.parametrize("megabytes", [3, 16, 20, 24, 28])
 def test_threads_that_are_refused_are_not_waited_for(megabytes: int) -> None:
     vector_search.norms(np.ones([3, 2], np.float32))  # else the child has to compile it
-    path = os.pathsep.join(sys.path)
-    ended = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(megabytes)],
-        env=os.environ | {"NUMBA_THREADING_LAYER": "workqueue", "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=300,
+    ended = limited(
+        megabytes,
+        "import numpy as np; from tagnet import vector_search",
+        "vector_search.norms(np.ones([3, 2], np.float32))",
+        NUMBA_THREADING_LAYER="workqueue",
     )
     refused = "MemoryError", "RuntimeError: can't start new thread"
     if ended.returncode != 0 or megabytes == 3:  # of few threads more suffice

@@ -1,11 +1,10 @@
 """Threads where there is memory for them."""
 
-import os
-import subprocess
 import sys
 import threading
 
 import pytest
+from processes import limited
 
 from tagnet import memory
 
@@ -34,9 +33,6 @@ def test_an_error_comes_where_its_result_would(monkeypatch, left):
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not limit address space")
 def test_what_is_reserved_can_be_used_afterwards():
     program = (
-        "import resource; from processes import address_space; from tagnet import memory\n"
-        "most = address_space('VmSize') + 2**25\n"
-        "resource.setrlimit(resource.RLIMIT_AS, (most, most))\n"
         "taken = []\n"
         "def take():\n"
         "    while True:\n"
@@ -51,11 +47,8 @@ def test_what_is_reserved_can_be_used_afterwards():
         "except MemoryError:\n"
         "    print(before, len(taken) - before)\n"
     )
-    command = [sys.executable, "-c", program]
-    path = os.pathsep.join(sys.path)
-    ended = subprocess.run(
-        command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=True
-    )
+    ended = limited(32, "from tagnet import memory", program)
+    assert ended.returncode == 0, ended.stderr
     before, afterwards = map(int, ended.stdout.split())
     assert before > 0
     assert afterwards >= 6  # of the 8 MB
