@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
-from tagnet.architectures import GraphSettings
+from tagnet.settings import GraphSettings
 
 
 @dataclasses.dataclass(frozen=True)

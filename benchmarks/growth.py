@@ -19,12 +19,13 @@ import matplotlib
 import numpy as np
 
 from data_tools import twin
-from tagnet.architectures import GraphSettings, build
-from tagnet.dataset import Part, Tables
-from tagnet.layers import lookups
+from tagnet.architectures import build
+from tagnet.dataset import Part
 from tagnet.neighbours import jaccard
 from tagnet.records import empty_table
 from tagnet.scoring import Scorer, ScoringSettings
+from tagnet.settings import GraphSettings
+from tagnet.tables import Tables, lookups
 from tagnet.tags import TagLists, Vocabulary, count_tags
 from tagnet.training import TrainingSettings, compiled
 

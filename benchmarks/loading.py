@@ -27,8 +27,8 @@ import tensorflow as tf
 
 from tagnet.batches import Neighbourhood, training_batches
 from tagnet.dataset import PreparedDataset
-from tagnet.layers import RowLookup
 from tagnet.records import shard_paths
+from tagnet.tables import RowLookup
 
 
 def timed(work: Callable[[], Any]) -> float:

@@ -14,8 +14,9 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from tagnet.architectures import LINEAR_PIXELS, LINEAR_RATE, GraphSettings
-from tagnet.dataset import Tables
+from tagnet.blocks import LINEAR_PIXELS, LINEAR_RATE
+from tagnet.settings import GraphSettings
+from tagnet.tables import Tables
 from tagnet.tags import TagLists
 
 PREDICT_BATCH = 256

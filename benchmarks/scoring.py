@@ -22,10 +22,12 @@ import machine
 import naive
 import numpy as np
 
-from tagnet.architectures import GraphSettings, build, reads_order
-from tagnet.dataset import Part, PreparedDataset, Tables
-from tagnet.layers import lookups
+from tagnet.architectures import build
+from tagnet.dataset import Part, PreparedDataset
+from tagnet.parts import is_order_sensitive
 from tagnet.scoring import Scorer, ScoringSettings, draw_subsets
+from tagnet.settings import GraphSettings
+from tagnet.tables import Tables, lookups
 from tagnet.tags import TagLists
 
 M, MAX_RANK, SAMPLES = 12, 24, 10
@@ -118,7 +120,7 @@ def make_case(
     sampled = Scorer(core, on_device, ScoringSettings(M, exact=False, samples=SAMPLES))
     theirs = plain()
     difference, largest = (np.abs(x).max() for x in (sampled(few, seed=0) - theirs, theirs))
-    whole = first(part, options.images if reads_order(core) else len(part.rows))
+    whole = first(part, options.images if is_order_sensitive(core) else len(part.rows))
     return Case(name, scorer, whole, plain, few, difference, largest)
 
 

@@ -23,9 +23,9 @@ import numpy as np
 import tensorflow as tf
 import workload
 
-from tagnet.architectures import ARCHITECTURES, JOINT, build, by_rows
-from tagnet.layers import lookups
+from tagnet.architectures import ARCHITECTURES, JOINT, build
 from tagnet.rmsprop import PenalisedRMSprop
+from tagnet.tables import by_rows, lookups
 from tagnet.training import TrainingSettings, compiled
 
 SEED = 0  # of the weights and of dropout

@@ -8,8 +8,10 @@ import dataclasses
 
 import numpy as np
 
-from tagnet.architectures import JOINT, GraphSettings
-from tagnet.dataset import Part, Tables
+from tagnet.architectures import JOINT
+from tagnet.dataset import Part
+from tagnet.settings import GraphSettings
+from tagnet.tables import Tables
 from tagnet.tags import TagLists
 
 

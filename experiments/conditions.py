@@ -30,11 +30,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tagnet.dataset import PARTS, PreparedDataset, Tables
+from tagnet.dataset import PARTS, PreparedDataset
 from tagnet.embeddings import Embedding, rho
 from tagnet.files import written_whole
 from tagnet.neighbours import Neighbourhoods, nearest
 from tagnet.records import write_neighbourhoods
+from tagnet.tables import Tables
 from tagnet.tags import TagLists, Vocabulary
 
 WORDS, DROPS, MIXES, ORDER = range(4)  # what random numbers are for, beside seed and split

@@ -13,7 +13,7 @@ class Preset:
 
     Attributes:
         training: optimizer, epochs, loss.
-        hidden, dropout, l2: see `architectures.GraphSettings`.
+        hidden, dropout, l2: see `settings.GraphSettings`.
         exact, samples, average: see `scoring.ScoringSettings`.
         m, max_rank: (m, M).
     """

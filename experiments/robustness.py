@@ -27,12 +27,13 @@ from experiments.plan import Common, Job
 from experiments.run import make
 from experiments.runner import restored, scoring_of
 from experiments.sweep import SharedTables, Sweep
-from tagnet import console, layers, metrics
+from tagnet import console, metrics
 from tagnet.checksums import read_sealed, sha256, write_sealed
 from tagnet.console import option, require_all_of
-from tagnet.dataset import Part, PreparedDataset, Tables
+from tagnet.dataset import Part, PreparedDataset
 from tagnet.files import InputError
 from tagnet.scoring import Scorer
+from tagnet.tables import Tables, lookups
 
 USAGE = f"""Draws how models bear other tags, other neighbours and another vocabulary.
 
@@ -222,7 +223,7 @@ class Study(Sweep[Training]):
                 scoring = dataclasses.replace(scoring, exact=False, samples=test.samples)
             found = situation.nearest("test", run.neighbours, run.pool, preset.max_rank)
             part = Part(split["test"], found.neighbours, found.distances)
-            scores = Scorer(core, layers.lookups(tables), scoring)(part, run.seed)
+            scores = Scorer(core, lookups(tables), scoring)(part, run.seed)
             return scores, int(found.by_features.sum())
 
         return score

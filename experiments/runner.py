@@ -17,17 +17,19 @@ import tagnet
 from experiments import figures
 from experiments.presets import Preset
 from experiments.results import METRICS, TITLES, VALIDATION, check, finish, read_checked
-from tagnet import architectures, console, export, layers, metrics, tensorboard, training
-from tagnet.architectures import GraphSettings
+from tagnet import architectures, console, export, metrics, tensorboard, training
 from tagnet.batches import Neighbourhood, training_batches
 from tagnet.calibration import Judgement
 from tagnet.checksums import RUN_AGAIN
 from tagnet.claims import held
-from tagnet.dataset import PARTS, PreparedDataset, Tables, available_memory
+from tagnet.dataset import PARTS, PreparedDataset, available_memory
 from tagnet.deployment import Deployment, DeploymentSettings, deploy
 from tagnet.distributed import Workers, company, is_chief
 from tagnet.files import InputError, read_json, remove_leftovers, write_arrays, write_json
+from tagnet.parts import Parts
 from tagnet.scoring import Scorer, ScoringSettings
+from tagnet.settings import GraphSettings
+from tagnet.tables import Tables, lookups
 
 LINEAR_C = 0.4  # of a linear path; chosen on the validation split of the embedded data set
 WATCHED = ("map_label", "map_image")  # after every epoch
@@ -289,7 +291,7 @@ class _Experiment:
         }
         self.core = architectures.build(run.arch, graph)
         self._graph = graph
-        self._lookups = layers.lookups(tables)
+        self._lookups = lookups(tables)
         self.layout = layout
         self._workers = workers
         # What a training step is given: row numbers, or what stands in those rows.
@@ -471,6 +473,6 @@ def _tag_vectors(core: keras.Model, dataset: PreparedDataset, feed: str) -> np.n
     """The vectors [τ, n] that π gives the tags: β, or for `id` the learned kernel rows."""
     if feed != "id":
         return dataset.embedding(feed).vectors
-    names = {layer.name for layer in core.layers}
-    layer = core.get_layer("W_xu" if "W_xu" in names else "W_x")  # W_x ends with π's rows
-    return layer.get_weights()[0][-len(dataset.vocabulary) :]
+    reads = Parts.of(core).reads
+    (name,) = (name for name, inputs in reads.items() if inputs[-1] == "pi_x")  # π's rows come last
+    return core.get_layer(name).get_weights()[0][-len(dataset.vocabulary) :]

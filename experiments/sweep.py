@@ -29,7 +29,7 @@ from experiments.results import read_checked
 from experiments.run import make
 from tagnet import claims, console
 from tagnet.console import option, require_all_of
-from tagnet.dataset import PreparedDataset, Tables
+from tagnet.dataset import PreparedDataset
 from tagnet.files import (
     InputError,
     Unavailable,
@@ -39,7 +39,7 @@ from tagnet.files import (
     remove_unfinished,
     write_json,
 )
-from tagnet.layers import placed
+from tagnet.tables import Tables, placed
 
 AnyJob = TypeVar("AnyJob", bound=Job)
 POLL = 5.0  # seconds between looks at the runs that others are making

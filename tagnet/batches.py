@@ -14,7 +14,7 @@ import tensorflow as tf
 from tagnet import packed, records
 from tagnet.dataset import CURE, PreparedDataset
 from tagnet.files import InputError, advising
-from tagnet.layers import ROWS, Lookups, gather_rows, looked_up, padded_lists
+from tagnet.tables import ROWS, Lookups, gather_rows, looked_up, padded_lists
 
 SHUFFLE_BLOCK = 2**18  # records shuffled together; the paper's training split fits, in 40 MB
 SHARDS_AT_ONCE = 16  # read in turn, at most
@@ -71,7 +71,7 @@ def training_batches(
         batch_size: images in a batch; the last of an epoch may be smaller.
         seed: of order and draws.
         epochs: which epochs, counted from 0.
-        lookups: the tables on the host, see `layers.lookups`; None for row numbers.
+        lookups: the tables on the host, see `tables.lookups`; None for row numbers.
         layout: `rows`, or `packed`, which needs no `lookups`.
         feed: encoding of the tags that packed records hold by their ids.
 

@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from tagnet.dataset import PreparedDataset
 from tagnet.files import InputError
-from tagnet.layers import on_device
 from tagnet.records import empty_table
+from tagnet.tables import on_device
 from tagnet.tags import TagLists
 from tagnet.vector_search import ROUNDING, SLACK, norms
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import psutil
-import tensorflow as tf
 
 from tagnet import records
 from tagnet.cache import cached_encoding, cached_images
 from tagnet.checksums import read_checksums, verify
 from tagnet.embeddings import Embedding, rho
 from tagnet.files import InputError, Unavailable, advising, read_arrays, read_json, read_text
+from tagnet.tables import Tables
 from tagnet.tags import TagLists, Vocabulary
 
 FORMAT = 1
@@ -25,37 +25,6 @@ PARTS = ("train", "validation", "test")
 TABLES = ("device", "host", "mmap")
 LARGEST_SHARE = 0.5  # of the memory that is available, for a table that is chosen to be in it
 CONTAINER = Path("/sys/fs/cgroup")  # what its limits and use of memory are told in
-
-
-@dataclasses.dataclass(frozen=True)
-class Tables:
-    """What row numbers are looked up in.
-
-    Attributes:
-        phi: Φ, float16 [N, D]; an array, or a tensor that is on the device already.
-        pi: encoded tags: float32 [N, n] for a β, the ids themselves for `id`,
-            None for a visual model.
-        num_tags: τ, the size of the vocabulary.
-        on_device: whether the step that reads the rows also looks them up; else they are
-            looked up in host memory, on their way to the device.
-    """
-
-    phi: np.ndarray | tf.Tensor
-    pi: np.ndarray | tf.Tensor | TagLists | None
-    num_tags: int
-    on_device: bool = True
-
-    @property
-    def feature_dim(self) -> int:
-        """D."""
-        return int(self.phi.shape[1])
-
-    @property
-    def tag_dim(self) -> int:
-        """N of a β, τ for ids, 0 without tags."""
-        if self.pi is None:
-            return 0
-        return self.num_tags if isinstance(self.pi, TagLists) else int(self.pi.shape[1])
 
 
 @dataclasses.dataclass(frozen=True)

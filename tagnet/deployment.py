@@ -8,27 +8,27 @@ ragged, int32 [B, (T)], each once an image.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tagnet import architectures, calibration
-from tagnet.architectures import LINEAR_PIXELS, LINEAR_RATE, GraphSettings
 from tagnet.corpus import Corpus, TaggedImages
 from tagnet.dataset import PreparedDataset
 from tagnet.embeddings import rho
+from tagnet.explanation import Explanation
 from tagnet.files import InputError
-from tagnet.layers import PADDING, subset_max_weights
-from tagnet.scoring import NEIGHBOUR_LAYERS, draw_subsets
+from tagnet.layers import PADDING
+from tagnet.parts import Parts, is_order_sensitive, outputs
+from tagnet.scoring import draw_subsets
+from tagnet.settings import GraphSettings
 from tagnet.tags import Vocabulary
 
 BATCH = 64
 CALIBRATION_IMAGES = 2000  # of the validation split, at most, and of the test split
 SUBSETS_SEED = 0  # of the neighbourhoods that an LSTM graph averages over: the same for all images
-HIDDEN = ("W_x", "W_z", "W_xu", "W_zu")  # in the order in which W_y joins their outputs
-LINEAR = "W_o"  # what reads φ_x and π_x without a hidden layer; no graph but `ltwin_wide` has it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +96,7 @@ class Deployment(tf.Module):
         self.corpus = corpus
         # As a function, since of a model every weight would be saved twice.
         self._core = lambda: core
+        self._parts = Parts.of(core)
         self.judgement: calibration.Judgement | None = None
         self.beta = {name: tf.Variable(beta[name], trainable=False) for name in settings.encodings}
         L = len(settings.labels)
@@ -107,9 +108,10 @@ class Deployment(tf.Module):
         same_words = vocabulary.words == tuple(word.decode() for word in corpus.words.numpy())
         self._encoding = settings.neighbours if same_words else (settings.graph.feed or "id")
         self.M = min(settings.max_rank, len(corpus)) if self.reads_neighbours else 0
-        self._hidden, self._head = _cut(core)
+        self._hidden, self._head = _cut(core, self._parts.layers)
+        self._explanation = Explanation(core, self._parts, self.M, settings.graph.m)
         self._subsets = None
-        if architectures.reads_order(core):
+        if is_order_sensitive(core):
             m, samples = settings.graph.m, settings.samples
             self._subsets = draw_subsets(1, self.M, m, samples, SUBSETS_SEED)[0]
 
@@ -144,7 +146,7 @@ class Deployment(tf.Module):
             "distances": distances,
             "by_features": by_features,
         }
-        return answers | self._shares(phi, vectors) if explain else answers
+        return answers | self._explanation(phi, vectors) if explain else answers
 
     def function(self, explain: bool = False) -> tf.types.experimental.PolymorphicFunction:
         """`answer` as one compiled function of `phi` and `ids`."""
@@ -187,12 +189,12 @@ class Deployment(tf.Module):
     @property
     def reads_neighbours(self) -> bool:
         """Whether the graph looks at neighbours at all; `v_only` does not."""
-        return "W_z" in self.weights
+        return bool(self._parts.neighbour)
 
     @property
     def can_be_split(self) -> bool:
         """Whether `answer` can say how a score came about; an LSTM's cannot be split."""
-        return self._subsets is None
+        return bool(self._parts.paths)
 
     def nearest(
         self, phi: tf.Tensor, ids: tf.RaggedTensor
@@ -272,76 +274,13 @@ class Deployment(tf.Module):
         samples, m = self._subsets.shape
         drawn = {}
         for name, vector in vectors.items():
-            if name in NEIGHBOUR_LAYERS:
+            if name in self._parts.neighbour:
                 chosen = tf.gather(vector, self._subsets, axis=1)  # [B, S, m, h]
                 drawn[name] = tf.reshape(chosen, [-1, m, vector.shape[2]])
             else:
                 drawn[name] = tf.repeat(vector, samples, axis=0)
         scores = self._head(drawn)
         return tf.reduce_mean(tf.reshape(scores, [-1, samples, scores.shape[1]]), axis=1)
-
-    def _shares(self, phi: tf.Tensor, vectors: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Splits the scores of a max-pool graph into what they are the sum of.
-
-        Scores are linear in the pooled vectors, and of these every unit is a mean of
-        the neighbours' activations, weighted by their ranks (`layers.MaxOverNeighbours`).
-        Where one layer reads pixels and tags together, its units that are above zero
-        are linear too; their bias goes to the pixels.
-        """
-        kernel, constant = self.weights["W_y" if self.reads_neighbours else "W_u"]
-        picture = tags = tf.zeros([tf.shape(phi)[0], kernel.shape[1]])
-        neighbours = tf.zeros([tf.shape(phi)[0], self.M, kernel.shape[1]])
-        if not self.reads_neighbours:
-            picture = phi @ kernel
-            vectors = {}
-        hidden = {name: vector for name, vector in vectors.items() if name in HIDDEN}
-        parts = tf.split(kernel, len(hidden)) if hidden else []
-        for (name, vector), part in zip(hidden.items(), parts, strict=True):
-            if name in NEIGHBOUR_LAYERS:
-                neighbours += tf.einsum("bhm,hl->bml", self._pooled_shares(vector), part)
-            elif name == "W_xu":
-                tags += vector @ part
-            else:
-                pixels = self._share_of_pixels(vector, phi)
-                picture += pixels @ part
-                tags += (vector - pixels) @ part
-        shares = {
-            "picture": picture,
-            "tags": tags,
-            "neighbour_shares": neighbours,
-            "constant": constant,
-        }
-        if LINEAR in vectors:  # the scores are the mean of this path's and the rest's
-            linear = self._linear_shares(phi, vectors[LINEAR])
-            shares = {name: (share + linear.get(name, 0)) / 2 for name, share in shares.items()}
-        return shares
-
-    def _pooled_shares(self, activations: tf.Tensor) -> tf.Tensor:
-        """What each neighbour gives to each pooled unit: [B, h, M]; the sum over M is the pool."""
-        M, m = self.M, self.settings.graph.m
-        reached = M - m + 1  # ranks with a weight
-        weights = tf.cast(subset_max_weights(M, m)[:reached], tf.float32)
-        units = tf.transpose(activations, [0, 2, 1])
-        first = tf.math.top_k(units, reached).indices  # of equal ones the first is ahead
-        count = tf.size(units)
-        places = tf.range(0, count, M)[:, None] + tf.reshape(first, [-1, reached])
-        spread = tf.broadcast_to(weights, tf.shape(places))
-        spread = tf.math.unsorted_segment_sum(spread, places, count)
-        return units * tf.reshape(spread, tf.shape(units))
-
-    def _linear_shares(self, phi: tf.Tensor, product: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Splits the scores of a linear path, whose layer gives `product` [B, L]."""
-        kernel, bias = self.weights[LINEAR]
-        pixels = LINEAR_PIXELS * tf.math.l2_normalize(phi, axis=1) @ kernel[: phi.shape[1]]
-        parts = {"picture": pixels, "tags": product - pixels - bias, "constant": bias}
-        return {name: LINEAR_RATE * part for name, part in parts.items()}
-
-    def _share_of_pixels(self, vector: tf.Tensor, phi: tf.Tensor) -> tf.Tensor:
-        """Of the units of W_x [B, h], what pixels and bias gave; all where it reads no tags."""
-        kernel, bias = self.weights["W_x"]
-        if kernel.shape[0] == phi.shape[1]:
-            return vector
-        return tf.where(vector > 0, phi @ kernel[: phi.shape[1]] + bias, 0)
 
 
 def deploy(
@@ -403,19 +342,24 @@ def _variables(layer: keras.Layer) -> list[tf.Variable]:
     return [weight.value for weight in layer.weights]
 
 
-def _cut(core: keras.Model) -> tuple[Callable[..., dict[str, tf.Tensor]], Callable[..., tf.Tensor]]:
-    """The graph before the pooling (inputs → vectors by layer), and after it (→ scores)."""
-    names = [layer.name for layer in core.layers]
-    cut = {name: core.get_layer(name).output for name in (*HIDDEN, LINEAR) if name in names}
-    if not cut:
-        return (lambda inputs: inputs), (lambda inputs: core(inputs, training=False))
-    hidden, head = keras.Model(core.inputs, cut), keras.Model(list(cut.values()), core.output)
+def _cut(
+    core: keras.Model, names: Sequence[str]
+) -> tuple[Callable[..., dict[str, tf.Tensor]], Callable[..., tf.Tensor]]:
+    """The graph up to the layers `names` (inputs → their outputs), and behind them (→ scores)."""
+    hidden = keras.Model(core.inputs, dict(zip(names, outputs(core, names), strict=True)))
+    head = None
+    if all(output is not core.output for output in outputs(core, names)):  # as it is in `v_only`
+        head = keras.Model(outputs(core, names), core.output)
 
     def before(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         vectors = hidden(inputs, training=False)
-        return {name: vectors[name] for name in cut}  # in this order, whatever Keras makes of it
+        return {name: vectors[name] for name in names}  # in this order, whatever Keras makes of it
 
-    return before, lambda vectors: head([vectors[name] for name in cut], training=False)
+    def behind(vectors: dict[str, tf.Tensor]) -> tf.Tensor:
+        given = [vectors[name] for name in names]
+        return given[0] if head is None else head(given, training=False)
+
+    return before, behind
 
 
 def float32_graph(

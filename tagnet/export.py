@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tagnet.architectures import ARCHITECTURES, GraphSettings
+from tagnet.architectures import ARCHITECTURES
 from tagnet.calibration import Judgement
 from tagnet.checksums import CHECKSUMS, read_checksums, verify, write_checksums
 from tagnet.corpus import Corpus, TaggedImages
 from tagnet.deployment import Deployment, DeploymentSettings, float32_graph
 from tagnet.files import InputError, advising, read_json, write_json, written_whole
 from tagnet.memory import is_for_want_of_memory
+from tagnet.settings import GraphSettings
 from tagnet.signatures import Server
 from tagnet.tags import TagLists, Vocabulary
 

@@ -12,8 +12,7 @@ import keras
 import tensorflow as tf
 
 from tagnet.layers import MaxOverNeighbours, mean_subset_max
-
-POOLING = (MaxOverNeighbours, keras.layers.LSTM)
+from tagnet.parts import Parts, outputs
 
 
 class PooledHead:
@@ -21,19 +20,13 @@ class PooledHead:
 
     Args:
         core: a graph of `architectures.build`.
-        images: the outputs of its layers over the image.
-        readers: the layers that pool its neighbours' vectors.
+        parts: its parts.
     """
 
-    def __init__(
-        self,
-        core: keras.Model,
-        images: list[keras.KerasTensor],
-        readers: list[keras.Layer],
-    ) -> None:
-        self._readers = readers
-        pooled = [reader.output for reader in readers]
-        self._rest = keras.Model([*images, *pooled], core.output)
+    def __init__(self, core: keras.Model, parts: Parts) -> None:
+        poolings = [name for name in parts.poolings if name is not None]
+        self._readers = readers = [core.get_layer(name) for name in poolings]
+        self._rest = keras.Model(outputs(core, [*parts.image, *poolings]), core.output)
         # A projected table is four times as wide as what it is made of.
         self.widens = any(isinstance(reader, keras.layers.LSTM) for reader in readers)
         self.sorts = any(isinstance(reader, MaxOverNeighbours) for reader in readers)
@@ -69,12 +62,12 @@ class PooledHead:
 
 
 class ZippedHead:
-    """The LSTM of `lzip`, which reads the image's vectors and then each neighbour's."""
+    """One LSTM that reads the image's vectors and then each neighbour's (`lzip`)."""
 
     widens = sorts = False
 
-    def __init__(self, core: keras.Model) -> None:
-        self._lstm = core.get_layer("W_RNN")
+    def __init__(self, lstm: keras.layers.LSTM) -> None:
+        self._lstm = lstm
 
     def tables(self, encoded: list[tf.Tensor]) -> list[tf.Tensor]:
         """As in `PooledHead`."""
@@ -90,20 +83,11 @@ class ZippedHead:
         return last_state(self._lstm, [*first, *rest])
 
 
-def head_of(
-    core: keras.Model, images: list[keras.KerasTensor], neighbours: list[keras.KerasTensor]
-) -> PooledHead | ZippedHead:
-    """The head of a graph behind the outputs of its layers over image and neighbours."""
-    readers = [
-        next(layer for layer in core.layers if _reads(layer, output)) for output in neighbours
-    ]
-    if all(isinstance(reader, POOLING) for reader in readers):
-        return PooledHead(core, images, readers)
-    return ZippedHead(core)
-
-
-def _reads(layer: keras.Layer, output: keras.KerasTensor) -> bool:
-    return any(tensor is output for tensor in keras.tree.flatten(layer.input))
+def head_of(core: keras.Model, parts: Parts) -> PooledHead | ZippedHead:
+    """The head of a graph behind the layers that `parts` names."""
+    if parts.zipped is None:
+        return PooledHead(core, parts)
+    return ZippedHead(core.get_layer(parts.zipped))
 
 
 def _for_each(vectors: tf.Tensor, neighbourhoods: tf.Tensor) -> tf.Tensor:
@@ -135,7 +119,7 @@ def last_state(lstm: keras.layers.LSTM, steps: Sequence[tf.Tensor]) -> tf.Tensor
 @tf.function(jit_compile=True, reduce_retracing=True)
 def _step(gates: tf.Tensor, cell: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
     """Gates [B, 4 units] and the cell before → output and cell; activations are the identity."""
-    let_in, keep, candidate, let_out = tf.split(gates, 4, axis=1)
-    fresh = tf.sigmoid(let_in) * candidate
-    cell = fresh if cell is None else tf.sigmoid(keep) * cell + fresh
-    return tf.sigmoid(let_out) * cell, cell
+    input_gate, forget_gate, candidate, output_gate = tf.split(gates, 4, axis=1)
+    fresh = tf.sigmoid(input_gate) * candidate
+    cell = fresh if cell is None else tf.sigmoid(forget_gate) * cell + fresh
+    return tf.sigmoid(output_gate) * cell, cell

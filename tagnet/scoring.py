@@ -13,14 +13,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tagnet.architectures import reads_order
 from tagnet.console import progress
 from tagnet.dataset import Part
 from tagnet.heads import head_of
-from tagnet.layers import ROWS, Lookups, looked_up
+from tagnet.parts import Parts, is_order_sensitive, outputs
+from tagnet.tables import ROWS, Lookups, looked_up
 
-IMAGE_LAYERS = ("W_x", "W_xu", "W_o")
-NEIGHBOUR_LAYERS = ("W_z", "W_zu")
 ENCODE_BATCH = 1024
 HEAD_BATCH = 2560  # neighbourhoods
 WIDE_BLOCK = 4096  # images whose neighbours' projected vectors are in memory together
@@ -49,23 +47,21 @@ class Scorer:
 
     Args:
         core: a graph of `architectures.build`.
-        lookups: the tables, wherever they are, see `layers.lookups`.
+        lookups: the tables, wherever they are, see `tables.lookups`.
         settings: how to average.
     """
 
     def __init__(self, core: keras.Model, lookups: Lookups, settings: ScoringSettings) -> None:
         self._settings = settings
-        self._sampled = reads_order(core) or not settings.exact
-        names = {layer.name for layer in core.layers}
-        image = [core.get_layer(name).output for name in IMAGE_LAYERS if name in names]
-        neighbour = [core.get_layer(name).output for name in NEIGHBOUR_LAYERS if name in names]
-        self._reads_neighbours = bool(neighbour)
+        self._sampled = is_order_sensitive(core) or not settings.exact
+        parts = Parts.of(core)
+        self._reads_neighbours = bool(parts.neighbour)
         if not self._reads_neighbours:
             self._encode_image = _encoder(core, lookups, "x", [core.output])
         else:
-            self._encode_image = _encoder(core, lookups, "x", image)
-            self._encode_neighbour = _encoder(core, lookups, "z", neighbour)
-            self._head = head_of(core, image, neighbour)
+            self._encode_image = _encoder(core, lookups, "x", outputs(core, parts.image))
+            self._encode_neighbour = _encoder(core, lookups, "z", outputs(core, parts.neighbour))
+            self._head = head_of(core, parts)
             self._make_tables, self._score = self._head.tables, self._score_batch
             # TensorFlow never frees the copy of a compiled function that it makes for every
             # graph with a call of it; a copy of the one that sorts is large.

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from tagnet.architectures import by_path, by_rows
 from tagnet.checksums import RUN_AGAIN, sha256
 from tagnet.console import progress
 from tagnet.distributed import Replicas, Workers, is_chief
 from tagnet.files import InputError, advising, read_arrays, write_arrays, write_text, written_whole
-from tagnet.layers import Lookups
+from tagnet.parts import with_path_outputs
 from tagnet.rmsprop import PenalisedModel, PenalisedRMSprop
+from tagnet.tables import Lookups, by_rows
 
 MONITOR = "map_label"  # the paper's primary metric, on the validation split
 
@@ -102,7 +102,7 @@ def train(
 
     Args:
         core: a graph of `architectures.build`.
-        lookups: the tables on the device, see `layers.lookups`; None where the batches bring
+        lookups: the tables on the device, see `tables.lookups`; None where the batches bring
             what stands in them.
         batches: (inputs, epochs) → the training batches, see `batches.training_batches`.
         num_images: in the training part.
@@ -168,7 +168,7 @@ def compiled(core: keras.Model, lookups: Lookups | None, settings: TrainingSetti
         lookups: the tables on the device, or None; as in `train`.
         settings: how to train.
     """
-    graph = by_path(core)
+    graph = with_path_outputs(core)
     fed = graph if lookups is None else by_rows(graph, lookups)
     model = PenalisedModel(fed.input, fed.output)
     optimizer = PenalisedRMSprop(

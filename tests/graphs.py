@@ -8,12 +8,13 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from tagnet.architectures import JOINT, GraphSettings, build
+from tagnet.architectures import JOINT, build
 from tagnet.corpus import Corpus, TaggedImages
 from tagnet.deployment import Deployment, DeploymentSettings
 from tagnet.embeddings import Embedding, rho
 from tagnet.features import Backbone
 from tagnet.layers import PADDING
+from tagnet.settings import GraphSettings
 from tagnet.tags import TagLists, Vocabulary
 
 D, L, M, H, TAGS, N = 6, 3, 4, 4, 9, 5  # features, labels, neighbours, hidden, τ, β's width

@@ -11,13 +11,13 @@ from PIL import Image
 
 from tagnet.annotator import MAX_TAGS, Annotator
 from tagnet.checksums import read_checksums, write_checksums
-from tagnet.dataset import Part, Tables
+from tagnet.dataset import Part
 from tagnet.embeddings import Embedding, rho
 from tagnet.export import export
 from tagnet.files import InputError
-from tagnet.layers import lookups
 from tagnet.neighbours import nearest
 from tagnet.scoring import Scorer, ScoringSettings
+from tagnet.tables import Tables, lookups
 from tagnet.tags import TagLists
 
 PHI = np.linspace(0, 1, D, dtype=np.float32)

@@ -7,15 +7,10 @@ import pytest
 import tensorflow as tf
 from graphs import CASES, D, H, M, multi_hot, random_inputs, small, taken_by, weights_by_name
 
-from tagnet.architectures import (
-    ARCHITECTURES,
-    JOINT,
-    LINEAR_RATE,
-    VISUAL,
-    GraphSettings,
-    build,
-    reads_order,
-)
+from tagnet.architectures import ARCHITECTURES, JOINT, VISUAL, build
+from tagnet.blocks import LINEAR_RATE
+from tagnet.parts import is_order_sensitive
+from tagnet.settings import GraphSettings
 
 READS_NEIGHBOURS = [case for case in CASES if case[0] != "v_only"]
 EVERY = pytest.mark.parametrize(("arch", "feed"), CASES)
@@ -88,8 +83,8 @@ def test_only_lstm_graphs_read_the_order_of_neighbours(arch, feed):
     }
     scores = model(taken_by(model, inputs)).numpy()
     scores_turned = model(taken_by(model, turned)).numpy()
-    assert reads_order(model) == (arch in ("rtn", "ltwin_rnn", "ltwin_2rnn", "lzip"))
-    if reads_order(model):
+    assert is_order_sensitive(model) == (arch in ("rtn", "ltwin_rnn", "ltwin_2rnn", "lzip"))
+    if is_order_sensitive(model):
         assert np.abs(scores - scores_turned).max() > 1e-3
     else:
         np.testing.assert_allclose(scores, scores_turned, atol=1e-6)

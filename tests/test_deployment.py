@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from graphs import CASES, TAGS, D, M, deployed, multi_hot, operations, random_images
 
-from tagnet.architectures import LINEAR_PIXELS, LINEAR_RATE
+from tagnet.blocks import LINEAR_PIXELS, LINEAR_RATE
 from tagnet.corpus import Vectors
 from tagnet.embeddings import Embedding, rho
 from tagnet.files import InputError

@@ -14,13 +14,12 @@ from tagnet.layers import (
     PADDING,
     MaxOverNeighbours,
     MultiHotDense,
-    RowLookup,
-    TagLookup,
     Zip,
     selection_network,
     subset_max_weights,
 )
 from tagnet.records import empty_table
+from tagnet.tables import RowLookup, TagLookup
 from tagnet.tags import TagLists
 
 IDS = np.array([[0, 3, PADDING], [PADDING, PADDING, PADDING], [8, 1, 2]], np.int32)

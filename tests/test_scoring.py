@@ -7,10 +7,10 @@ import pytest
 from graphs import CASES, TAGS, D, N, small
 from scipy.special import expit
 
-from tagnet.architectures import by_rows, reads_order
-from tagnet.dataset import Part, Tables
-from tagnet.layers import lookups
+from tagnet.dataset import Part
+from tagnet.parts import is_order_sensitive
 from tagnet.scoring import Scorer, ScoringSettings, draw_subsets
+from tagnet.tables import Tables, by_rows, lookups
 from tagnet.tags import TagLists
 
 IMAGES, QUERIES, MAX_RANK, SUBSET = 30, 8, 5, 3
@@ -93,7 +93,7 @@ def test_a_mean_of_probabilities_next_to_one():
 def test_sampled_scores_converge_to_the_mean(arch):
     """The error over 8 seeds of 2 samples is larger than that of 8 samples (of 10)."""
     core, on_device = small(arch, None, m=SUBSET), lookups(tables(None))
-    assert reads_order(core) == (arch == "rtn")
+    assert is_order_sensitive(core) == (arch == "rtn")
     exact = every_subset(core, on_device, part()).mean(axis=0)
 
     def error(samples):

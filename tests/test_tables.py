@@ -18,8 +18,8 @@ from tagnet import cache, claims, console, dataset, packed
 from tagnet.batches import Neighbourhood, training_batches
 from tagnet.dataset import PreparedDataset
 from tagnet.files import InputError, mapped_array, write_blocks
-from tagnet.layers import looked_up, lookups
 from tagnet.scoring import Scorer, ScoringSettings
+from tagnet.tables import looked_up, lookups
 from tagnet.training import TrainingSettings, train
 
 WAYS = [("host", "rows"), ("mmap", "rows"), ("host", "packed")]  # besides ("device", "rows")

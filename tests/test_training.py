@@ -19,7 +19,7 @@ from tagnet.architectures import JOINT
 from tagnet.batches import Neighbourhood, training_batches
 from tagnet.dataset import PreparedDataset
 from tagnet.files import InputError
-from tagnet.layers import lookups
+from tagnet.tables import lookups
 from tagnet.training import (
     Diverged,
     TrainingSettings,
