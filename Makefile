@@ -42,30 +42,30 @@ long-tests: $(VENV)/installed-dev
 	$(BIN)/python -m pytest --large -m large -rA --no-header --numprocesses=2 --dist=loadfile
 
 cluster: $(VENV)/installed-dev
-	$(BIN)/python benchmarks/cluster.py
+	$(BIN)/python -m benchmarks.speed.cluster
 
 check-versions: $(VENV)/installed-dev
 	rm -f runs/versions/*/outcome.json
-	$(BIN)/python benchmarks/versions.py --out=runs/versions
+	$(BIN)/python -m benchmarks.studies.versions --out=runs/versions
 
 soak: $(VENV)/installed-dev
 	rm -rf runs/soak
-	$(BIN)/python benchmarks/soak.py --out=runs/soak --plot=runs/soak.png
+	$(BIN)/python -m benchmarks.endurance.soak --out=runs/soak --plot=runs/soak.png
 
 golden: $(VENV)/installed-dev
 	rm -rf runs/golden
 	$(BIN)/python tests/golden.py --out=runs/golden --write
 
 bench: $(VENV)/installed-dev
-	$(BIN)/python benchmarks/steps.py
-	$(BIN)/python benchmarks/mixed_precision.py --out=runs/mixed-precision
+	$(BIN)/python -m benchmarks.speed.steps
+	$(BIN)/python -m benchmarks.studies.mixed_precision --out=runs/mixed-precision
 	$(BIN)/python -m data_tools.prepare --source=twin --pools=open --encodings=id,w2v \
 	    --out=runs/twin
-	$(BIN)/python benchmarks/loading.py --data=runs/twin
-	$(BIN)/python benchmarks/scoring.py --data=runs/twin
-	$(BIN)/python benchmarks/ways.py --data runs/twin
-	$(BIN)/python benchmarks/growth.py --plot=runs/growth.png
-	$(BIN)/python benchmarks/demo_table.py --out=runs/demo-table
+	$(BIN)/python -m benchmarks.speed.loading --data=runs/twin
+	$(BIN)/python -m benchmarks.speed.scoring --data=runs/twin
+	$(BIN)/python -m benchmarks.studies.ways --data runs/twin
+	$(BIN)/python -m benchmarks.endurance.growth --plot=runs/growth.png
+	$(BIN)/python -m benchmarks.speed.demo_table --out=runs/demo-table
 
 clean:
 	rm -rf $(VENV) build demo *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis

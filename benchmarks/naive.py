@@ -3,7 +3,7 @@
 Plain Keras throughout: a batch carries the features and the multi-hot tags of the image
 and of its m neighbours, every layer is one of Keras', `model.fit` trains and
 `model.predict` scores sampled neighbourhoods, whole graph and all. The layers have the
-names of `tagnet.architectures`, so weights can be handed over by name.
+names of `tagnet.models.architectures`, so weights can be handed over by name.
 
 The tables are in memory, packing a batch is a gather in `tf.data` that runs ahead of the
 step: nothing is slow on purpose.
@@ -14,10 +14,10 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from tagnet.blocks import LINEAR_PIXELS, LINEAR_RATE
+from tagnet.data.tables import Tables
+from tagnet.data.tags import TagLists
+from tagnet.models.blocks import LINEAR_PIXELS, LINEAR_RATE
 from tagnet.settings import GraphSettings
-from tagnet.tables import Tables
-from tagnet.tags import TagLists
 
 PREDICT_BATCH = 256
 
@@ -26,7 +26,7 @@ def build(arch: str, settings: GraphSettings) -> keras.Model:
     """A graph, from `phi_x` [B, D], `phi_z` [B, m, D], `pi_x`, `pi_z` to logits.
 
     Args:
-        arch: its name in `tagnet.architectures`.
+        arch: its name in `tagnet.models.architectures`.
         settings: sizes and regularisation; π is dense, [B, n] or [B, m, n], for `id` too.
 
     Returns:

@@ -8,11 +8,11 @@ import dataclasses
 
 import numpy as np
 
-from tagnet.architectures import JOINT
-from tagnet.dataset import Part
+from tagnet.data.dataset import Part
+from tagnet.data.tables import Tables
+from tagnet.data.tags import TagLists
+from tagnet.models.architectures import JOINT
 from tagnet.settings import GraphSettings
-from tagnet.tables import Tables
-from tagnet.tags import TagLists
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from data_tools import manifest
-from tagnet import console
-from tagnet.checksums import CHECKSUMS, read_checksums, sha256
-from tagnet.console import say
-from tagnet.dataset import PARTS, Part, PreparedDataset
-from tagnet.files import InputError
-from tagnet.neighbours import nearest
+from data_tools.sources import manifest
+from tagnet.data.dataset import PARTS, Part, PreparedDataset
+from tagnet.errors import InputError
+from tagnet.search.neighbours import nearest
+from tagnet.system import console
+from tagnet.system.checksums import CHECKSUMS, read_checksums, sha256
+from tagnet.system.console import say
 
 SAMPLE = 20  # images of each part whose neighbours are searched for again
 LIKE = 6  # nearest neighbours whose labels are compared with the image's own

@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tagnet.dataset import PreparedDataset
-from tagnet.files import written_whole
+from tagnet.data.dataset import PreparedDataset
+from tagnet.system.files import written_whole
 
 FILES = ("tags.png", "labels.png", "in_degrees.png")
 

@@ -22,13 +22,14 @@ from gensim.models import KeyedVectors
 from gensim.parsing.preprocessing import STOPWORDS
 from PIL import Image
 
-from data_tools import demo
-from data_tools.word_vectors import look_up, wanted
-from data_tools.wordnet import build as build_wordnet
-from tagnet import console
-from tagnet.features import BACKBONES, extract, read_image
-from tagnet.files import InputError, read_text, write_text, written_whole
-from tagnet.tags import Vocabulary
+from data_tools.sources import demo
+from data_tools.vectors.word_vectors import look_up, wanted
+from data_tools.vectors.wordnet import build as build_wordnet
+from tagnet.backbones.features import BACKBONES, extract, read_image
+from tagnet.data.tags import Vocabulary
+from tagnet.errors import InputError
+from tagnet.system import console
+from tagnet.system.files import read_text, write_text, written_whole
 
 # Examples whose labels are, all but a few, among those of the demo data set.
 EXAMPLES = (

@@ -28,8 +28,9 @@ import numpy as np
 import tensorflow as tf
 
 import tagnet
-from tagnet.console import require_one_of, say
-from tagnet.files import TEMPORARY, InputError, write_text
+from tagnet.errors import InputError
+from tagnet.system.console import require_one_of, say
+from tagnet.system.files import TEMPORARY, write_text
 
 ENGINES = ("local", "ray")
 CONNECT = 60.0  # seconds in which a cluster must answer

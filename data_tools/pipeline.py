@@ -15,24 +15,26 @@ import pandas as pd
 import tensorflow as tf
 
 import tagnet
-from data_tools import images, manifest, neighbourhoods, splits, word_vectors
 from data_tools.engines import Engine, Local, Ray, paths_of
-from data_tools.raw_data import Raw
 from data_tools.settings import Settings
+from data_tools.sources import image_features, manifest
+from data_tools.sources.base import Raw
 from data_tools.stages import MARKS, Stage, Stages
-from data_tools.tfds_files import TFDS_FILES, write_tfds_files
-from data_tools.vector_origins import Origin
-from data_tools.vocabulary import write_vocabulary
-from tagnet import records
-from tagnet.cache import CACHE, remove_unfinished_cache
-from tagnet.checksums import CHECKSUMS, write_checksums
-from tagnet.claims import CLAIMS, held
-from tagnet.console import say
-from tagnet.dataset import FORMAT, SUMMARY
-from tagnet.embeddings import Embedding
-from tagnet.files import (
+from data_tools.steps import neighbours, splits
+from data_tools.steps.embedding import Origin
+from data_tools.steps.tfds_files import TFDS_FILES, write_tfds_files
+from data_tools.steps.vocabulary import write_vocabulary
+from data_tools.vectors import word_vectors
+from tagnet.data import records
+from tagnet.data.cache import CACHE, remove_unfinished_cache
+from tagnet.data.dataset import FORMAT, SUMMARY
+from tagnet.data.embeddings import Embedding
+from tagnet.data.tags import TagLists, Vocabulary
+from tagnet.errors import InputError
+from tagnet.system.checksums import CHECKSUMS, write_checksums
+from tagnet.system.console import say
+from tagnet.system.files import (
     TEMPORARY,
-    InputError,
     MappedTable,
     Table,
     as_json,
@@ -42,7 +44,7 @@ from tagnet.files import (
     write_blocks,
     write_text,
 )
-from tagnet.tags import TagLists, Vocabulary
+from tagnet.system.locks import CLAIMS, held
 
 MOST_REASONS = 8  # that dataset.json counts; left_out.jsonl has one for every image
 
@@ -222,7 +224,7 @@ class _Preparation:
 
     @functools.cached_property
     def _raw(self) -> Raw:
-        cache = images.Cache(self.out / MARKS / "photographs", self.engine)
+        cache = image_features.Cache(self.out / MARKS / "photographs", self.engine)
         return self.settings.source.read(cache)
 
     @functools.cached_property
@@ -310,7 +312,7 @@ class _Preparation:
             embedding = Embedding.load(
                 self.out / "embeddings" / f"{encoding}.npz", len(self.vocabulary)
             )
-        return neighbourhoods.write_neighbours(
+        return neighbours.write_neighbours(
             self.out,
             f"{encoding}-{pool}",
             self.tags,

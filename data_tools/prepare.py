@@ -15,8 +15,8 @@ from typing import Any
 from data_tools.engines import opened
 from data_tools.pipeline import prepare
 from data_tools.settings import Settings, flags
-from tagnet import console
-from tagnet.files import InputError
+from tagnet.errors import InputError
+from tagnet.system import console
 
 OPTIONS = dataclasses.make_dataclass(
     "Options",

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_tools.neighbourhoods import POOLS
-from data_tools.raw_data import Source
-from data_tools.sources import SOURCES, NusWide
-from data_tools.splits import parse_sizes
-from data_tools.vector_origins import Origin, from_file, from_source, from_tags, from_wordnet
-from data_tools.wordnet import DIM as WORDNET_DIM
-from tagnet.approximate import INDEXES
-from tagnet.console import option, require_at_least, require_one_of
-from tagnet.files import InputError
-from tagnet.packed import LAYOUTS
+from data_tools.sources.base import Source
+from data_tools.sources.registry import SOURCES, NusWide
+from data_tools.steps.embedding import Origin, from_file, from_source, from_tags, from_wordnet
+from data_tools.steps.neighbours import POOLS
+from data_tools.steps.splits import parse_sizes
+from data_tools.vectors.wordnet import DIM as WORDNET_DIM
+from tagnet.data.packed import LAYOUTS
+from tagnet.errors import InputError
+from tagnet.search.approximate import INDEXES
+from tagnet.system.console import option, require_at_least, require_one_of
 
 ENCODINGS = ("id", "w2v", "wnet")
 VECTOR_FLAGS = {"w2v": "--word_vectors", "wnet": "--wordnet or --wordnet_vectors"}

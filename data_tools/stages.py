@@ -18,10 +18,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tagnet.checksums import SEAL, read_sealed, sha256, write_sealed
-from tagnet.claims import CLAIMS
-from tagnet.console import say
-from tagnet.files import InputError, Unavailable, read_json
+from tagnet.errors import InputError, Unavailable
+from tagnet.system.checksums import SEAL, read_sealed, sha256, write_sealed
+from tagnet.system.console import say
+from tagnet.system.files import read_json
+from tagnet.system.locks import CLAIMS
 
 MARKS = ".stages"
 DIGEST = re.compile("[0-9a-f]{64}")

@@ -13,8 +13,8 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from experiments import gallery, sidecars
-from experiments.annotating import (
+from experiments.annotation import gallery, sidecars
+from experiments.annotation.batch import (
     Answer,
     Batch,
     Choice,
@@ -24,18 +24,11 @@ from experiments.annotating import (
     report,
     require_folders,
 )
-from tagnet import console
-from tagnet.annotator import Annotator
-from tagnet.console import option, require_at_least
-from tagnet.files import (
-    InputError,
-    Unavailable,
-    guarded,
-    on_one_line,
-    remove_unfinished,
-    write_text,
-    writing,
-)
+from tagnet.errors import InputError, Unavailable, on_one_line
+from tagnet.serving.annotator import Annotator
+from tagnet.system import console
+from tagnet.system.console import option, require_at_least
+from tagnet.system.files import guarded, remove_unfinished, write_text, writing
 
 USAGE = """Annotates photographs with the model of a run.
 

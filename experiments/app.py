@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from experiments.annotating import Job
-from experiments.gallery import Place, corpus_place
-from experiments.page import thumbnail
-from tagnet import console
-from tagnet.annotator import Annotation, Annotator, Label, Neighbour
-from tagnet.console import option, require_at_least
-from tagnet.files import InputError
+from experiments.annotation.batch import Job
+from experiments.annotation.gallery import Place, corpus_place
+from experiments.reports.page import thumbnail
+from tagnet.errors import InputError
+from tagnet.serving.annotator import Annotation, Annotator, Label, Neighbour
+from tagnet.system import console
+from tagnet.system.console import option, require_at_least
 
 USAGE = """Shows what a model makes of a photograph and its tags, in a browser.
 

@@ -17,15 +17,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from experiments import figures, page, paper, plan, results, tables
-from experiments.page import Section
-from experiments.paper import MAPS
-from experiments.results import Comparison, Group
-from tagnet import console
-from tagnet.calibration import Judgement
-from tagnet.claims import held
-from tagnet.console import option
-from tagnet.files import InputError, remove_unfinished, write_text
+from experiments import plots
+from experiments.paper import published
+from experiments.paper.published import MAPS
+from experiments.reports import figures, page, tables
+from experiments.reports.page import Section
+from experiments.runs import plan, results
+from experiments.runs.results import Comparison, Group
+from tagnet.errors import InputError
+from tagnet.evaluation.calibration import Judgement
+from tagnet.system import console
+from tagnet.system.console import option
+from tagnet.system.files import remove_unfinished, write_text
+from tagnet.system.locks import held
 
 PICTURES = 12
 TOP = 3  # labels shown below a photograph
@@ -110,8 +114,8 @@ class Report:
         ran = {group.row for group in groups}
         self._tables = [
             tables.paper_table(table, groups)
-            for table in paper.TABLES.values()
-            if ran & set(paper.rows_of(table))
+            for table in published.TABLES.values()
+            if ran & set(published.rows_of(table))
         ]
         self._tables.append(tables.other_table(groups))
 
@@ -128,11 +132,11 @@ class Report:
                 write_text(out / "tables" / f"{table.name}.{ending}", written(table))
             text += [f"## {table.title}", tables.markdown(table)]
             sections.append(Section(table.name, table.title, tables.html_table(table)))
-        with figures.style():
+        with plots.style():
             for name, title, drawing in self._drawings():
-                svg = figures.save(drawing, out / "figures", name)
+                svg = plots.save(drawing, out / "figures", name)
                 text += [f"## {title}", f"![{title}](figures/{name}.svg)"]
-                element = figures.inline(svg, name, html.escape(title, quote=True))
+                element = plots.inline(svg, name, html.escape(title, quote=True))
                 sections.append(Section(name, title, element))
         frame, remark = self._significance()
         write_text(out / "significance.csv", frame.to_csv(index=False))
@@ -150,9 +154,9 @@ class Report:
     def _drawings(self):
         """Name, title and drawing of every figure there is something for."""
         ran = {group.row for group in self._groups}
-        for number, figure in paper.FIGURES.items():
+        for number, figure in published.FIGURES.items():
             # A point that is a row of a table makes no curve.
-            if ran & {row for row in paper.rows_of(figure) if row.max_rank < plan.LARGEST}:
+            if ran & {row for row in published.rows_of(figure) if row.max_rank < plan.LARGEST}:
                 title = f"Figure {number}: {figure.caption}"
                 yield f"figure{number}", title, figures.paper_figure(figure, self._groups)
         if bars := self._gains():
@@ -168,7 +172,7 @@ class Report:
         ]
         if judged:
             title = "Are the probabilities of exported models those of the test split?"
-            yield "calibration", title, figures.reliability(judged)
+            yield "calibration", title, plots.reliability(judged)
 
     def _gains(self) -> list[tuple[str, np.ndarray]]:
         """For each of `GAINS` that two rows show: title and gains [runs, L], in points."""
@@ -298,7 +302,7 @@ def _sweep_remarks(folder: Path) -> list[str]:
     if not (folder / "sweep.json").exists():
         return []
     common = plan.read_common(folder)
-    reasons = [plan.lacking(row, common.encodings) for row in paper.ROWS.values()]
+    reasons = [plan.lacking(row, common.encodings) for row in published.ROWS.values()]
     lines = [
         f"Of the paper's {len(reasons)} rows and points {count} cannot be run: {reason}."
         for reason, count in collections.Counter(filter(None, reasons)).items()

@@ -16,24 +16,26 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from experiments import baselines, curve_report, plan
-from experiments.baselines import BaselineSettings
-from experiments.conditions import USUAL, Altered, Condition, Situation
-from experiments.curve_report import Results
-from experiments.curves import CURVES, Curve, Measure
-from experiments.embedded import embedded
-from experiments.paper import Row
-from experiments.plan import Common, Job
-from experiments.run import make
-from experiments.runner import restored, scoring_of
-from experiments.sweep import SharedTables, Sweep
-from tagnet import console, metrics
-from tagnet.checksums import read_sealed, sha256, write_sealed
-from tagnet.console import option, require_all_of
-from tagnet.dataset import Part, PreparedDataset
-from tagnet.files import InputError
-from tagnet.scoring import Scorer
-from tagnet.tables import Tables, lookups
+from experiments.paper.conditions import USUAL, Altered, Condition, Situation
+from experiments.paper.curves import CURVES, Curve, Measure
+from experiments.paper.published import Row
+from experiments.reports import curve_report
+from experiments.reports.curve_report import Results
+from experiments.runs import baselines, plan
+from experiments.runs.baselines import BaselineSettings
+from experiments.runs.demo_data import embedded
+from experiments.runs.options import make
+from experiments.runs.plan import Common, Job
+from experiments.runs.runner import restored, scoring_of
+from experiments.runs.sweeping import SharedTables, Sweep
+from tagnet.data.dataset import Part, PreparedDataset
+from tagnet.data.tables import Tables, lookups
+from tagnet.errors import InputError
+from tagnet.evaluation import metrics
+from tagnet.evaluation.scoring import Scorer
+from tagnet.system import console
+from tagnet.system.checksums import read_sealed, sha256, write_sealed
+from tagnet.system.console import option, require_all_of
 
 USAGE = f"""Draws how models bear other tags, other neighbours and another vocabulary.
 

@@ -15,19 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from experiments import plan, run
-from experiments.embedded import embedded
-from experiments.presets import PRESETS
-from experiments.runner import RunSettings, settle, train_and_validate
-from experiments.sweep import POLL, SharedTables, forget_graphs, until
-from tagnet import claims, console
-from tagnet.architectures import ARCHITECTURES
-from tagnet.console import option, require_all_of, require_at_least, require_one_of
-from tagnet.files import InputError, guarded, remove_unfinished, write_text
-from tagnet.training import MONITOR, Diverged
+from experiments.runs import options, plan
+from experiments.runs.demo_data import embedded
+from experiments.runs.presets import PRESETS
+from experiments.runs.runner import RunSettings, settle, train_and_validate
+from experiments.runs.sweeping import POLL, SharedTables, forget_graphs, until
+from tagnet.errors import InputError
+from tagnet.models.architectures import ARCHITECTURES
+from tagnet.system import console, locks
+from tagnet.system.console import option, require_all_of, require_at_least, require_one_of
+from tagnet.system.files import guarded, remove_unfinished, write_text
+from tagnet.training.loop import MONITOR, Diverged
 
 if TYPE_CHECKING:
-    from experiments.trials import Trial, Trials, Tried, Values
+    from experiments.runs.trials import Trial, Trials, Tried, Values
 
 # Section 3.4 of the paper: "λ was chosen with grid search". It does not say over which values;
 # these are ours. They have the paper's 3e-4 and the 3e-5 of the released code among them.
@@ -89,7 +90,7 @@ class Options(plan.Flags):
             return min(self.trials or len(GRID), len(GRID))
         return self.trials or TRIALS
 
-    def of_run(self, split: int, **changed: Any) -> run.Options:
+    def of_run(self, split: int, **changed: Any) -> options.Options:
         """The options of a run on a split, with values of what is searched."""
         usual = {
             "arch": self.arch,
@@ -103,7 +104,7 @@ class Options(plan.Flags):
             "max_epochs": self.max_epochs,
             "hidden": self.hidden,
         }
-        return run.Options(**usual | changed)
+        return options.Options(**usual | changed)
 
 
 def main(options: Options) -> None:
@@ -155,7 +156,7 @@ class Search:
     @functools.cached_property
     def _trials(self) -> "Trials":
         """Those in the folder, which begins with this."""
-        from experiments import trials  # Optuna is an extra
+        from experiments.runs import trials  # Optuna is an extra
 
         options, flat = self._options, self.base.flat()
         settle(self._settings(), self.out, "search", "search")
@@ -179,7 +180,7 @@ class Search:
                     trial.claim.release()
                     forget_graphs()
                 self._tell(trial)
-            claims.clear(self.out / "claims")
+            locks.clear(self.out / "claims")
             remove_unfinished([self.out / "search.json"])
 
     def conclude(self) -> None:
@@ -195,7 +196,7 @@ class Search:
         console.say("the best, to be scored on the test split and exported:")
         for split in self.splits:
             made = self._options.of_run(split, **best.values, out=self._place(best.values, split))
-            console.say(f"  {run.command_line(made)}")
+            console.say(f"  {options.command_line(made)}")
         console.say(f"all of it      {self.out / 'trials.csv'}")
         console.say(f"TensorBoard    tensorboard --logdir={self.out}")
 
@@ -207,7 +208,7 @@ class Search:
             place = self._place(trial.values, split)
             console.say()
             # Two trials may have the same values.
-            with claims.waited_for(self.out / "claims", place.name, POLL):
+            with locks.waited_for(self.out / "claims", place.name, POLL):
                 try:
                     results = train_and_validate(settings, self._dataset, place)
                 except Diverged as error:
@@ -256,8 +257,8 @@ class Search:
         table[epochs] = table[epochs].astype("Int64")
         return table.sort_values(MONITOR, ascending=False, kind="stable", na_position="last")
 
-    def _resolved(self, options: run.Options) -> RunSettings:
-        settings = run.resolve(options, self._dataset)
+    def _resolved(self, chosen: options.Options) -> RunSettings:
+        settings = options.resolve(chosen, self._dataset)
         assert isinstance(settings, RunSettings)  # a search is for graphs
         return settings
 

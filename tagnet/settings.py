@@ -5,6 +5,8 @@ Importing this file imports nothing heavy, so that a command can list its flags 
 
 import dataclasses
 
+from tagnet.errors import InputError
+
 
 @dataclasses.dataclass(frozen=True)
 class GraphSettings:
@@ -31,3 +33,101 @@ class GraphSettings:
     dropout: float = 0.5
     l2: float = 3e-4
     linear_l2: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSettings:
+    """How a graph is trained.
+
+    Attributes:
+        learning_rate: of RMSProp.
+        rho: decay of RMSProp's mean square.
+        batch_size: images in a batch.
+        min_epochs: early stopping never ends a run before this many epochs.
+        max_epochs: the run ends after this many.
+        patience: it stops after this many epochs without a better validation mAP_lab.
+        loss_over_labels: the sigmoid cross-entropy of an image is the `sum` over its
+            labels (eq. 3 takes the loss of an image whole) or their `mean`.
+        clip_norm: the gradients' joint norm is clipped to this; None leaves it.
+    """
+
+    learning_rate: float = 1e-4
+    rho: float = 0.9
+    batch_size: int = 64
+    min_epochs: int = 3
+    max_epochs: int = 10
+    patience: int = 2
+    loss_over_labels: str = "sum"
+    clip_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.min_epochs <= self.max_epochs:
+            raise InputError(
+                "epochs must satisfy 1 <= min_epochs <= max_epochs; "
+                f"received min_epochs {self.min_epochs}, max_epochs {self.max_epochs}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoringSettings:
+    """How the mean over neighbourhoods is taken.
+
+    Attributes:
+        m: the size of a neighbourhood.
+        exact: max-pool graphs: the mean over all C(M, m) neighbourhoods. LSTM
+            graphs, whose mean has no closed form, are sampled either way.
+        samples: how many distinct neighbourhoods are drawn where it is sampled.
+        average: `logits` averages f as eq. 2 does; `probabilities` averages σ(f).
+    """
+
+    m: int
+    exact: bool = True
+    samples: int = 10
+    average: str = "logits"
+
+
+@dataclasses.dataclass(frozen=True)
+class DeploymentSettings:
+    """What a deployed model is, apart from its numbers.
+
+    Attributes:
+        arch: a key of `ARCHITECTURES`.
+        graph: the sizes of the graph.
+        neighbours: encoding whose distance picks the neighbours: `id`, `w2v` or `wnet`.
+            Where it is `id` and the corpus has other words, that of the feed does.
+        max_rank: M.
+        samples: how many neighbourhoods an LSTM graph averages over.
+        labels: the L labels by id.
+        backbone: the network that Φ is of; None where it is not known, and then only
+            feature vectors can be annotated.
+    """
+
+    arch: str
+    graph: GraphSettings
+    neighbours: str
+    max_rank: int
+    samples: int
+    labels: tuple[str, ...]
+    backbone: str | None = None
+
+    @property
+    def encodings(self) -> tuple[str, ...]:
+        """Whose β the neighbours or the graph read."""
+        return tuple(sorted({self.neighbours, self.graph.feed or "id"} - {"id"}))
+
+
+@dataclasses.dataclass(frozen=True)
+class Neighbourhood:
+    """Which neighbours a run draws: (m, M) of the paper.
+
+    Attributes:
+        m: how many neighbours the network sees at once.
+        max_rank: M, the number of nearest images that they are drawn from.
+    """
+
+    m: int
+    max_rank: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.m <= self.max_rank:
+            raise InputError(f"m must be 1 to M; received m {self.m}, M {self.max_rank}")

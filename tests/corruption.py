@@ -19,7 +19,7 @@ from pathlib import Path
 from corruption_subjects import subjects
 from damage import KINDS, OUTCOMES, Subject, artefact
 
-from tagnet.console import say
+from tagnet.system.console import say
 
 CUTS, FLIPS = 10, 50  # places at which a file is cut off, and bits that are flipped
 

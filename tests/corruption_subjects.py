@@ -21,19 +21,22 @@ from photographs import write, xmp
 from data_tools.pipeline import prepare
 from data_tools.settings import Settings
 from data_tools.stages import MARKS
-from experiments import plan, results, robustness
-from experiments.annotating import Batch, Choice, jobs_of
-from experiments.conditions import USUAL, Condition
-from experiments.curves import LTN, Curve, Measure, Series
-from experiments.presets import demo
-from experiments.runner import RunSettings, restored, train_and_evaluate, train_and_validate
-from experiments.sweep import SharedTables
-from tagnet import export, features
-from tagnet.annotator import Annotator
-from tagnet.batches import Neighbourhood, training_batches
-from tagnet.cache import CACHE
-from tagnet.checksums import CHECKSUMS
-from tagnet.dataset import PARTS, PreparedDataset
+from experiments import robustness
+from experiments.annotation.batch import Batch, Choice, jobs_of
+from experiments.paper.conditions import USUAL, Condition
+from experiments.paper.curves import LTN, Curve, Measure, Series
+from experiments.runs import plan, results
+from experiments.runs.presets import demo
+from experiments.runs.runner import RunSettings, restored, train_and_evaluate, train_and_validate
+from experiments.runs.sweeping import SharedTables
+from tagnet.backbones import features
+from tagnet.data.batches import training_batches
+from tagnet.data.cache import CACHE
+from tagnet.data.dataset import PARTS, PreparedDataset
+from tagnet.serving import export
+from tagnet.serving.annotator import Annotator
+from tagnet.settings import Neighbourhood
+from tagnet.system.checksums import CHECKSUMS
 
 TINY_ONE = mock.patch.dict(features.BACKBONES, tiny=TINY)
 

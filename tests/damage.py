@@ -16,11 +16,11 @@ import numpy as np
 import tensorflow as tf
 
 from data_tools.stages import MARKS
-from tagnet import export
-from tagnet.cache import CACHE
-from tagnet.checksums import RUN_AGAIN
-from tagnet.dataset import CURE
-from tagnet.files import InputError
+from tagnet.data.cache import CACHE
+from tagnet.data.dataset import CURE
+from tagnet.errors import InputError
+from tagnet.serving import export
+from tagnet.system.checksums import RUN_AGAIN
 
 KINDS = ("missing", "empty", "cut off", "a bit flipped", "of another set", "older format")
 OUTCOMES = ("detected", "mended", "harmless", "wrong")

@@ -36,18 +36,19 @@ from test_records import write as write_shards
 from test_weights import BIAS, KERNEL, Stored, Tensor, caffemodel, torch_modules, write_pth
 from test_wordnet import write as write_wordnet
 
-from data_tools import images, manifest, mirflickr, nus_wide
-from data_tools.table import read_table
-from data_tools.vector_files import read_vectors
-from data_tools.wordnet import read_graph
-from tagnet import records
-from tagnet.checksums import read_checksums
-from tagnet.embeddings import Embedding
-from tagnet.features import read_image
-from tagnet.files import InputError, read_json
-from tagnet.keywords import Photograph, read_keywords
-from tagnet.tags import Vocabulary
-from tagnet.weights import read_caffe_weights, read_torch_weights
+from data_tools.sources import image_features, manifest, mirflickr, nus_wide
+from data_tools.sources.table import read_table
+from data_tools.vectors.vector_files import read_vectors
+from data_tools.vectors.wordnet import read_graph
+from tagnet.backbones.features import read_image
+from tagnet.backbones.weights import read_caffe_weights, read_torch_weights
+from tagnet.data import records
+from tagnet.data.embeddings import Embedding
+from tagnet.data.tags import Vocabulary
+from tagnet.errors import InputError
+from tagnet.photos.keywords import Photograph, read_keywords
+from tagnet.system.checksums import read_checksums
+from tagnet.system.files import read_json
 
 # Inputs for each reader, of 0.1 to 20 ms: more than an hour for all. The search of Hypothesis would
 # add 3 ms to each of them.
@@ -102,7 +103,7 @@ def table(path: Path) -> None:
 
 
 def all_features(path: Path) -> None:
-    for block in images.from_file(path, 4).blocks():
+    for block in image_features.from_file(path, 4).blocks():
         assert np.isfinite(block).all()
 
 

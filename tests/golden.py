@@ -22,11 +22,11 @@ import pandas as pd
 
 from data_tools.pipeline import prepare
 from data_tools.settings import Settings
-from experiments.results import TITLES
-from experiments.run import Options, make, resolve
-from experiments.sweep import SharedTables, forget_graphs
-from tagnet.architectures import ARCHITECTURES, OURS
-from tagnet.files import read_json, write_json
+from experiments.runs.options import Options, make, resolve
+from experiments.runs.results import TITLES
+from experiments.runs.sweeping import SharedTables, forget_graphs
+from tagnet.models.architectures import ARCHITECTURES, OURS
+from tagnet.system.files import read_json, write_json
 
 STORE = Path(__file__).parent / "golden.json"
 EPOCHS = 2

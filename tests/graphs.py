@@ -8,14 +8,14 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from tagnet.architectures import JOINT, build
-from tagnet.corpus import Corpus, TaggedImages
-from tagnet.deployment import Deployment, DeploymentSettings
-from tagnet.embeddings import Embedding, rho
-from tagnet.features import Backbone
-from tagnet.layers import PADDING
-from tagnet.settings import GraphSettings
-from tagnet.tags import TagLists, Vocabulary
+from tagnet.backbones.features import Backbone
+from tagnet.data.embeddings import Embedding, rho
+from tagnet.data.tags import TagLists, Vocabulary
+from tagnet.models.architectures import JOINT, build
+from tagnet.models.layers import PADDING
+from tagnet.serving.corpus import Corpus, TaggedImages
+from tagnet.serving.model import Deployment
+from tagnet.settings import DeploymentSettings, GraphSettings
 
 D, L, M, H, TAGS, N = 6, 3, 4, 4, 9, 5  # features, labels, neighbours, hidden, τ, β's width
 FEEDS = [(arch, "id") for arch in JOINT] + [(arch, "w2v") for arch in JOINT]

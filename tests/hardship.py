@@ -39,8 +39,8 @@ from processes import (
     used,
 )
 
-from tagnet.console import say
-from tagnet.files import TEMPORARY
+from tagnet.system.console import say
+from tagnet.system.files import TEMPORARY
 
 KINDS = ("disk full", "read-only", "folder removed", "folder moved", "input moved", "no memory")
 OUTCOMES = ("detected", "survived", "aborted", "wrong")

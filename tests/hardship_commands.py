@@ -17,9 +17,10 @@ from photographs import write, xmp
 
 from data_tools import prepare
 from experiments import annotate, report, run, sweep
-from tagnet import console, export
-from tagnet.annotator import Annotator
-from tagnet.files import read_json
+from tagnet.serving import export
+from tagnet.serving.annotator import Annotator
+from tagnet.system import console
+from tagnet.system.files import read_json
 
 ROW = "ltn-n_id-m12-M24"
 SMALL = ("--preset=demo", "--hidden=3", "--max_epochs=2")

@@ -20,7 +20,8 @@ from photographs import write, xmp
 
 from data_tools.pipeline import prepare
 from experiments import run, sweep
-from tagnet import console, export
+from tagnet.serving import export
+from tagnet.system import console
 
 TIMED = "seconds"  # how the names of figures and columns begin that no two runs share
 # TensorBoard gets a file from every start; costs are seconds; the others follow from files that

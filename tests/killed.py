@@ -65,11 +65,11 @@ def make_small() -> None:
     """
     from graphs import TINY
 
-    from experiments import annotating
-    from tagnet import features
+    from experiments.annotation import batch
+    from tagnet.backbones import features
 
     features.BACKBONES["tiny"] = TINY
-    annotating.CHUNK = 8
+    batch.CHUNK = 8
 
 
 def run(place: str, when: str, module: str, *arguments: str) -> None:

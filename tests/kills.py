@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from kill_subjects import Subject, made, subjects
 
-from tagnet.files import read_json, write_json
+from tagnet.system.files import read_json, write_json
 
 ROOT = Path(__file__).parent.parent
 KILLS = 20

@@ -23,11 +23,12 @@ from photographs import png_bomb, png_chunk, write, xmp
 from PIL import Image
 
 from experiments import annotate as command
-from experiments.annotating import CHUNK, Batch, Choice, Job
-from tagnet import console, features
-from tagnet.annotator import MAX_TAGS, Annotator
-from tagnet.export import export
-from tagnet.files import InputError, Unavailable
+from experiments.annotation.batch import CHUNK, Batch, Choice, Job
+from tagnet.backbones import features
+from tagnet.errors import InputError, Unavailable
+from tagnet.serving.annotator import MAX_TAGS, Annotator
+from tagnet.serving.export import export
+from tagnet.system import console
 
 ROOT = Path(__file__).parent.parent
 

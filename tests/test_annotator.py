@@ -9,16 +9,17 @@ import pytest
 from graphs import D, L, M, N, calibrated, deployed
 from PIL import Image
 
-from tagnet.annotator import MAX_TAGS, Annotator
-from tagnet.checksums import read_checksums, write_checksums
-from tagnet.dataset import Part
-from tagnet.embeddings import Embedding, rho
-from tagnet.export import export
-from tagnet.files import InputError
-from tagnet.neighbours import nearest
-from tagnet.scoring import Scorer, ScoringSettings
-from tagnet.tables import Tables, lookups
-from tagnet.tags import TagLists
+from tagnet.data.dataset import Part
+from tagnet.data.embeddings import Embedding, rho
+from tagnet.data.tables import Tables, lookups
+from tagnet.data.tags import TagLists
+from tagnet.errors import InputError
+from tagnet.evaluation.scoring import Scorer
+from tagnet.search.neighbours import nearest
+from tagnet.serving.annotator import MAX_TAGS, Annotator
+from tagnet.serving.export import export
+from tagnet.settings import ScoringSettings
+from tagnet.system.checksums import read_checksums, write_checksums
 
 PHI = np.linspace(0, 1, D, dtype=np.float32)
 
@@ -75,7 +76,7 @@ def test_without_known_tags_neighbours_are_those_that_look_alike(annotator, tags
 
 
 def test_a_batch_answers_as_its_images_alone(annotator, monkeypatch):
-    monkeypatch.setattr("tagnet.annotator.BATCH", 2)
+    monkeypatch.setattr("tagnet.serving.annotator.BATCH", 2)
     photos = [PHI, 2 * PHI, PHI[::-1].copy()]
     tags = [["tag 1"], [], ["tag 3", "tag 4"]]
     together = annotator.annotate_all(photos, tags)

@@ -14,9 +14,9 @@ from photographs import write, xmp
 from PIL import Image
 
 from experiments import app as command
-from tagnet import console
-from tagnet.annotator import Annotation, Label, Neighbour, Shares
-from tagnet.export import export
+from tagnet.serving.annotator import Annotation, Label, Neighbour, Shares
+from tagnet.serving.export import export
+from tagnet.system import console
 
 ROOT = Path(__file__).parent.parent
 PHI = np.linspace(0, 1, D, dtype=np.float32)

@@ -11,10 +11,10 @@ import pytest
 from keras.src.utils import file_utils
 from PIL import Image
 
-from tagnet.applications import KERAS_MODELS, keras_model
-from tagnet.efficientnet import central_square
-from tagnet.features import BACKBONES, extract
-from tagnet.files import InputError
+from tagnet.backbones.efficientnet import central_square
+from tagnet.backbones.features import BACKBONES, extract
+from tagnet.backbones.keras_models import KERAS_MODELS, keras_model
+from tagnet.errors import InputError
 
 
 def test_every_model_of_keras_is_a_backbone() -> None:

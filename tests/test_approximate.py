@@ -9,9 +9,9 @@ from conftest import Table
 
 from data_tools.pipeline import prepare
 from data_tools.settings import Settings
-from tagnet.files import InputError
-from tagnet.neighbours import Neighbourhoods, cosine, nearest, recall
-from tagnet.tags import TagLists
+from tagnet.data.tags import TagLists
+from tagnet.errors import InputError
+from tagnet.search.neighbours import Neighbourhoods, cosine, nearest, recall
 
 
 def clustered(num_images: int = 3000, n: int = 12) -> np.ndarray:

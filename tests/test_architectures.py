@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 from graphs import CASES, D, H, M, multi_hot, random_inputs, small, taken_by, weights_by_name
 
-from tagnet.architectures import ARCHITECTURES, JOINT, VISUAL, build
-from tagnet.blocks import LINEAR_RATE
-from tagnet.parts import is_order_sensitive
+from tagnet.models.architectures import ARCHITECTURES, JOINT, VISUAL, build
+from tagnet.models.blocks import LINEAR_RATE
+from tagnet.models.parts import is_order_sensitive
 from tagnet.settings import GraphSettings
 
 READS_NEIGHBOURS = [case for case in CASES if case[0] != "v_only"]

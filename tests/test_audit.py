@@ -11,12 +11,12 @@ from conftest import make_table
 
 from data_tools import audit, audit_plots
 from data_tools.pipeline import prepare
-from tagnet import console
-from tagnet.checksums import CHECKSUMS
-from tagnet.dataset import PARTS, PreparedDataset
-from tagnet.files import write_arrays, write_json
-from tagnet.records import write_images, write_neighbourhoods
-from tagnet.tags import TagLists
+from tagnet.data.dataset import PARTS, PreparedDataset
+from tagnet.data.records import write_images, write_neighbourhoods
+from tagnet.data.tags import TagLists
+from tagnet.system import console
+from tagnet.system.checksums import CHECKSUMS
+from tagnet.system.files import write_arrays, write_json
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 from conftest import one_line
 
-from experiments import baselines, label_transfer, report
+from experiments import report
 from experiments import run as command
-from experiments.baselines import BASELINES, NEIGHBOURS, BaselineSettings, Problem
-from experiments.label_transfer import EPSILON, TagPropDistance, TagPropRank
-from tagnet import console, metrics, neighbours
-from tagnet.dataset import PreparedDataset
+from experiments.runs import baselines, label_transfer
+from experiments.runs.baselines import BASELINES, NEIGHBOURS, BaselineSettings, Problem
+from experiments.runs.label_transfer import EPSILON, TagPropDistance, TagPropRank
+from tagnet.data.dataset import PreparedDataset
+from tagnet.evaluation import metrics
+from tagnet.search import neighbours
+from tagnet.system import console
 
 
 def execute(*flags):

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tagnet import caffenet
-from tagnet.caffenet import alexnet_graph, keras_layout, prepare_caffenet
-from tagnet.features import BACKBONES, extract
-from tagnet.files import InputError
+from tagnet.backbones import caffenet
+from tagnet.backbones.caffenet import alexnet_graph, keras_layout, prepare_caffenet
+from tagnet.backbones.features import BACKBONES, extract
+from tagnet.errors import InputError
 
 Stored = dict[str, tuple[np.ndarray, np.ndarray]]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tagnet.calibration import fit_temperature, reliability, thresholds
+from tagnet.evaluation.calibration import fit_temperature, reliability, thresholds
 
 
 def test_the_temperature_that_made_the_labels_is_found():

@@ -18,8 +18,10 @@ from conftest import make_table
 
 from data_tools import prepare
 from experiments import run
-from tagnet import claims, console
-from tagnet.files import InputError
+from experiments.runs import options
+from tagnet.errors import InputError
+from tagnet.system import console, locks
+from tagnet.system import locks as claims
 
 ROOT = Path(__file__).parent.parent
 
@@ -40,26 +42,26 @@ def holding(directory, machine, pid, age=0.0):
 
 
 def test_one_holder_at_a_time(tmp_path):
-    first = claims.claim(tmp_path, "run")
-    assert claims.claim(tmp_path, "run") is None
+    first = locks.claim(tmp_path, "run")
+    assert locks.claim(tmp_path, "run") is None
     named = rf"process {os.getpid()} on {socket.gethostname()} \(since 20\S+ \S+\)"
-    assert re.fullmatch(named, claims.holder(tmp_path, "run"))
-    assert claims.claim(tmp_path, "run-2") is not None
+    assert re.fullmatch(named, locks.holder(tmp_path, "run"))
+    assert locks.claim(tmp_path, "run-2") is not None
     first.release()
-    assert claims.holder(tmp_path, "run") is None
-    second = claims.claim(tmp_path, "run")
+    assert locks.holder(tmp_path, "run") is None
+    second = locks.claim(tmp_path, "run")
     assert second is not None
     second.release()
     assert [path.name for path in tmp_path.iterdir()] == ["run-2.0"]
 
 
 def test_waiting_for_the_holder(tmp_path, monkeypatch):
-    first = claims.claim(tmp_path, "run")
-    monkeypatch.setattr(claims.time, "sleep", lambda _: first.release())
-    with claims.waited_for(tmp_path, "run", 1.0) as second:
+    first = locks.claim(tmp_path, "run")
+    monkeypatch.setattr(locks.time, "sleep", lambda _: first.release())
+    with locks.waited_for(tmp_path, "run", 1.0) as second:
         assert second.path.exists() and not second.lost
-        assert claims.claim(tmp_path, "run") is None
-    assert claims.holder(tmp_path, "run") is None
+        assert locks.claim(tmp_path, "run") is None
+    assert locks.holder(tmp_path, "run") is None
 
 
 def test_of_many_that_try_at_once_one_succeeds(tmp_path):
@@ -68,7 +70,7 @@ def test_of_many_that_try_at_once_one_succeeds(tmp_path):
 
     def attempt():
         start.wait()
-        held.append(claims.claim(tmp_path, "run"))
+        held.append(locks.claim(tmp_path, "run"))
 
     threads = [threading.Thread(target=attempt) for _ in range(16)]
     for thread in threads:
@@ -87,7 +89,7 @@ def test_a_folder_that_comes_and_goes_stops_nobody(tmp_path):
     def take_turns():
         for _ in range(300):
             try:
-                held = claims.claim(directory, "run")
+                held = locks.claim(directory, "run")
                 if held is None:
                     continue
                 if not alone.acquire(blocking=False):
@@ -109,8 +111,8 @@ def test_a_folder_that_comes_and_goes_stops_nobody(tmp_path):
 
 
 def test_who_lets_go_while_it_is_asked_who_he_is(tmp_path, monkeypatch):
-    first = claims.claim(tmp_path, "run")
-    is_free = claims._is_free
+    first = locks.claim(tmp_path, "run")
+    is_free = locks._is_free
 
     def released(path):
         found = is_free(path)
@@ -118,21 +120,21 @@ def test_who_lets_go_while_it_is_asked_who_he_is(tmp_path, monkeypatch):
         return found
 
     monkeypatch.setattr(claims, "_is_free", released)
-    assert claims.holder(tmp_path, "run") == "another process"
+    assert locks.holder(tmp_path, "run") == "another process"
 
 
 def test_a_folder_that_goes_with_the_last_claim(tmp_path, monkeypatch):
     """Another removed it between this one's look at it and its leave."""
     directory = tmp_path / "claims"
-    held = claims.claim(directory, "run")
+    held = locks.claim(directory, "run")
     listed = os.listdir
 
     def gone(folder):
         names = listed(folder)
         shutil.rmtree(folder)
-        return [*names, f"{claims.PROBE}1-1"]
+        return [*names, f"{locks.PROBE}1-1"]
 
-    monkeypatch.setattr(claims.os, "listdir", gone)
+    monkeypatch.setattr(locks.os, "listdir", gone)
     held.release()
     assert not directory.exists()
 
@@ -140,21 +142,21 @@ def test_a_folder_that_goes_with_the_last_claim(tmp_path, monkeypatch):
 def test_a_dead_process_of_this_machine_holds_nothing(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    holding(tmp_path, claims.machine(), ended.pid)
-    assert claims.claim(tmp_path, "run") is not None
+    holding(tmp_path, locks.machine(), ended.pid)
+    assert locks.claim(tmp_path, "run") is not None
 
 
 def test_what_the_dead_left_is_cleared(tmp_path):
     directory = tmp_path / "claims"
-    held = claims.claim(directory, "other")
+    held = locks.claim(directory, "other")
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    holding(directory, claims.machine(), ended.pid)
-    (directory / f"{claims.PROBE}1-1").touch()  # it was killed while it looked at the time
-    claims.clear(directory)
+    holding(directory, locks.machine(), ended.pid)
+    (directory / f"{locks.PROBE}1-1").touch()  # it was killed while it looked at the time
+    locks.clear(directory)
     assert [path.name for path in directory.iterdir()] == ["other.0"]
     held.release()
-    claims.clear(directory)
+    locks.clear(directory)
     assert not directory.exists()
 
 
@@ -170,30 +172,30 @@ def test_who_leaves_does_not_disturb_one_who_looks_at_the_time(tmp_path, monkeyp
             path.unlink()
 
     monkeypatch.setattr(Path, "touch", disturbed)
-    assert claims.claim(tmp_path, "run") is None
+    assert locks.claim(tmp_path, "run") is None
     assert removed and [path.name for path in tmp_path.iterdir()] == ["run.0"]
 
 
 def test_another_machine_holds_until_it_misses_its_heartbeats(tmp_path):
-    holding(tmp_path, "elsewhere", os.getpid(), age=claims.STALE - 60)
-    assert claims.claim(tmp_path, "run") is None
-    holding(tmp_path, "elsewhere", os.getpid(), age=claims.STALE + 60)
-    assert claims.claim(tmp_path, "run") is not None
+    holding(tmp_path, "elsewhere", os.getpid(), age=locks.STALE - 60)
+    assert locks.claim(tmp_path, "run") is None
+    holding(tmp_path, "elsewhere", os.getpid(), age=locks.STALE + 60)
+    assert locks.claim(tmp_path, "run") is not None
 
 
 def test_a_living_process_that_hangs_holds_no_longer_than_others(tmp_path):
-    holding(tmp_path, claims.machine(), os.getpid(), age=claims.STALE + 60)
-    assert claims.claim(tmp_path, "run") is not None
+    holding(tmp_path, locks.machine(), os.getpid(), age=locks.STALE + 60)
+    assert locks.claim(tmp_path, "run") is not None
 
 
 def test_a_file_without_its_content_is_held(tmp_path):
     (tmp_path / "run.0").touch()
-    assert claims.claim(tmp_path, "run") is None
-    assert claims.holder(tmp_path, "run") == "another process"
+    assert locks.claim(tmp_path, "run") is None
+    assert locks.holder(tmp_path, "run") == "another process"
 
 
 def test_a_holder_beats_and_knows_when_it_lost(tmp_path, beat):
-    held = claims.claim(tmp_path, "run")
+    held = locks.claim(tmp_path, "run")
     os.utime(held.path, (0, 0))
     beaten = threading.Event()
     while held.path.stat().st_mtime == 0:
@@ -211,25 +213,25 @@ def named(pid):
 def test_a_directory_is_held_by_one(tmp_path):
     out = tmp_path / "out"
     line = rf"out: {named(os.getpid())} is at work in it; wait until it has ended, or stop it"
-    with claims.held(out, "run"):
-        with pytest.raises(InputError, match=line), claims.held(out, "run"):
+    with locks.held(out, "run"):
+        with pytest.raises(InputError, match=line), locks.held(out, "run"):
             pass
-        with claims.held(out, "something else"):
+        with locks.held(out, "something else"):
             pass
-        assert (out / claims.CLAIMS).is_dir()
+        assert (out / locks.CLAIMS).is_dir()
     assert not out.exists()
-    with claims.held(out, "run"):
+    with locks.held(out, "run"):
         (out / "artefact").touch()
     assert [path.name for path in out.iterdir()] == ["artefact"]
 
 
 def test_what_a_dead_process_held_is_taken_over(tmp_path):
     hold = "import os, sys; from tagnet import claims; from pathlib import Path\n"
-    hold += "with claims.held(Path(sys.argv[1]), 'run'): os.kill(os.getpid(), 9)"
+    hold += "with locks.held(Path(sys.argv[1]), 'run'): os.kill(os.getpid(), 9)"
     subprocess.run([sys.executable, "-c", hold, str(tmp_path)], cwd=ROOT)
-    assert [path.name for path in (tmp_path / claims.CLAIMS).iterdir()] == ["run.0"]
-    with claims.held(tmp_path, "run"):
-        assert [path.name for path in (tmp_path / claims.CLAIMS).iterdir()] == ["run.1"]
+    assert [path.name for path in (tmp_path / locks.CLAIMS).iterdir()] == ["run.0"]
+    with locks.held(tmp_path, "run"):
+        assert [path.name for path in (tmp_path / locks.CLAIMS).iterdir()] == ["run.1"]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -238,7 +240,7 @@ def test_a_claim_made_meanwhile_is_given_way_to(tmp_path, monkeypatch):
     (tmp_path / "run.9").write_text("")
     looks = iter([[], [tmp_path / "run.0", tmp_path / "run.9"]])
     monkeypatch.setattr(claims, "_all", lambda directory, name: next(looks))
-    assert claims.claim(tmp_path, "run") is None
+    assert locks.claim(tmp_path, "run") is None
     assert [path.name for path in tmp_path.iterdir()] == ["run.9"]
 
 
@@ -246,20 +248,20 @@ def test_a_claim_made_meanwhile_is_given_way_to(tmp_path, monkeypatch):
 def test_work_that_another_took_over_ends(tmp_path, beat, handler):
     """Also where Ctrl-C is ignored, as in what a shell starts in the background."""
     line = "stood still for more than 10 minutes, and another has taken over"
-    earlier = signal.signal(signal.SIGINT, handler), signal.getsignal(claims.LOSS)
-    with pytest.raises(InputError, match=line), claims.held(tmp_path, "run"):
+    earlier = signal.signal(signal.SIGINT, handler), signal.getsignal(locks.LOSS)
+    with pytest.raises(InputError, match=line), locks.held(tmp_path, "run"):
         # As another would, who found it stale.
-        (tmp_path / claims.CLAIMS / "run.1").touch()
-        (tmp_path / claims.CLAIMS / "run.0").unlink()
+        (tmp_path / locks.CLAIMS / "run.1").touch()
+        (tmp_path / locks.CLAIMS / "run.0").unlink()
         for _ in range(1000):  # the interruption comes between two of these
             time.sleep(0.01)
-    assert [path.name for path in (tmp_path / claims.CLAIMS).iterdir()] == ["run.1"]
-    assert signal.getsignal(claims.LOSS) is earlier[1]
+    assert [path.name for path in (tmp_path / locks.CLAIMS).iterdir()] == ["run.1"]
+    assert signal.getsignal(locks.LOSS) is earlier[1]
     signal.signal(signal.SIGINT, earlier[0])
 
 
 def test_an_interrupted_holder_is_interrupted(tmp_path):
-    with pytest.raises(KeyboardInterrupt), claims.held(tmp_path, "run"):
+    with pytest.raises(KeyboardInterrupt), locks.held(tmp_path, "run"):
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
 
@@ -267,7 +269,7 @@ def test_an_interrupted_holder_is_interrupted(tmp_path):
 def test_a_folder_that_cannot_be_written_to(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"cannot be written \(Not a dir"):
-        with claims.held(tmp_path / "file" / "out", "run"):
+        with locks.held(tmp_path / "file" / "out", "run"):
             pass
 
 
@@ -276,12 +278,12 @@ def test_two_at_once_are_one_line(work, prepared, tmp_path, capsys):
     out = tmp_path / "out"
     if work == "run":
         argv = ["run", "--arch=v_only", f"--data={prepared}", f"--out={out}"]
-        command = run.Options, run.main, run.USAGE
+        command = options.Options, run.main, run.USAGE
     else:
         table = make_table(tmp_path / "raw")
         argv = ["prepare", f"--raw={table.raw}", f"--features={table.features}", f"--out={out}"]
         command = prepare.OPTIONS, prepare.main, ""
-    with claims.held(out, work):
+    with locks.held(out, work):
         assert console.execute(*command, argv) == 2
     errors = capsys.readouterr().err
     assert re.fullmatch(rf"error: {out}: {named(os.getpid())} is at work in it; .*\n", errors)
@@ -300,13 +302,13 @@ def test_a_second_run_is_refused_while_the_first_goes_on(prepared, tmp_path):
     second = subprocess.run(
         [*command, f"--out={out}"], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
-    assert (out / claims.CLAIMS).exists(), "the first was over before it was stopped"
+    assert (out / locks.CLAIMS).exists(), "the first was over before it was stopped"
     first.send_signal(signal.SIGCONT)
     assert second.returncode == 2
     assert re.fullmatch(rf"error: {out}: {named(first.pid)} is at work in it; .*\n", second.stderr)
     assert first.wait(120) == 0
     argv = ["run", *flags, f"--out={tmp_path / 'alone'}"]
-    assert console.execute(run.Options, run.main, run.USAGE, argv) == 0
+    assert console.execute(options.Options, run.main, run.USAGE, argv) == 0
     for name in ("predictions.npz", "checkpoints/last.npz"):
         with np.load(out / name) as ours, np.load(tmp_path / "alone" / name) as alone:
             assert set(ours.files) == set(alone.files)

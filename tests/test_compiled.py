@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from processes import limited
 
-from tagnet import vector_search
-from tagnet.compiled import compiled
+from tagnet.search import vectors
+from tagnet.search.compiled import compiled
 
 
 def test_what_cannot_be_kept_is_compiled_all_the_same() -> None:
@@ -23,7 +23,7 @@ def test_what_cannot_be_kept_is_compiled_all_the_same() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and a limit of address space")
 @pytest.mark.parametrize("megabytes", [3, 16, 20, 24, 28])
 def test_threads_that_are_refused_are_not_waited_for(megabytes: int) -> None:
-    vector_search.norms(np.ones([3, 2], np.float32))  # else the child has to compile it
+    vectors.norms(np.ones([3, 2], np.float32))  # else the child has to compile it
     ended = limited(
         megabytes,
         "import numpy as np; from tagnet import vector_search",

@@ -6,9 +6,9 @@ import numpy as np
 import oracle
 import pytest
 
-from experiments.conditions import OLD_HALF, USUAL, Altered, Condition, Situation, deal
-from tagnet.dataset import PreparedDataset
-from tagnet.embeddings import rho
+from experiments.paper.conditions import OLD_HALF, USUAL, Altered, Condition, Situation, deal
+from tagnet.data.dataset import PreparedDataset
+from tagnet.data.embeddings import rho
 
 SPLIT, SEED = 1, 3
 

@@ -11,8 +11,8 @@ import pytest
 import tensorflow as tf
 from conftest import one_line
 
-from tagnet import console, memory
-from tagnet.files import InputError
+from tagnet.errors import InputError
+from tagnet.system import console, memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,13 +236,13 @@ def test_no_temporary_directory():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not limit address space")
-@pytest.mark.parametrize("module", ["experiments.run", "data_tools.prepare", "tagnet.files"])
+@pytest.mark.parametrize("module", ["experiments.run", "data_tools.prepare", "tagnet.system.files"])
 def test_too_little_address_space_for_the_libraries(module):
     limited = f"ulimit -v 1000000; exec '{sys.executable}' -m {module}"
     ended = subprocess.run(["sh", "-c", limited], capture_output=True, text=True)
     line = "ulimit -v must allow at least 2252800 KB of address space, of which TensorFlow uses "
     told = ended.stderr.splitlines()[-1]
-    if module == "tagnet.files":  # a library leaves it to others to end the process
+    if module == "tagnet.system.files":  # a library leaves it to others to end the process
         assert (ended.returncode, told) == (1, f"MemoryError: {line}little; received 1000000")
     else:
         assert (ended.returncode, ended.stderr) == (2, f"error: {line}little; received 1000000\n")

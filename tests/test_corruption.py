@@ -7,7 +7,7 @@ import corruption_subjects as kinds
 import damage
 import pytest
 
-from tagnet.files import InputError
+from tagnet.errors import InputError
 
 
 @pytest.fixture(autouse=True)

@@ -6,10 +6,11 @@ import shutil
 import numpy as np
 import pytest
 
-from tagnet.batches import Neighbourhood, training_batches
-from tagnet.dataset import PreparedDataset
-from tagnet.files import InputError
-from tagnet.tags import TagLists
+from tagnet.data.batches import training_batches
+from tagnet.data.dataset import PreparedDataset
+from tagnet.data.tags import TagLists
+from tagnet.errors import InputError
+from tagnet.settings import Neighbourhood
 
 
 @pytest.fixture

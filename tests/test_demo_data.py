@@ -13,8 +13,10 @@ from PIL import Image
 from test_wordnet import SYNSETS
 from test_wordnet import write as write_wordnet
 
-from data_tools import build_demo, demo
-from tagnet.files import InputError, write_arrays
+from data_tools import build_demo
+from data_tools.sources import demo
+from tagnet.errors import InputError
+from tagnet.system.files import write_arrays
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "photos"
 

@@ -7,13 +7,13 @@ import pytest
 import tensorflow as tf
 from graphs import CASES, TAGS, D, M, deployed, multi_hot, operations, random_images
 
-from tagnet.blocks import LINEAR_PIXELS, LINEAR_RATE
-from tagnet.corpus import Vectors
-from tagnet.embeddings import Embedding, rho
-from tagnet.files import InputError
-from tagnet.neighbours import cosine, nearest
-from tagnet.scoring import draw_subsets
-from tagnet.tags import TagLists
+from tagnet.data.embeddings import Embedding, rho
+from tagnet.data.tags import TagLists
+from tagnet.errors import InputError
+from tagnet.evaluation.scoring import draw_subsets
+from tagnet.models.blocks import LINEAR_PIXELS, LINEAR_RATE
+from tagnet.search.neighbours import cosine, nearest
+from tagnet.serving.corpus import Vectors
 
 MAX_POOL_GRAPHS = ("ltn", "ltn_vecs", "ltn_allvecs", "ltwin", "ltwin_wide")
 MAX_POOL = [case for case in CASES if case[0] in MAX_POOL_GRAPHS]
@@ -54,7 +54,7 @@ def test_neighbours_are_those_of_the_search_outside_of_tensorflow(neighbours):
 
 def test_a_large_corpus_with_many_ties_is_searched_in_blocks(monkeypatch):
     """Whole numbers, so that distances repeat; the block does not divide the corpus."""
-    monkeypatch.setattr("tagnet.corpus.BLOCK", 4 * 64)
+    monkeypatch.setattr("tagnet.serving.corpus.BLOCK", 4 * 64)
     rng = np.random.default_rng(3)
     table = rng.integers(-1, 2, size=(300, 4)).astype(np.float16)  # zero vectors among them
     queries = rng.integers(1, 3, size=(7, 4)).astype(np.float32)

@@ -17,9 +17,12 @@ import pytest
 import tensorflow as tf
 
 from experiments import run
-from tagnet import console, distributed, dropout
-from tagnet.architectures import ARCHITECTURES
-from tagnet.files import InputError
+from experiments.runs import options
+from tagnet.errors import InputError
+from tagnet.models import dropout
+from tagnet.models.architectures import ARCHITECTURES
+from tagnet.system import console
+from tagnet.training import replicas
 
 ROOT = Path(__file__).parent.parent
 
@@ -33,7 +36,7 @@ from pathlib import Path
 from tagnet import distributed
 
 count, arch, data, out, clip = sys.argv[1:]
-workers = distributed.workers(int(count))
+workers = replicas.workers(int(count))
 
 import numpy as np
 from graphs import small
@@ -179,7 +182,7 @@ def test_processes_reach_the_weights_of_one(prepared, tmp_path, count):
     tables = [out[out.index("ltwin  ") :] for _, out, _ in ends]
     assert len(set(tables)) == 1, "all processes tell what came out"
     argv = ["run", *flags(prepared, tmp_path / "one", 1)]
-    assert console.execute(run.Options, run.main, run.USAGE, argv) == 0
+    assert console.execute(options.Options, run.main, run.USAGE, argv) == 0
     several, one = state(tmp_path / "several"), state(tmp_path / "one")
     assert set(several) == set(one)
     for name in one:
@@ -222,7 +225,7 @@ def test_every_row_of_a_batch_is_given_to_one_replica(count, processes, devices)
     given = []
     for process in range(processes):
         context = tf.distribute.InputContext(processes, process, processes * devices)
-        shares = list(distributed._shares(tf.data.Dataset.from_tensors(batch), context))
+        shares = list(replicas._shares(tf.data.Dataset.from_tensors(batch), context))
         assert len(shares) == devices
         for inputs, labels, first, total, counts in shares:
             rows = inputs["row"].numpy().tolist()
@@ -271,7 +274,7 @@ def config(**changes):
 def test_a_cluster_that_cannot_be(monkeypatch, value, line):
     monkeypatch.setenv("TF_CONFIG", value)
     with pytest.raises(InputError, match=line):
-        distributed.workers(2)
+        replicas.workers(2)
 
 
 @pytest.mark.parametrize(
@@ -291,7 +294,7 @@ def test_a_cluster_that_cannot_be(monkeypatch, value, line):
 )
 def test_flags_that_do_not_go_together(prepared, capsys, given, line):
     argv = ["run", f"--data={prepared}", *given]
-    assert console.execute(run.Options, run.main, run.USAGE, argv) == 2
+    assert console.execute(options.Options, run.main, run.USAGE, argv) == 2
     assert capsys.readouterr().err == f"error: {line}\n"
 
 
@@ -300,7 +303,7 @@ def test_a_table_on_one_of_several_devices(monkeypatch, refused):
     monkeypatch.setattr(run, "workers_of", lambda count: types.SimpleNamespace(devices=count))
 
     def command(*argv):
-        return console.execute(run.Options, run.main, run.USAGE, ["run", *argv])
+        return console.execute(options.Options, run.main, run.USAGE, ["run", *argv])
 
     line = "--table must be host or mmap where several devices share it; received device"
     refused(command, ["--workers=2", "--table=device"], line)
@@ -311,4 +314,4 @@ def test_more_workers_than_gpus(monkeypatch):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["gpu"] * (kind == "GPU"))
     line = "--workers must be at most 1, the GPUs of this machine; received 2"
     with pytest.raises(InputError, match=line):
-        distributed.workers(2)
+        replicas.workers(2)

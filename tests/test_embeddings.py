@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tagnet import embeddings
-from tagnet.embeddings import Embedding, rho
-from tagnet.files import InputError, write_arrays
-from tagnet.tags import TagLists
+from tagnet.data import embeddings
+from tagnet.data.embeddings import Embedding, rho
+from tagnet.data.tags import TagLists
+from tagnet.errors import InputError
+from tagnet.system.files import write_arrays
 
 
 def make_embedding(words: int = 10, size: int = 4) -> Embedding:

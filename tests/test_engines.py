@@ -14,12 +14,16 @@ import pytest
 from conftest import Table, contents, make_table
 from PIL import Image
 
-from data_tools import engines, images, prepare, vocabulary
+from data_tools import engines, prepare
 from data_tools.engines import Local, opened
 from data_tools.pipeline import prepare as prepare_data
 from data_tools.settings import Settings
-from tagnet import console, partitions, records
-from tagnet.files import InputError
+from data_tools.sources import image_features
+from data_tools.steps import vocabulary
+from tagnet.data import records
+from tagnet.errors import InputError
+from tagnet.search import partitions
+from tagnet.system import console
 
 
 @pytest.fixture
@@ -28,7 +32,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("QUERIES", "SETS", "VECTORS"):
         monkeypatch.setattr(partitions, name, 16)
     monkeypatch.setattr(vocabulary, "BLOCK", 7)
-    monkeypatch.setattr(images, "CHUNK", 2)
+    monkeypatch.setattr(image_features, "CHUNK", 2)
 
 
 class Elsewhere(Local):
@@ -90,7 +94,7 @@ def test_features_of_some_images_are_read_from_the_file(tmp_path: Path, kind: st
             file["phi"] = phi
     else:
         {"npy": np.save, "npz": np.savez}[kind](path, phi)
-    given = pickle.dumps(images.from_file(path, 20).blocks)
+    given = pickle.dumps(image_features.from_file(path, 20).blocks)
     assert len(given) < 1000
     np.testing.assert_array_equal(np.concatenate(list(pickle.loads(given)(7, 15))), phi[7:15])
 
@@ -107,9 +111,9 @@ def test_a_node_that_sees_other_photographs_is_refused(tmp_path: Path) -> None:
             Path(paths[1]).unlink()
             return super().pool(make, items)
 
-    cache = images.Cache(tmp_path / "cache", Behind())
+    cache = image_features.Cache(tmp_path / "cache", Behind())
     with pytest.raises(InputError, match="must see the photographs and weights that others see"):
-        images.from_photographs(paths, backbone, cache)
+        image_features.from_photographs(paths, backbone, cache)
     assert not (tmp_path / "cache").exists()
 
 

@@ -15,12 +15,13 @@ import tensorflow as tf
 from graphs import D, deployed, random_inputs, taken_by
 from PIL import ImageOps
 
-from tagnet import features, signatures
-from tagnet.annotator import Annotation, Annotator
-from tagnet.efficientnet import central_square
-from tagnet.export import export
-from tagnet.features import Backbone, extract, read_image
-from tagnet.files import read_arrays
+from tagnet.backbones import features
+from tagnet.backbones.efficientnet import central_square
+from tagnet.backbones.features import Backbone, extract, read_image
+from tagnet.serving import signatures
+from tagnet.serving.annotator import Annotation, Annotator
+from tagnet.serving.export import export
+from tagnet.system.files import read_arrays
 
 WITHOUT_TAGNET = """
 import sys

@@ -7,16 +7,16 @@ import h5py
 import numpy as np
 import pytest
 
-from data_tools import images
 from data_tools.pipeline import prepare
 from data_tools.settings import Settings
-from tagnet.dataset import PreparedDataset
-from tagnet.files import InputError
+from data_tools.sources import image_features
+from tagnet.data.dataset import PreparedDataset
+from tagnet.errors import InputError
 
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "BLOCK", 4)
+    monkeypatch.setattr(image_features, "BLOCK", 4)
 
 
 def hdf5(path: Path, **arrays: np.ndarray) -> Path:
@@ -26,16 +26,16 @@ def hdf5(path: Path, **arrays: np.ndarray) -> Path:
     return path
 
 
-def read(features: images.Features) -> np.ndarray:
+def read(features: image_features.Features) -> np.ndarray:
     return np.concatenate(list(features.blocks()))
 
 
-@pytest.mark.parametrize("ending", images.HDF5)
+@pytest.mark.parametrize("ending", image_features.HDF5)
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.uint8])
 def test_one_array_anywhere_in_the_file(tmp_path: Path, ending: str, dtype: type) -> None:
     array = np.arange(30).reshape(10, 3).astype(dtype)
     path = hdf5(tmp_path / f"f{ending}", fc7__values=array)
-    features = images.from_file(path, 10)
+    features = image_features.from_file(path, 10)
     assert features.dim == 3
     assert read(features).dtype == np.float32
     np.testing.assert_array_equal(read(features), array)
@@ -67,7 +67,7 @@ def test_rows_are_chosen(tmp_path: Path, small_blocks: None, rows: list[int], en
         np.savez(path, array)
     else:
         np.save(path, array)
-    features = images.from_file(path, 8, {20: np.array(rows), 8: np.arange(8)})
+    features = image_features.from_file(path, 8, {20: np.array(rows), 8: np.arange(8)})
     np.testing.assert_array_equal(read(features), array[rows])
 
 
@@ -75,12 +75,12 @@ def test_the_number_of_rows_says_whose_they_are(tmp_path: Path) -> None:
     orders = {20: np.array([3, 5]), 2: np.array([1, 0])}
     for rows, expected in [(20, [3, 5]), (2, [1, 0])]:
         np.save(tmp_path / "f.npy", np.arange(rows)[:, None])
-        features = images.from_file(tmp_path / "f.npy", 2, orders)
+        features = image_features.from_file(tmp_path / "f.npy", 2, orders)
         assert read(features)[:, 0].tolist() == expected
     np.save(tmp_path / "f.npy", np.zeros([3, 1]))
     message = r"must have one row for each of the 20 or 2 images; received 3 rows"
     with pytest.raises(InputError, match=message):
-        images.from_file(tmp_path / "f.npy", 2, orders)
+        image_features.from_file(tmp_path / "f.npy", 2, orders)
 
 
 def test_a_bad_number_is_named_by_its_row_in_the_file(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_bad_number_is_named_by_its_row_in_the_file(tmp_path: Path) -> None:
     array[12, 1] = np.nan
     path = hdf5(tmp_path / "f.h5", phi=array)
     with pytest.raises(InputError, match=r"f\.h5: row 13, column 2: a feature must be finite"):
-        read(images.from_file(path, 2, {20: np.array([5, 12])}))
+        read(image_features.from_file(path, 2, {20: np.array([5, 12])}))
 
 
 def test_files_that_are_something_else(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_files_that_are_something_else(tmp_path: Path) -> None:
         (tmp_path / "absent.h5", "cannot be read (No such file or directory)"),
     ]:
         with pytest.raises(InputError, match=re.escape(message)) as caught:
-            images.from_file(path, 3)
+            image_features.from_file(path, 3)
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
 
@@ -126,7 +126,7 @@ def test_a_damaged_block_is_named(tmp_path: Path) -> None:
     content = bytearray((tmp_path / "f.h5").read_bytes())
     content[at + 50] ^= 255
     (tmp_path / "f.h5").write_bytes(content)
-    features = images.from_file(tmp_path / "f.h5", 10)
+    features = image_features.from_file(tmp_path / "f.h5", 10)
     with pytest.raises(InputError, match=r"f\.h5: rows 1 to 10 cannot be read \("):
         read(features)
 
@@ -141,7 +141,7 @@ def test_any_damaged_byte_is_one_line_or_none(tmp_path: Path) -> None:
         content[at] ^= 255
         (tmp_path / "f.h5").write_bytes(content)
         try:
-            read(images.from_file(tmp_path / "f.h5", 10))
+            read(image_features.from_file(tmp_path / "f.h5", 10))
         except InputError as error:
             assert "\n" not in str(error)
             refused += 1

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tagnet import efficientnet, features, memory
-from tagnet.efficientnet import mbconv, prepare_lite0
-from tagnet.features import BACKBONES, ImageSource, extract, read_image
-from tagnet.files import InputError
-from tagnet.weights import read_torch_weights
+from tagnet.backbones import efficientnet, features
+from tagnet.backbones.efficientnet import mbconv, prepare_lite0
+from tagnet.backbones.features import BACKBONES, ImageSource, extract, read_image
+from tagnet.backbones.weights import read_torch_weights
+from tagnet.errors import InputError
+from tagnet.system import memory
 
 PHOTOS = sorted((Path(__file__).parent.parent / "examples" / "photos").glob("*.jpg"))
 LITE0 = BACKBONES["efficientnet_lite0"]

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tagnet import files
-from tagnet.files import InputError
+from tagnet import errors
+from tagnet.errors import InputError
+from tagnet.system import files
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path):
@@ -74,9 +75,9 @@ def test_advice_is_for_damage_alone():
     with pytest.raises(InputError, match="x: is cut off; prepare again"):
         with files.advising("prepare again"):
             raise InputError("x: is cut off")
-    with pytest.raises(files.Unavailable, match="x: cannot be written$"):
+    with pytest.raises(errors.Unavailable, match="x: cannot be written$"):
         with files.advising("prepare again"):
-            raise files.Unavailable("x: cannot be written")
+            raise errors.Unavailable("x: cannot be written")
 
 
 def test_arrays_round_trip(tmp_path):

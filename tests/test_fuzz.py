@@ -6,7 +6,7 @@ from typing import Any
 import fuzz
 import pytest
 
-from tagnet.files import InputError
+from tagnet.errors import InputError
 
 FEW = 25
 

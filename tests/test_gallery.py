@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from experiments.annotating import Answer, Job
-from experiments.gallery import corpus_place, gallery
-from experiments.page import thumbnail
-from tagnet.files import InputError
+from experiments.annotation.batch import Answer, Job
+from experiments.annotation.gallery import corpus_place, gallery
+from experiments.reports.page import thumbnail
+from tagnet.errors import InputError
 
 HOSTILE = """</script><script>window.hacked = 1</script><img src=x onerror="hacked=1">&amp;'\x01"""
 NOWHERE = {}.get

@@ -5,9 +5,9 @@ import math
 import pytest
 from golden import EPOCHS, STORE, TOLERANCE, prepared, reached, too_far
 
-from experiments.sweep import SharedTables
-from tagnet.architectures import ARCHITECTURES
-from tagnet.files import read_json
+from experiments.runs.sweeping import SharedTables
+from tagnet.models.architectures import ARCHITECTURES
+from tagnet.system.files import read_json
 
 STORED = read_json(STORE)
 GRAPHS = STORED["graphs"]

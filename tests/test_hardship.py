@@ -12,9 +12,10 @@ from conftest import Table, contents, one_line
 from data_tools import prepare
 from data_tools.pipeline import prepare as prepared_by
 from experiments import run, search, sweep
-from tagnet import console
-from tagnet.claims import held
-from tagnet.files import TEMPORARY, Unavailable, write_text, written_whole
+from tagnet.errors import Unavailable
+from tagnet.system import console
+from tagnet.system.files import TEMPORARY, write_text, written_whole
+from tagnet.system.locks import held
 
 ROOT = Path(__file__).parent.parent
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from photographs import NAMESPACES, iim, write, xmp
 
-from tagnet import keywords, memory
-from tagnet.files import InputError
-from tagnet.keywords import Photograph, find_photographs, read_keywords, split_keywords
+from tagnet.errors import InputError
+from tagnet.photos import keywords
+from tagnet.photos.keywords import Photograph, find_photographs, read_keywords, split_keywords
+from tagnet.system import memory
 
 
 def photograph(path: Path, *sidecars: Path) -> Photograph:

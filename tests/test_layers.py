@@ -9,7 +9,10 @@ import pytest
 import tensorflow as tf
 from graphs import multi_hot
 
-from tagnet.layers import (
+from tagnet.data.records import empty_table
+from tagnet.data.tables import RowLookup, TagLookup
+from tagnet.data.tags import TagLists
+from tagnet.models.layers import (
     MAX_NETWORK,
     PADDING,
     MaxOverNeighbours,
@@ -18,9 +21,6 @@ from tagnet.layers import (
     selection_network,
     subset_max_weights,
 )
-from tagnet.records import empty_table
-from tagnet.tables import RowLookup, TagLookup
-from tagnet.tags import TagLists
 
 IDS = np.array([[0, 3, PADDING], [PADDING, PADDING, PADDING], [8, 1, 2]], np.int32)
 

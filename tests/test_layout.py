@@ -112,13 +112,13 @@ def test_every_file_of_tagnet_has_its_place() -> None:
 @pytest.mark.parametrize(
     ("source", "package", "file", "found"),
     [
-        ("import data_tools.table", "tagnet", "tags", ["data_tools.table"]),
+        ("import data_tools.table", "tagnet", "tags", ["data_tools.sources.table"]),
         ("def f():\n    from tests import conftest", "tagnet", "tags", ["tests.conftest"]),
         ("from experiments import run", "data_tools", "prepare", ["experiments.run"]),
-        ("from tagnet.training import fit", "tagnet", "tags", ["tagnet.training.fit"]),
-        ("from . import training", "tagnet", "tags", ["tagnet.training"]),
-        ("from .training import fit", "tagnet", "tags", ["tagnet.training.fit"]),
-        ("from tagnet import training, files", "tagnet", "tags", ["tagnet.training"]),
+        ("from tagnet.training import fit", "tagnet", "tags", ["tagnet.training.loop.fit"]),
+        ("from . import training", "tagnet", "tags", ["tagnet.training.loop"]),
+        ("from .training import fit", "tagnet", "tags", ["tagnet.training.loop.fit"]),
+        ("from tagnet import training, files", "tagnet", "tags", ["tagnet.training.loop"]),
         ("from tagnet import __version__", "tagnet", "tags", []),
         ("from tagnet import tags", "data_tools", "prepare", []),
         ("from data_tools import tags", "data_tools", "prepare", []),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tagnet.linear_lstm import LinearLSTM
+from tagnet.models.lstm import LinearLSTM
 
 STEPS = tf.constant(np.random.default_rng(0).normal(size=(3, 5, 4)).astype(np.float32))
 

@@ -6,7 +6,7 @@ import threading
 import pytest
 from processes import limited
 
-from tagnet import memory
+from tagnet.system import memory
 
 
 @pytest.mark.parametrize(

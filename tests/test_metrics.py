@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.metrics import average_precision_score
 
-from tagnet.files import InputError
-from tagnet.metrics import (
+from tagnet.errors import InputError
+from tagnet.evaluation.metrics import (
     average_precision,
     evaluate,
     mean_average_precision,

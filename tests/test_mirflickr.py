@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_tools import mirflickr
 from data_tools.audit import audit
 from data_tools.pipeline import prepare
 from data_tools.settings import Settings
-from tagnet.dataset import PreparedDataset
-from tagnet.files import InputError
+from data_tools.sources import mirflickr
+from tagnet.data.dataset import PreparedDataset
+from tagnet.errors import InputError
 
 TAGS = [["sea", "newyork"], ["dog"], [], ["sea", "sky"], ["sky"], ["dog", "été"], ["tree"]]
 RAW_TAGS = [["Sea", "New York"], ["Dog"], [], ["Sea", "Sky"], ["sky"], ["Dog", "Été"], ["Tree"]]

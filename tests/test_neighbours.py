@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tagnet import neighbours
-from tagnet.embeddings import Embedding, rho
-from tagnet.files import InputError
-from tagnet.neighbours import cosine, jaccard, nearest
-from tagnet.tags import TagLists
+from tagnet.data.embeddings import Embedding, rho
+from tagnet.data.tags import TagLists
+from tagnet.errors import InputError
+from tagnet.search import neighbours
+from tagnet.search.neighbours import cosine, jaccard, nearest
 
 FEATURES = np.array([[1, 0], [2, 1], [0, 1], [0, 3], [0, 0], [1, 1]], np.float16)
 

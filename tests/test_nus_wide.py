@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_tools import nus_wide
-from data_tools.originals import Original, need
 from data_tools.pipeline import prepare
 from data_tools.settings import Settings
-from tagnet.dataset import PreparedDataset
-from tagnet.files import InputError
+from data_tools.sources import nus_wide
+from data_tools.sources.published_files import Original, need
+from tagnet.data.dataset import PreparedDataset
+from tagnet.errors import InputError
 
 # Folder names with `_`, backslashes, and photo 44 twice, as in the original.
 IMAGES = (

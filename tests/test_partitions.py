@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tagnet import neighbours, partitions
-from tagnet.embeddings import Embedding, Sums, rho
-from tagnet.files import InputError
-from tagnet.tags import TagLists
+from tagnet.data.embeddings import Embedding, Sums, rho
+from tagnet.data.tags import TagLists
+from tagnet.errors import InputError
+from tagnet.search import neighbours, partitions
 
 
 def elsewhere(work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:

@@ -9,12 +9,13 @@ import pytest
 from photographs import write, xmp
 from PIL import Image
 
-from data_tools.photo_folder import read_folder
 from data_tools.pipeline import prepare
 from data_tools.settings import Settings
-from tagnet import features
-from tagnet.files import InputError, read_json
-from tagnet.keywords import find_photographs
+from data_tools.sources.photo_folder import read_folder
+from tagnet.backbones import features
+from tagnet.errors import InputError
+from tagnet.photos.keywords import find_photographs
+from tagnet.system.files import read_json
 
 # --- Tags and labels ------------------------------------------------------------------------
 

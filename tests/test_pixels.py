@@ -9,9 +9,9 @@ import tensorflow as tf
 from photographs import png_bomb
 from PIL import Image
 
-from tagnet import pixels
-from tagnet.efficientnet import central_square
-from tagnet.features import read_image
+from tagnet.backbones.efficientnet import central_square
+from tagnet.backbones.features import read_image
+from tagnet.serving import pixels
 
 PHOTOS = sorted((Path(__file__).parent.parent / "examples" / "photos").glob("*.jpg"))
 

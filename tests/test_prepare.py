@@ -13,16 +13,19 @@ import pytest
 from conftest import LABELS, WORDS, Table, data_tools_command, make_table
 from PIL import Image
 
-from data_tools import images, neighbourhoods, pipeline, stages
+from data_tools import pipeline, stages
 from data_tools.pipeline import prepare
 from data_tools.settings import Settings
-from data_tools.splits import draw_split, parse_sizes, part_sizes
+from data_tools.sources import image_features
 from data_tools.stages import Stage, Stages
-from tagnet.checksums import read_checksums
-from tagnet.dataset import PARTS, PreparedDataset
-from tagnet.embeddings import Embedding
-from tagnet.files import TEMPORARY, InputError
-from tagnet.neighbours import nearest
+from data_tools.steps import neighbours
+from data_tools.steps.splits import draw_split, parse_sizes, part_sizes
+from tagnet.data.dataset import PARTS, PreparedDataset
+from tagnet.data.embeddings import Embedding
+from tagnet.errors import InputError
+from tagnet.search.neighbours import nearest
+from tagnet.system.checksums import read_checksums
+from tagnet.system.files import TEMPORARY
 
 QUICK = {"pools": ("train",), "splits": 1}  # for tests of the stages, not of the neighbours
 NEIGHBOURS = {"id-train", "w2v-train"}  # its stages
@@ -155,7 +158,7 @@ def test_open_pool_is_searched_once(
         searched.append((len(rows), len(pool)))
         return nearest(pi, features, rows, pool, *others)
 
-    monkeypatch.setattr(neighbourhoods.neighbours, "nearest", spy)
+    monkeypatch.setattr(neighbours.neighbours, "nearest", spy)
     prepare(table.settings(encodings=("id",), pools=("open",), splits=3), tmp_path / "out")
     assert searched == [(60, 60)]
 
@@ -385,7 +388,7 @@ def test_a_stopped_run_goes_on_and_leaves_the_same(
     monkeypatch: pytest.MonkeyPatch,
     broken: str,
 ) -> None:
-    module = {"write_images": pipeline.records, "write_neighbourhoods": neighbourhoods}.get(
+    module = {"write_images": pipeline.records, "write_neighbourhoods": neighbours}.get(
         broken, pipeline
     )
     out = tmp_path / "out"
@@ -469,7 +472,7 @@ def photo_table(folder: Path) -> Settings:
 def test_photographs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images, "CHUNK", 3)
+    monkeypatch.setattr(image_features, "CHUNK", 3)
     settings = photo_table(tmp_path / "raw")
     summary = prepare(settings, tmp_path / "out")
     assert summary["images"] == 6

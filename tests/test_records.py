@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tagnet import records, shards
-from tagnet.files import InputError
+from tagnet.data import records, shards
+from tagnet.errors import InputError
 
 PHI = np.random.default_rng(0).random((10, 3)).astype(np.float32)
 TAGS = [[1, 4], [], [0]] + [[2]] * 7

@@ -17,12 +17,16 @@ from PIL import Image
 from scipy import stats
 from scipy.special import expit
 
-from experiments import figures, paper, report, results, tables
-from experiments.paper import Row
-from tagnet import claims, console, metrics
-from tagnet.calibration import Judgement, reliability
-from tagnet.checksums import write_checksums
-from tagnet.files import write_arrays, write_json
+from experiments import plots, report
+from experiments.paper import published
+from experiments.paper.published import Row
+from experiments.reports import tables
+from experiments.runs import results
+from tagnet.evaluation import metrics
+from tagnet.evaluation.calibration import Judgement, reliability
+from tagnet.system import console, locks
+from tagnet.system.checksums import write_checksums
+from tagnet.system.files import write_arrays, write_json
 
 NASTY = ("a&b", "<script>alert(1)</script>", "50% $x_1$", "plain", "--> |c|")
 PARTS = {"train": 40, "validation": 10, "test": 30}
@@ -61,7 +65,7 @@ def make_run(
 
 
 ROWS = [
-    paper.Row("v_only"),
+    published.Row("v_only"),
     Row("ltn", "id"),
     Row("ltn_vecs", "id", "id"),
     Row("ltwin", "id", "id"),
@@ -100,7 +104,7 @@ def test_the_files(made):
 def test_a_reliability_diagram_shows_filled_bins_and_the_errors():
     before = reliability(np.array([0.1, 0.15, 0.9]), np.array([0, 1, 1]), bins=5)
     after = reliability(np.array([0.5, 0.5, 0.9]), np.array([0, 1, 1]), bins=5)
-    (axes,) = figures.reliability([("ltn", Judgement(3, before, after))]).axes
+    (axes,) = plots.reliability([("ltn", Judgement(3, before, after))]).axes
     _, first, second = axes.get_lines()
     np.testing.assert_allclose(first.get_xydata(), [[0.125, 0.5], [0.9, 1]])
     np.testing.assert_allclose(second.get_xydata(), [[0.5, 0.5], [0.9, 1]])
@@ -129,7 +133,7 @@ def test_means_and_deviations_are_those_of_the_runs(made):
 
 def test_every_number_of_the_papers_tables_is_shown(made):
     groups = results.read_groups(results.find([made[0]])[0])
-    for table in paper.TABLES.values():
+    for table in published.TABLES.values():
         shown = tables.paper_table(table, groups)
         text, page = tables.markdown(shown), tables.html_table(shown)
         for line in table.lines:
@@ -229,7 +233,7 @@ def test_what_a_killed_report_left_is_removed_and_nothing_else(tmp_path):
 
 def test_one_report_at_a_time(made, capsys):
     folder, out = made
-    with claims.held(out, "report"):
+    with locks.held(out, "report"):
         assert command(str(folder)) == 2
     assert f"{out}: process " in one_line(capsys)
 

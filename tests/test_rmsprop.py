@@ -8,9 +8,10 @@ import pytest
 import tensorflow as tf
 from graphs import random_inputs, small, taken_by
 
-from tagnet import rmsprop
-from tagnet.rmsprop import PenalisedModel, PenalisedRMSprop
-from tagnet.training import TrainingSettings, image_loss
+from tagnet.settings import TrainingSettings
+from tagnet.training import optimizer
+from tagnet.training.loop import image_loss
+from tagnet.training.optimizer import PenalisedModel, PenalisedRMSprop
 
 LABELS = (np.random.default_rng(3).random((5, 3)) < 0.5).astype(np.float32)
 
@@ -63,7 +64,7 @@ def test_a_model_leaves_no_graph_behind():
         keras.backend.clear_session()
         gc.collect()
         graphs = sum(type(thing).__name__ == "FuncGraph" for thing in gc.get_objects())
-        left.append((graphs, rmsprop._step.experimental_get_tracing_count()))
+        left.append((graphs, optimizer._step.experimental_get_tracing_count()))
     assert left[1] == left[2]  # the first leaves what is traced once
 
 

@@ -6,13 +6,16 @@ import pytest
 from conftest import LABELS
 from PIL import Image
 
-from experiments import curve_report, curves, plan, robustness, sweep
-from experiments.conditions import OLD_HALF, USUAL, Condition
-from experiments.curves import CURVES, LOGISTIC, LTN, LTWIN, V_ONLY, Curve, Measure, Series
-from experiments.paper import MAPS, Row
-from tagnet import console
-from tagnet.dataset import PreparedDataset
-from tagnet.files import read_json, write_json
+from experiments import robustness, sweep
+from experiments.paper import curves
+from experiments.paper.conditions import OLD_HALF, USUAL, Condition
+from experiments.paper.curves import CURVES, LOGISTIC, LTN, LTWIN, V_ONLY, Curve, Measure, Series
+from experiments.paper.published import MAPS, Row
+from experiments.reports import curve_report
+from experiments.runs import plan
+from tagnet.data.dataset import PreparedDataset
+from tagnet.system import console
+from tagnet.system.files import read_json, write_json
 
 BY_ID = Row("ltwin", "id", "id")
 UNKNOWN = Condition(overlap=0.0)

@@ -16,12 +16,14 @@ import tensorflow as tf
 from conftest import LABELS, one_line
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from experiments import presets
 from experiments import run as command
-from experiments.runner import restored
-from tagnet import console, export, metrics
-from tagnet.architectures import ARCHITECTURES, JOINT, VISUAL
-from tagnet.dataset import PreparedDataset
+from experiments.runs import presets
+from experiments.runs.runner import restored
+from tagnet.data.dataset import PreparedDataset
+from tagnet.evaluation import metrics
+from tagnet.models.architectures import ARCHITECTURES, JOINT, VISUAL
+from tagnet.serving import export
+from tagnet.system import console
 
 ROOT = Path(__file__).parent.parent
 

@@ -7,11 +7,12 @@ import pytest
 from graphs import CASES, TAGS, D, N, small
 from scipy.special import expit
 
-from tagnet.dataset import Part
-from tagnet.parts import is_order_sensitive
-from tagnet.scoring import Scorer, ScoringSettings, draw_subsets
-from tagnet.tables import Tables, by_rows, lookups
-from tagnet.tags import TagLists
+from tagnet.data.dataset import Part
+from tagnet.data.tables import Tables, by_rows, lookups
+from tagnet.data.tags import TagLists
+from tagnet.evaluation.scoring import Scorer, draw_subsets
+from tagnet.models.parts import is_order_sensitive
+from tagnet.settings import ScoringSettings
 
 IMAGES, QUERIES, MAX_RANK, SUBSET = 30, 8, 5, 3
 SUBSETS = list(itertools.combinations(range(MAX_RANK), SUBSET))  # 10

@@ -18,12 +18,13 @@ from conftest import one_line
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from experiments import run, runner, search
-from tagnet import console
-from tagnet.files import read_json
-from tagnet.training import Diverged
+from experiments import run, search
+from experiments.runs import options, runner
+from tagnet.system import console
+from tagnet.system.files import read_json
+from tagnet.training.loop import Diverged
 
-trials = pytest.importorskip("experiments.trials", reason="needs the extra search")
+trials = pytest.importorskip("experiments.runs.trials", reason="needs the extra search")
 
 ROOT = Path(__file__).parent.parent
 REAL = ("--preset=demo", "--max_epochs=2", "--hidden=4", "--what=l2,dropout", "--arch=ltn")
@@ -284,7 +285,7 @@ def test_tensorboard_has_the_settings_and_the_validation_figures_of_every_trial(
 
 def test_the_printed_command_makes_the_best_run_without_training_it_again(searched, monkeypatch):
     out, printed = searched
-    make = functools.partial(run.make, exports=False)  # the export is no matter of the search
+    make = functools.partial(options.make, exports=False)  # the export is no matter of the search
     monkeypatch.setattr(run, "make", make)
     (line,) = (line for line in printed.splitlines() if "experiments.run " in line)
     argv = shlex.split(line)
@@ -292,7 +293,7 @@ def test_the_printed_command_makes_the_best_run_without_training_it_again(search
     best = table(out)[0]
     place = out / f"l2_{float(best['l2']):g}-dropout_{float(best['dropout']):g}-split0"
     weights = (place / "checkpoints" / "best.weights.h5").read_bytes()
-    assert console.execute(run.Options, run.main, run.USAGE, argv[2:]) == 0
+    assert console.execute(options.Options, run.main, run.USAGE, argv[2:]) == 0
     results = read_json(place / "metrics.json")
     assert 100 * results["validation"]["map_label"] == pytest.approx(float(best["map_label"]))
     assert set(results["test"]) == set(results["validation"])

@@ -7,9 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from photographs import NAMESPACES, write, xmp
 
-from experiments.sidecars import sidecar_of, with_labels, write_labels
-from tagnet.files import InputError
-from tagnet.keywords import Photograph, read_keywords
+from experiments.annotation.sidecars import sidecar_of, with_labels, write_labels
+from tagnet.errors import InputError
+from tagnet.photos.keywords import Photograph, read_keywords
 
 # What a person wrote: keywords, a hierarchy, a rating that is none of our business.
 THEIRS = xmp(dc_subject=["Rome", "beach"], lr_hierarchicalSubject=["places|Rome"]).replace(

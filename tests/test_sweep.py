@@ -9,10 +9,12 @@ import threading
 import pytest
 from conftest import one_line
 
-from experiments import paper, plan, sweep
-from tagnet import claims, console
-from tagnet.dataset import PreparedDataset
-from tagnet.files import write_json
+from experiments import sweep
+from experiments.paper import published
+from experiments.runs import plan, sweeping
+from tagnet.data.dataset import PreparedDataset
+from tagnet.system import console, locks
+from tagnet.system.files import write_json
 
 MAPS = {"map_label": 0.5, "map_image": 0.75}
 
@@ -76,7 +78,7 @@ def test_tables_and_figures_share_their_runs(made, flags):
     assert set(made) == {
         "v_only-split0",
         *(f"{arch}-n_{n}-m{m}-M{M}-split0" for arch in ("ltn", "rtn") for n in ("id", "w2v")
-          for m, M in paper.SIZES[:2]),
+          for m, M in published.SIZES[:2]),
     }  # fmt: skip
 
 
@@ -135,7 +137,7 @@ def test_several_sweeps_at_once_make_every_run_once(made, prepared, tmp_path, mo
     common = plan.common_of(options, dataset)
     jobs = plan.jobs(options.rows, (0, 1), common, dataset)
     plan.settle(out, common)
-    threads = [threading.Thread(target=sweep.Sweep(out, jobs, dataset).run) for _ in range(3)]
+    threads = [threading.Thread(target=sweeping.Sweep(out, jobs, dataset).run) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -144,7 +146,7 @@ def test_several_sweeps_at_once_make_every_run_once(made, prepared, tmp_path, mo
 
 
 def test_it_waits_for_a_run_that_another_is_making(made, flags, monkeypatch, capsys, tmp_path):
-    held = claims.claim(tmp_path / "out" / "claims", RUNS[2])
+    held = locks.claim(tmp_path / "out" / "claims", RUNS[2])
 
     def pause(_):
         write_json(tmp_path / "out" / RUNS[2] / "metrics.json", {"test": MAPS, "seconds": 1.0})
@@ -162,9 +164,9 @@ def test_what_a_killed_one_held_goes_where_its_run_is_done(made, flags, tmp_path
     out = tmp_path / "out"
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    left = [out / "claims" / f"{RUNS[2]}.0", out / RUNS[2] / claims.CLAIMS / "run.0"]
+    left = [out / "claims" / f"{RUNS[2]}.0", out / RUNS[2] / locks.CLAIMS / "run.0"]
     for path in left:
-        write_json(path, {"machine": claims.machine(), "pid": ended.pid})
+        write_json(path, {"machine": locks.machine(), "pid": ended.pid})
     unfinished = out / ".tmp-0123abcd-sweep.json"
     unfinished.touch()
     assert command(*flags) == 0
@@ -211,7 +213,7 @@ def test_one_line_for_a_mistake(refused, given, line):
     ],
 )
 def test_neighbourhoods_are_scaled_to_what_is_stored(stored, sizes):
-    rows = [paper.Row("ltn", "id", None, m, max_rank) for m, max_rank in paper.SIZES]
+    rows = [published.Row("ltn", "id", None, m, max_rank) for m, max_rank in published.SIZES]
     assert [plan.scaled(row, stored) for row in rows] == sizes
 
 

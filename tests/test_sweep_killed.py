@@ -13,8 +13,8 @@ import pytest
 import tensorflow as tf
 
 from experiments import report, sweep
-from tagnet import console
-from tagnet.dataset import PreparedDataset
+from tagnet.data.dataset import PreparedDataset
+from tagnet.system import console
 
 ROOT = Path(__file__).parent.parent
 # A sweep to which no process of this machine is one of its own.

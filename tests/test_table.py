@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data_tools import images, manifest
-from data_tools.table import read_table
-from tagnet.files import InputError
+from data_tools.sources import image_features, manifest
+from data_tools.sources.table import read_table
+from tagnet.errors import InputError
 
 HEADER = "image_id,tags,labels\n"
 
@@ -227,7 +227,7 @@ def test_features_of_every_kind_of_number(tmp_path: Path, dtype: type) -> None:
     np.save(tmp_path / "f.npy", array)
     npz(tmp_path / "f.npz", whatever=array)
     for name in ("f.npy", "f.npz"):
-        features = images.from_file(tmp_path / name, 3)
+        features = image_features.from_file(tmp_path / name, 3)
         (block,) = features.blocks()
         assert features.dim == 2
         assert block.dtype == np.float32
@@ -235,9 +235,9 @@ def test_features_of_every_kind_of_number(tmp_path: Path, dtype: type) -> None:
 
 
 def test_features_come_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "BLOCK", 4)
+    monkeypatch.setattr(image_features, "BLOCK", 4)
     array = np.random.default_rng(0).random([10, 3], np.float32)
-    blocks = list(images.from_array(array, "here").blocks())
+    blocks = list(image_features.from_array(array, "here").blocks())
     assert [len(block) for block in blocks] == [4, 4, 2]
     np.testing.assert_array_equal(np.concatenate(blocks), array)
 
@@ -258,7 +258,7 @@ def test_features_of_the_wrong_shape_or_type(
 ) -> None:
     np.save(tmp_path / "f.npy", array)
     with pytest.raises(InputError, match=rf"f\.npy: {message}"):
-        images.from_file(tmp_path / "f.npy", 3)
+        image_features.from_file(tmp_path / "f.npy", 3)
 
 
 # 65504 is the largest float16 (IEEE 754 binary16: (2 - 2^-10) * 2^15).
@@ -266,11 +266,11 @@ def test_features_of_the_wrong_shape_or_type(
 def test_features_that_float16_cannot_hold(tmp_path: Path, bad: float) -> None:
     array = np.full([3, 2], 65504.0)
     np.save(tmp_path / "good.npy", array)
-    assert len(list(images.from_file(tmp_path / "good.npy", 3).blocks())) == 1
+    assert len(list(image_features.from_file(tmp_path / "good.npy", 3).blocks())) == 1
     array[1, 0] = bad
     np.save(tmp_path / "f.npy", array)
     with pytest.raises(InputError, match=r"f\.npy: row 2, column 1: .*finite and at most 65504"):
-        list(images.from_file(tmp_path / "f.npy", 3).blocks())
+        list(image_features.from_file(tmp_path / "f.npy", 3).blocks())
 
 
 def test_features_files_that_are_something_else(tmp_path: Path) -> None:
@@ -295,6 +295,6 @@ def test_features_files_that_are_something_else(tmp_path: Path) -> None:
         (tmp_path / "absent.npz", "cannot be read (No such file"),
     ]:
         with pytest.raises(InputError, match=re.escape(message)) as caught:
-            images.from_file(path, 3)
+            image_features.from_file(path, 3)
         assert str(caught.value).startswith(f"{path}: ")
         assert "\n" not in str(caught.value)

@@ -14,13 +14,16 @@ from graphs import small
 
 from data_tools.pipeline import prepare
 from experiments import run as command
-from tagnet import cache, claims, console, dataset, packed
-from tagnet.batches import Neighbourhood, training_batches
-from tagnet.dataset import PreparedDataset
-from tagnet.files import InputError, mapped_array, write_blocks
-from tagnet.scoring import Scorer, ScoringSettings
-from tagnet.tables import looked_up, lookups
-from tagnet.training import TrainingSettings, train
+from tagnet.data import cache, dataset, packed
+from tagnet.data.batches import training_batches
+from tagnet.data.dataset import PreparedDataset
+from tagnet.data.tables import looked_up, lookups
+from tagnet.errors import InputError
+from tagnet.evaluation.scoring import Scorer
+from tagnet.settings import Neighbourhood, ScoringSettings, TrainingSettings
+from tagnet.system import console, locks
+from tagnet.system.files import mapped_array, write_blocks
+from tagnet.training.loop import train
 
 WAYS = [("host", "rows"), ("mmap", "rows"), ("host", "packed")]  # besides ("device", "rows")
 SETTINGS = TrainingSettings(learning_rate=1e-2, min_epochs=1, max_epochs=2, batch_size=8)
@@ -229,18 +232,18 @@ def test_what_another_process_writes_of_the_cache_is_waited_for(copy, monkeypatc
     whole = shutil.copytree(copy, copy.parent / "whole")
     PreparedDataset(whole, "mmap").tables("w2v")
     capsys.readouterr()
-    writer = claims.claim(copy / "cache" / claims.CLAIMS, cache.WRITER)
+    writer = locks.claim(copy / "cache" / locks.CLAIMS, cache.WRITER)
 
     def write(_):
         shutil.copytree(whole / "cache", copy / "cache", dirs_exist_ok=True)
         writer.release()
 
-    monkeypatch.setattr(claims.time, "sleep", write)
+    monkeypatch.setattr(locks.time, "sleep", write)
     PreparedDataset(copy, "mmap").tables("w2v")
     (said,) = capsys.readouterr().out.splitlines()
     assert said.startswith(f"{copy / 'cache'}: waiting until process ")
     assert said.endswith(" has written it")
-    assert not (copy / "cache" / claims.CLAIMS).exists()
+    assert not (copy / "cache" / locks.CLAIMS).exists()
 
 
 @pytest.mark.parametrize("call", [1, 2, 3, 4])
@@ -264,7 +267,7 @@ def test_preparing_leaves_alone_what_a_run_writes_of_the_cache(tmp_path):
     settings = make_table(tmp_path / "raw").settings()
     prepare(settings, tmp_path / "data")
     unfinished = tmp_path / "data" / "cache" / ".tmp-0123abcd-features-0.npy"
-    writer = claims.claim(unfinished.parent / claims.CLAIMS, cache.WRITER)
+    writer = locks.claim(unfinished.parent / locks.CLAIMS, cache.WRITER)
     unfinished.touch()
     prepare(settings, tmp_path / "data")
     assert unfinished.exists()

@@ -7,8 +7,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tagnet.tag_graph import TagReader
-from tagnet.tags import Vocabulary, normalise
+from tagnet.data.tags import Vocabulary, normalise
+from tagnet.serving.tag_text import TagReader
 
 WORDS = ("sea", "new_york", "café", "sky", "가", "ấ")
 

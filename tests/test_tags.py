@@ -5,8 +5,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tagnet.files import InputError
-from tagnet.tags import TagLists, Vocabulary, count_tags, normalise
+from tagnet.data.tags import TagLists, Vocabulary, count_tags, normalise
+from tagnet.errors import InputError
 
 id_lists = st.lists(st.lists(st.integers(0, 9), max_size=6), max_size=8)
 

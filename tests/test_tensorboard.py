@@ -6,7 +6,7 @@ import tensorflow as tf
 from graphs import CASES, small
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tagnet import tensorboard
+from tagnet.training import tensorboard
 
 
 @pytest.mark.parametrize(("arch", "feed"), CASES)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from tagnet.dataset import PreparedDataset
+from tagnet.data.dataset import PreparedDataset
 
 
 def test_tfds_reads_what_tagnet_reads(prepared: Path) -> None:

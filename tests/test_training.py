@@ -15,20 +15,13 @@ import pytest
 import tensorflow as tf
 from graphs import L, operations, random_inputs, small, taken_by, weights_by_name
 
-from tagnet.architectures import JOINT
-from tagnet.batches import Neighbourhood, training_batches
-from tagnet.dataset import PreparedDataset
-from tagnet.files import InputError
-from tagnet.tables import lookups
-from tagnet.training import (
-    Diverged,
-    TrainingSettings,
-    best_epoch,
-    compiled,
-    image_loss,
-    should_stop,
-    train,
-)
+from tagnet.data.batches import training_batches
+from tagnet.data.dataset import PreparedDataset
+from tagnet.data.tables import lookups
+from tagnet.errors import InputError
+from tagnet.models.architectures import JOINT
+from tagnet.settings import Neighbourhood, TrainingSettings
+from tagnet.training.loop import Diverged, best_epoch, compiled, image_loss, should_stop, train
 
 SETTINGS = TrainingSettings(learning_rate=1e-3, min_epochs=1, max_epochs=3, patience=3)
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_tools import twin
 from data_tools.pipeline import prepare
 from data_tools.settings import Settings
-from data_tools.splits import parse_sizes, part_sizes
-from tagnet.dataset import PreparedDataset
-from tagnet.files import InputError
+from data_tools.sources import twin
+from data_tools.steps.splits import parse_sizes, part_sizes
+from tagnet.data.dataset import PreparedDataset
+from tagnet.errors import InputError
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tagnet.files import InputError
-from tagnet.weights import _caffe_message, read_caffe_weights, read_torch_weights
+from tagnet.backbones.weights import _caffe_message, read_caffe_weights, read_torch_weights
+from tagnet.errors import InputError
 
 # --- PyTorch ----------------------------------------------------------------------------
 

@@ -11,13 +11,13 @@ from conftest import WORDS, Table, make_table
 from gensim.models import KeyedVectors
 from test_wordnet import write as write_wordnet
 
-from data_tools import vector_files
 from data_tools.pipeline import prepare
-from data_tools.vector_files import WordTable, read_vectors
-from data_tools.word_vectors import RULES, look_up, spellings, train, wanted
-from tagnet.dataset import PreparedDataset
-from tagnet.files import InputError
-from tagnet.tags import Vocabulary
+from data_tools.vectors import vector_files
+from data_tools.vectors.vector_files import WordTable, read_vectors
+from data_tools.vectors.word_vectors import RULES, look_up, spellings, train, wanted
+from tagnet.data.dataset import PreparedDataset
+from tagnet.data.tags import Vocabulary
+from tagnet.errors import InputError
 
 QUICK = {"pools": ("train",), "splits": 1}
 

@@ -7,10 +7,11 @@ import pytest
 from conftest import data_tools_command
 from scipy import sparse
 
-from data_tools import random_walk, wordnet
-from data_tools.vector_files import read_vectors
-from data_tools.wordnet import most_linked, read_graph
-from tagnet.files import InputError
+from data_tools import wordnet
+from data_tools.vectors import random_walk
+from data_tools.vectors.vector_files import read_vectors
+from data_tools.vectors.wordnet import most_linked, read_graph
+from tagnet.errors import InputError
 
 # Part of speech, offset, words, pointers (symbol, offset, part of speech).
 SYNSETS = [

@@ -1,0 +1,1 @@
+"""What runs for hours: growth, leaks, millions of images."""

@@ -1,0 +1,1 @@
+"""How long the parts take: each guards a figure of the documentation."""

@@ -1,0 +1,119 @@
+"""Which calibration a model should carry: none, one temperature, or a line for each label.
+
+    python -m benchmarks.studies.calibration RUN ...
+
+On the validation images that travel with each model, never on the test split: fitted on
+four fifths of them, judged on the other fifth, in turn; then fitted on one fifth, and judged
+on another. Temperature scaling is Guo et al. 2017, a line for each label Platt 1999.
+"""
+
+import dataclasses
+import datetime
+import itertools
+import platform
+from collections.abc import Callable
+
+import numpy as np
+import scipy
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
+
+from tagnet.errors import InputError
+from tagnet.evaluation import metrics
+from tagnet.evaluation.calibration import fit_temperature, reliability
+from tagnet.serving import export
+from tagnet.system import console
+from tagnet.system.console import option, say
+
+FOLDS = 5
+UNPENALISED = 1e6  # C of a logistic regression that is to be a plain fit
+
+Fit = Callable[[np.ndarray, np.ndarray], Callable[[np.ndarray], np.ndarray]]
+"""Scores and labels [n, L] → what makes logits of other scores."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The flags."""
+
+    seed: int = option(0, "of the folds")
+    arguments: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.arguments:
+            raise InputError("the directory of a run must be given; received none")
+
+
+def none(scores: np.ndarray, labels: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """The scores as they are."""
+    return lambda other: other
+
+
+def temperature(scores: np.ndarray, labels: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """One temperature for all labels."""
+    fitted = fit_temperature(scores, labels)
+    return lambda other: other / fitted
+
+
+def platt(scores: np.ndarray, labels: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """A slope and an offset for each label, between Platt's targets, which are never 0 or 1."""
+    slopes, offsets = np.ones(labels.shape[1]), np.zeros(labels.shape[1])
+    for label in np.flatnonzero(labels.any(axis=0)):
+        x, positive = scores[:, label : label + 1], labels[:, label] > 0
+        likely = (positive.sum() + 1) / (positive.sum() + 2)
+        unlikely = 1 / ((~positive).sum() + 2)
+        target = np.where(positive, likely, unlikely)
+        both = np.repeat([1, 0], len(x))
+        weights = np.concatenate([target, 1 - target])
+        fitted = LogisticRegression(C=UNPENALISED).fit(np.concatenate([x, x]), both, weights)
+        slopes[label], offsets[label] = fitted.coef_[0, 0], fitted.intercept_[0]
+    return lambda other: other * slopes + offsets
+
+
+METHODS: dict[str, Fit] = {"none": none, "temperature": temperature, "a line a label": platt}
+
+
+def main(options: Options) -> None:
+    """Compares and prints."""
+    heads = ("model", "calibration", "fitted on", "log loss", "error, %", "error by label, %")
+    say(f"| {' | '.join(heads)} | mAP per image, % |")
+    say(f"|{'---|' * (len(heads) + 1)}")
+    for folder, few in itertools.product(options.arguments, (False, True)):
+        deployment = export.load(folder)
+        scores = deployment.validation_scores.numpy().astype(np.float64)
+        labels = deployment.validation_labels.numpy()
+        for name, fit in METHODS.items():
+            logits, fitted_on = _held_out(scores, labels, fit, few, options.seed)
+            losses = np.logaddexp(0, logits) - labels * logits
+            probabilities = expit(logits)
+            by_label = [
+                reliability(probabilities[:, label], labels[:, label]).error
+                for label in range(labels.shape[1])
+            ]
+            say(
+                f"| `{deployment.settings.arch}` | {name} | {fitted_on} | {losses.mean():.4f} | "
+                f"{100 * reliability(probabilities, labels).error:.2f} | "
+                f"{100 * np.mean(by_label):.2f} | "
+                f"{100 * metrics.evaluate(labels, logits)['map_image']:.2f} |"
+            )
+    say(
+        f"\n{datetime.date.today()}, Python {platform.python_version()}, "
+        f"numpy {np.__version__}, scipy {scipy.__version__}; {len(labels):,} validation images, "
+        f"{labels.shape[1]} labels, {FOLDS} folds, seed {options.seed}"
+    )
+
+
+def _held_out(
+    scores: np.ndarray, labels: np.ndarray, fit: Fit, few: bool, seed: int
+) -> tuple[np.ndarray, int]:
+    """Logits [n, L], each of a fit that did not see its image, and how many a fit saw."""
+    fold = np.random.default_rng(seed).permutation(len(scores)) % FOLDS
+    logits = np.empty_like(scores)
+    for one in range(FOLDS):
+        seen = fold == (one + 1) % FOLDS if few else fold != one
+        logits[fold == one] = fit(scores[seen], labels[seen])(scores[fold == one])
+    return logits, int(seen.sum())
+
+
+if __name__ == "__main__":
+    console.run(Options, main, __doc__ or "")

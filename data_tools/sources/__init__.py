@@ -1,0 +1,1 @@
+"""The kinds of raw data sets, and how each is read."""

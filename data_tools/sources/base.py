@@ -1,0 +1,191 @@
+"""What every kind of raw data set gives to the pipeline, and what is common to some kinds."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas as pd
+
+from data_tools.sources import image_features, table
+from data_tools.sources.image_features import Cache, Features
+from data_tools.sources.published_files import Collection, Original
+from data_tools.vectors.vector_files import WordTable
+from tagnet.backbones.features import BACKBONES, Backbone
+from tagnet.errors import InputError
+from tagnet.system.console import option, require_one_of
+
+BACKBONE = "efficientnet_lite0"
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A raw data set, read and checked.
+
+    Attributes:
+        manifest: the images that can be used, see `data_tools.sources.manifest`.
+        features: Φ of those images.
+        backbone: the network that Φ is of; None where the source does not say.
+        left_out: for each image that cannot be used its image_id and the reason.
+    """
+
+    manifest: pd.DataFrame
+    features: Features
+    backbone: str | None = None
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+
+
+class Source:
+    """A kind of raw data set. The fields of its dataclass are its settings, each of them a flag.
+
+    Attributes:
+        name: by which `--source` chooses it.
+        reads: what `--raw` must name.
+        sizes: of the parts, unless told otherwise.
+        splits: how many, unless told otherwise.
+        encodings: those for which it brings word vectors.
+    """
+
+    name: ClassVar[str]
+    reads: ClassVar[str] = "the folder of its files"
+    sizes: ClassVar[str] = ".6,.2,.2"
+    splits: ClassVar[int] = 1
+    encodings: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def title(self) -> str:
+        """What the data set is called, unless told otherwise."""
+        return self.name
+
+    def manifest_settings(self) -> dict[str, Any]:
+        """The settings, and what else, on which the manifest depends."""
+        return {}
+
+    def manifest_inputs(self) -> dict[str, Path]:
+        """The user's files on which it depends, by the part they play."""
+        return {}
+
+    def feature_inputs(self) -> dict[str, Path]:
+        """The further files on which Φ depends."""
+        return {}
+
+    def read(self, cache: Cache) -> Raw:
+        """Reads the data set; `cache` is for what is costly to compute.
+
+        Raises:
+            InputError: names the file, the row or the field.
+        """
+        raise NotImplementedError
+
+    def word_table(self, encoding: str) -> WordTable:
+        """The word vectors that the source brings for one of its `encodings`."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Photographed(Source):
+    """A source whose Φ a network can take from photographs."""
+
+    raw: Path = option(None, "the table (.csv, .jsonl, .parquet) or folder to read")
+    tags_only: bool = option(False, "without features: for the neighbours, not for training")
+    backbone: str | None = option(
+        None, f"caffenet, alexnet, or a model of Keras, as ResNet50 [{BACKBONE}]"
+    )
+    weights: Path | None = option(None, "of the backbone [those that it gets by itself]")
+
+    def __post_init__(self) -> None:
+        if self.raw is None:
+            raise InputError(f"--raw is missing: --source={self.name} needs {self.reads}")
+        require_one_of("backbone", self.backbone, BACKBONES)
+        without = self.in_place_of_photographs()
+        for flag in ("backbone", "weights"):
+            if without and getattr(self, flag) is not None:
+                raise InputError(
+                    f"--{flag} is for photographs and must not be given with {without}; "
+                    f"received {getattr(self, flag)}"
+                )
+
+    def in_place_of_photographs(self) -> str | None:
+        """The flag by which no photograph is opened for its pixels."""
+        return "--tags_only" if self.tags_only else None
+
+    @property
+    def network(self) -> Backbone:
+        """The backbone, with its file of weights."""
+        chosen = BACKBONES[self.backbone or BACKBONE]
+        return dataclasses.replace(chosen, weights=self.weights)
+
+    def with_photographs(
+        self, rows: pd.DataFrame, paths: list[str], left_out: list[tuple[str, str]], cache: Cache
+    ) -> Raw:
+        """The images of `rows` whose photographs can be read, and Φ of those."""
+        if self.tags_only:
+            return Raw(rows, image_features.none(len(rows)), left_out=left_out)
+        features, unreadable = image_features.from_photographs(paths, self.network, cache)
+        return Raw(
+            rows.drop(index=list(unreadable)).reset_index(drop=True),
+            features,
+            self.network.name,
+            left_out + [(rows["image_id"][row], reason) for row, reason in unreadable.items()],
+        )
+
+
+@dataclass(frozen=True)
+class Featured(Photographed):
+    """A source whose Φ may come from a file as well."""
+
+    features: Path | None = option(None, ".npy, or .npz or HDF5 with one array, in row order")
+
+    def __post_init__(self) -> None:
+        if self.features is not None and self.tags_only:
+            raise InputError("--tags_only and --features must not be given together")
+        super().__post_init__()
+
+    def in_place_of_photographs(self) -> str | None:
+        return super().in_place_of_photographs() or ("--features" if self.features else None)
+
+    def feature_inputs(self) -> dict[str, Path]:
+        return {} if self.features is None else {"features": self.features}
+
+    def with_features(self, found: Collection, cache: Cache) -> Raw:
+        """Adds Φ from the file, from nowhere, or from the photographs; those unreadable go."""
+        rows = found.manifest
+        if self.features is not None:
+            features = image_features.from_file(self.features, len(rows), found.orders)
+            return Raw(rows, features, left_out=found.left_out)
+        paths = [] if self.tags_only else table.photograph_paths(rows, self.raw)
+        return self.with_photographs(rows, paths, found.left_out, cache)
+
+
+class Published(Featured):
+    """A source that is a folder of published files."""
+
+    def choices(self) -> dict[str, Any]:
+        """The settings on which the images depend."""
+        raise NotImplementedError
+
+    def files(self) -> list[Original]:
+        """The files from which the images are read."""
+        raise NotImplementedError
+
+    def photographs(self) -> Path | None:
+        """The folder of the photographs, None where there is none."""
+        raise NotImplementedError
+
+    def manifest_settings(self) -> dict[str, Any]:
+        if not self.raw.is_dir():
+            raise InputError(f"--raw={self.raw}: must be a folder; received no folder")
+        if self.in_place_of_photographs() is not None:
+            return self.choices()
+        folder = self.photographs()
+        if folder is None:
+            raise InputError(
+                f"{self.raw}: holds no photographs; --source={self.name} then needs "
+                "--features=FILE, or --tags_only to prepare tags and neighbours alone"
+            )
+        paths = [str(path) for path in sorted(folder.rglob("*.jpg"))]
+        digest = image_features.photographs_digest(paths, self.network)
+        return self.choices() | {"photographs": digest}
+
+    def manifest_inputs(self) -> dict[str, Path]:
+        return {str(file.path.relative_to(self.raw)): file.path for file in self.files()}

@@ -1,0 +1,236 @@
+"""The sources: each kind of raw data set with its settings, and how it is read."""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from data_tools.sources import (
+    demo,
+    image_features,
+    manifest,
+    mirflickr,
+    nus_wide,
+    photo_folder,
+    table,
+    twin,
+)
+from data_tools.sources.base import BACKBONE, Featured, Photographed, Published, Raw, Source
+from data_tools.sources.image_features import Cache, Features
+from data_tools.sources.published_files import Collection, Original
+from data_tools.vectors.vector_files import WordTable
+from tagnet.errors import InputError
+from tagnet.photos.keywords import find_photographs
+from tagnet.system.console import option, require_at_least, require_one_of, say
+
+LISTS = "between the entries of a list column"
+SEPARATOR = "|"
+
+
+@dataclass(frozen=True)
+class Demo(Source):
+    """The embedded data set."""
+
+    name: ClassVar[str] = "demo"
+    sizes: ClassVar[str] = "2600,600,1000"
+    encodings: ClassVar[tuple[str, ...]] = tuple(demo.WORD_TABLES)
+
+    def manifest_inputs(self) -> dict[str, Path]:
+        return {file.name: file for file in sorted(demo.FOLDER.glob("*.*"))}
+
+    def read(self, cache: Cache) -> Raw:
+        data = demo.load()
+        rows = enumerate(data.manifest.to_dict("records"), 1)
+        return Raw(
+            manifest.from_rows(rows, "the demo data set", SEPARATOR),
+            image_features.from_array(data.features, "the demo data set"),
+            BACKBONE,
+        )
+
+    def word_table(self, encoding: str) -> WordTable:
+        return demo.load().word_tables[encoding]
+
+
+@dataclass(frozen=True)
+class Table(Featured):
+    """A table with one row an image."""
+
+    name: ClassVar[str] = "table"
+    reads: ClassVar[str] = "the table's file"
+
+    separator: str = option(SEPARATOR, LISTS)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_separator(self.separator)
+
+    @property
+    def title(self) -> str:
+        return self.raw.stem
+
+    def manifest_settings(self) -> dict[str, Any]:
+        made_from: dict[str, Any] = {"separator": self.separator}
+        if self.in_place_of_photographs() is None:
+            paths = table.photograph_paths(self._rows(), self.raw)
+            made_from["photographs"] = image_features.photographs_digest(paths, self.network)
+        return made_from
+
+    def manifest_inputs(self) -> dict[str, Path]:
+        return {"raw": self.raw}
+
+    def read(self, cache: Cache) -> Raw:
+        rows = self._rows()
+        if max(map(len, rows["tags"])) == 1:
+            say(f"tags: no image has two; is {self.separator!r} between them? see --separator")
+        found = Collection(rows, [], {len(rows): np.arange(len(rows))})
+        return self.with_features(found, cache)
+
+    def _rows(self) -> pd.DataFrame:
+        return table.read_table(self.raw, self.separator)
+
+
+@dataclass(frozen=True)
+class PhotoFolder(Photographed):
+    """A folder of photographs with keywords in them."""
+
+    name: ClassVar[str] = "photo_folder"
+    reads: ClassVar[str] = "the folder"
+
+    label_prefix: str | None = option(
+        None, "keywords that begin so are labels [names of folders are]"
+    )
+    label_table: Path | None = option(
+        None, "a table of labels; its image_id is the path below --raw"
+    )
+    separator: str = option(SEPARATOR, LISTS)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.label_prefix is not None and self.label_table is not None:
+            raise InputError("--label_prefix and --label_table must not be given together")
+        _check_separator(self.separator)
+
+    def manifest_settings(self) -> dict[str, Any]:
+        photographs, _ = find_photographs(self.raw)
+        files = [file for photo in photographs for file in (photo.path, *photo.sidecars)]
+        digest = image_features.photographs_digest(list(map(str, files)), self.network)
+        made_from: dict[str, Any] = {"photographs": digest, "label_prefix": self.label_prefix}
+        if self.label_table is not None:
+            made_from["separator"] = self.separator
+        if self.tags_only:
+            made_from["tags_only"] = True
+        return made_from
+
+    def manifest_inputs(self) -> dict[str, Path]:
+        return {} if self.label_table is None else {"label_table": self.label_table}
+
+    def read(self, cache: Cache) -> Raw:
+        photographs, left_out = find_photographs(self.raw)
+        labels = None
+        if self.label_table is not None:
+            labels = table.read_table(self.label_table, self.separator, tags=False)
+        rows = photo_folder.read_folder(self.raw, photographs, self.label_prefix, labels)
+        return self.with_photographs(rows, list(rows["path"]), left_out, cache)
+
+
+@dataclass(frozen=True)
+class NusWide(Published):
+    """NUS-WIDE."""
+
+    name: ClassVar[str] = "nus_wide"
+    sizes: ClassVar[str] = nus_wide.SIZES
+    splits: ClassVar[int] = nus_wide.SPLITS
+
+    ids: Path | None = option(None, "the images to use, one id a line")
+    tag_set: str = option("all", "all, final or 1k")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_one_of("tag_set", self.tag_set, nus_wide.TAG_SETS)
+
+    def choices(self) -> dict[str, Any]:
+        return {"tag_set": self.tag_set}
+
+    def files(self) -> list[Original]:
+        return nus_wide.files(self.raw, self.tag_set)
+
+    def photographs(self) -> Path | None:
+        return nus_wide.photograph_folder(self.raw)
+
+    def manifest_inputs(self) -> dict[str, Path]:
+        return super().manifest_inputs() | ({} if self.ids is None else {"ids": self.ids})
+
+    def read(self, cache: Cache) -> Raw:
+        return self.with_features(nus_wide.read(self.raw, self.tag_set, self.ids), cache)
+
+
+@dataclass(frozen=True)
+class Mirflickr(Published):
+    """MIRFLICKR-25000."""
+
+    name: ClassVar[str] = "mirflickr"
+
+    tag_set: str = option("all", "all or raw")
+    label_set: str = option("potential", "potential (24), relevant (14, _r1) or both")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_one_of("tag_set", self.tag_set, mirflickr.TAG_SETS)
+        require_one_of("label_set", self.label_set, mirflickr.LABEL_SETS)
+
+    def choices(self) -> dict[str, Any]:
+        return {"tag_set": self.tag_set, "label_set": self.label_set}
+
+    def files(self) -> list[Original]:
+        return mirflickr.files(self.raw, self.tag_set, self.label_set)
+
+    def photographs(self) -> Path | None:
+        return mirflickr.photograph_folder(self.raw)
+
+    def read(self, cache: Cache) -> Raw:
+        return self.with_features(mirflickr.read(self.raw, self.tag_set, self.label_set), cache)
+
+
+@dataclass(frozen=True)
+class Twin(Source):
+    """The twin of NUS-WIDE."""
+
+    name: ClassVar[str] = "twin"
+    sizes: ClassVar[str] = twin.SIZES
+    encodings: ClassVar[tuple[str, ...]] = ("w2v",)
+
+    images: int = option(twin.IMAGES, "how many images to make up")
+
+    def __post_init__(self) -> None:
+        require_at_least(self, images=1)
+
+    @property
+    def title(self) -> str:
+        return twin.NAME
+
+    def manifest_settings(self) -> dict[str, Any]:
+        return {"images": self.images}
+
+    def read(self, cache: Cache) -> Raw:
+        say(f"twin: {twin.NOTE}")
+        return Raw(
+            manifest.from_rows(twin.rows(self.images), "the twin", SEPARATOR),
+            Features(twin.FEATURES, functools.partial(twin.feature_blocks, self.images)),
+        )
+
+    def word_table(self, encoding: str) -> WordTable:
+        words, vectors = twin.word_vectors()
+        return WordTable(tuple(words), vectors)
+
+
+def _check_separator(separator: str) -> None:
+    if not separator:
+        raise InputError("--separator must not be empty")
+
+
+SOURCES: dict[str, type[Source]] = {
+    source.name: source for source in (Demo, Table, PhotoFolder, NusWide, Mirflickr, Twin)
+}

@@ -1,0 +1,1 @@
+"""Word vectors: from files, from tags, from WordNet."""

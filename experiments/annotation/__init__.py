@@ -1,0 +1,1 @@
+"""Annotates many photographs: the work in batches, sidecars, the gallery."""

@@ -1,0 +1,372 @@
+"""Annotates many photographs, in chunks, so that a stopped batch goes on where it stopped."""
+
+import contextlib
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+import sys
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+import numpy as np
+
+from tagnet.errors import InputError, Unavailable, on_one_line
+from tagnet.photos.keywords import Photograph, find_photographs, read_keywords, split_keywords
+from tagnet.serving.annotator import MAX_TAGS, Annotation, Annotator
+from tagnet.system.console import progress
+from tagnet.system.files import read_text, writing, written_whole
+from tagnet.system.memory import pool
+
+CHUNK = 128  # photographs whose answers are written together
+AHEAD = 2  # chunks that are read meanwhile
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Answer: TypeAlias = dict[str, Any]
+"""What a line of JSON holds: `photo` with `labels`, `neighbours` and tags, or with `error`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One photograph to annotate.
+
+    Attributes:
+        name: what it is called in answers.
+        path: its file.
+        tags: what is known about it; None reads the keywords in the file.
+        sidecars: XMP files beside it.
+        prefix: of keywords that are no tags, since a model wrote them.
+        labels: the true ones, where they are known.
+    """
+
+    name: str
+    path: Path
+    tags: tuple[str, ...] | None
+    sidecars: tuple[Path, ...] = ()
+    prefix: str = "auto"
+    labels: tuple[str, ...] | None = None
+
+    def read_tags(self) -> list[str]:
+        """The tags; where they were not given, as many keywords of the file as can be used."""
+        if self.tags is not None:
+            return list(self.tags)
+        keywords, damaged = read_keywords(Photograph(self.name, self.path, self.sidecars))
+        for place in damaged:
+            report(f"the keywords of {place}")
+        return split_keywords(keywords, f"{self.prefix}|")[0][:MAX_TAGS]
+
+
+def jobs_of(arguments: Sequence[str], tags: tuple[str, ...] | None, prefix: str) -> list[Job]:
+    """The photographs that a command line names, those of folders included, each once.
+
+    Raises:
+        InputError: one is neither a file nor a folder, or a folder has no photographs.
+    """
+    if tags is not None:
+        _check_tags(tags, "--tags")
+    jobs: dict[Path, Job] = {}
+    for argument in arguments:
+        place = Path(argument)
+        shown = argument.encode("utf-8", "backslashreplace").decode()
+        if shown != argument or len(argument.splitlines()) > 1:
+            raise InputError(f"{ascii(argument)}: its name must be Unicode on one line")
+        if place.is_dir():
+            found, left_out = find_photographs(place)
+            for name, reason in left_out:
+                report(f"{place / name}: {reason}")
+        elif place.exists():
+            beside = place.with_name(f"{place.name}.xmp")
+            found = [Photograph(place.name, place, (beside,) if beside.exists() else ())]
+        else:
+            raise InputError(f"{argument}: must be a photograph or a folder; there is none")
+        for photo in found:
+            name = str(place / photo.image_id) if place.is_dir() else argument
+            jobs.setdefault(
+                photo.path.resolve(), Job(name, photo.path, tags, photo.sidecars, prefix)
+            )
+    return list(jobs.values())
+
+
+def jobs_of_table(table: Path, separator: str) -> list[Job]:
+    """The photographs of a CSV: `path` from its folder, `tags`, and `labels` where it has them.
+
+    Raises:
+        InputError: the table cannot be read, or lacks a column or a path.
+    """
+    text = io.StringIO(read_text(table).removeprefix("\ufeff"), newline="")
+    rows = csv.DictReader(text, strict=True)
+    jobs: dict[str, Job] = {}
+    number = 0
+    try:
+        if missing := {"path", "tags"} - set(rows.fieldnames or ()):
+            raise InputError(
+                f"{table}: must have the columns path and tags; {min(missing)} is missing"
+            )
+        for number, row in enumerate(rows, 1):
+            job = _job_of_row(row, f"{table}: row {number}", table.parent, separator)
+            if job.name in jobs:
+                raise InputError(f"{table}: row {number} repeats the path {job.name!r}")
+            jobs[job.name] = job
+    except csv.Error as error:
+        raise InputError(f"{table}: row {number + 1} is not CSV ({error})") from error
+    if not jobs:
+        raise InputError(f"{table}: must have at least one row; received none")
+    return list(jobs.values())
+
+
+def _job_of_row(row: dict[str, str], where: str, folder: Path, separator: str) -> Job:
+    if not row["path"] or None in row or None in row.values():
+        raise InputError(f"{where} must have a path and a field for each column; received {row}")
+    if "\0" in row["path"]:
+        raise InputError(f"{where}: a path must not hold NUL; received {row['path']!r}")
+    tags, labels = (
+        None if text is None else tuple(filter(None, map(str.strip, text.split(separator))))
+        for text in (row["tags"], row.get("labels"))
+    )
+    assert tags is not None  # the column is there
+    _check_tags(tags, where)
+    return Job(row["path"], folder / row["path"], tags, labels=labels)
+
+
+def _check_tags(tags: Sequence[str], where: str) -> None:
+    if len(tags) > MAX_TAGS:
+        raise InputError(f"{where}: must have at most {MAX_TAGS} tags; received {len(tags)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """Which labels an answer has.
+
+    Attributes:
+        thresholds: for each label that is wanted its least probability.
+        top_k: how many there are at most.
+    """
+
+    thresholds: dict[str, float]
+    top_k: int
+
+    def answer(self, name: str, annotation: Annotation) -> Answer:
+        """What is written of an annotation."""
+        labels = [
+            label
+            for label in annotation.labels
+            if label.probability >= self.thresholds.get(label.name, float("inf"))
+        ]
+        return {
+            "photo": name,
+            "tags": annotation.known_tags,
+            "unknown_tags": annotation.unknown_tags,
+            "neighbours_by": "features" if annotation.by_features else "tags",
+            "labels": [
+                {
+                    "label": label.name,
+                    "probability": label.probability,
+                    "score": label.score,
+                    "shares": label.shares and dict(vars(label.shares)),
+                }
+                for label in labels[: self.top_k]
+            ],
+            "neighbours": [dict(vars(neighbour)) for neighbour in annotation.neighbours],
+        }
+
+
+class Batch:
+    """Many photographs with one model.
+
+    Args:
+        annotator: the model.
+        choice: which labels are given.
+        jsonl: where answers are written as they come; None writes none.
+        each: called with every new answer, before it is written; an `InputError` that
+            it raises becomes the answer.
+
+    Attributes:
+        annotated, skipped, there: how many photographs were annotated, could not be
+            read, and had an answer in `jsonl` before.
+        folders: those of the photographs that were there when the batch began.
+    """
+
+    def __init__(
+        self,
+        annotator: Annotator,
+        choice: Choice,
+        jsonl: Path | None,
+        each: Sequence[Callable[[Job, Answer], None]] = (),
+    ) -> None:
+        self._annotator = annotator
+        self._choice = choice
+        self._jsonl = jsonl
+        self._each = each
+        self.annotated = self.skipped = self.there = 0
+        self.folders: set[Path] = set()
+
+    def run(self, jobs: Sequence[Job]) -> list[Answer]:
+        """Annotates what has no answer yet, and gives the answers of all.
+
+        Raises:
+            InputError: the answers cannot be written, or those that are there were given
+                by other settings; or not one photograph can be read.
+            Unavailable: a folder of photographs is taken away meanwhile.
+        """
+        settings = self._digest()
+        done = {} if self._jsonl is None else read_answers(self._jsonl, settings)
+        todo = [job for job in jobs if job.name not in done]
+        self.there = len(jobs) - len(todo)
+        first_error = None
+        self.folders = {folder for folder in {job.path.parent for job in jobs} if folder.is_dir()}
+        chunks = [todo[first : first + CHUNK] for first in range(0, len(todo), CHUNK)]
+        with (
+            progress(None, "Annotating", len(todo)) as bar,
+            contextlib.closing(_made_ahead(self._read, chunks)) as contents,
+        ):
+            for chunk, content in zip(chunks, contents, strict=True):
+                doubtful = {chunk[place].path.parent for place in content.errors}
+                require_folders(doubtful & self.folders)
+                answers = self._answers(chunk, content)
+                for place, job in enumerate(chunk):
+                    if "error" not in answers[place]:
+                        answers[place] = self._acted(job, answers[place])
+                    if "error" in answers[place]:
+                        self.skipped += 1
+                        first_error = first_error or answers[place]["error"]
+                        report(answers[place]["error"])
+                    done[job.name] = answers[place]
+                if self._jsonl is not None:
+                    append_answers(self._jsonl, answers, settings)
+                bar.update(len(chunk))
+        self.annotated = len(todo) - self.skipped
+        if first_error and not self.annotated and not self.there:
+            raise InputError(f"no photograph can be annotated; the first: {first_error}")
+        return [done[job.name] for job in jobs]
+
+    def _acted(self, job: Job, answer: Answer) -> Answer:
+        try:
+            for act in self._each:
+                act(job, answer)
+        except InputError as error:
+            return {"photo": job.name, "error": str(error)}
+        return answer
+
+    def _read(self, jobs: Sequence[Job]) -> "_Content":
+        """What answers need to know of the photographs: the slow part."""
+        errors: dict[int, InputError] = {}
+        tags = [job.read_tags() for job in jobs]
+        phi = self._annotator.features([job.path for job in jobs], errors.__setitem__)
+        return _Content(phi, tags, errors)
+
+    def _answers(self, jobs: Sequence[Job], content: "_Content") -> list[Answer]:
+        read = [place for place in range(len(jobs)) if place not in content.errors]
+        tags = [content.tags[place] for place in read]
+        annotations = self._annotator.annotate_all(list(content.phi), tags)
+        answers = {
+            place: {"photo": jobs[place].name, "error": str(error)}
+            for place, error in content.errors.items()
+        }
+        for place, annotation in zip(read, annotations, strict=True):
+            answers[place] = self._choice.answer(jobs[place].name, annotation)
+        return [answers[place] for place in range(len(jobs))]
+
+    def _digest(self) -> str:
+        """Tells apart what answers depend on: the model, and the choice of labels."""
+        asked = json.dumps([self._annotator.digest, dataclasses.asdict(self._choice)])
+        return hashlib.sha256(asked.encode()).hexdigest()[:12]
+
+
+class _Content(NamedTuple):
+    """Of some photographs: Φ of those that can be read [n, D], tags of all, what is wrong."""
+
+    phi: np.ndarray
+    tags: list[list[str]]
+    errors: dict[int, InputError]
+
+
+def require_folders(folders: set[Path]) -> None:
+    """Raises `Unavailable` where one of the folders, which were there, is so no more."""
+    for folder in sorted(folders):
+        if not folder.is_dir():
+            raise Unavailable(
+                f"{folder}: was removed, or cannot be reached any more; start again when it is back"
+            )
+
+
+def _made_ahead(
+    call: Callable[[Item], Result], items: Iterable[Item]
+) -> Generator[Result, None, None]:
+    """Results in order; the next `AHEAD` are made in other threads while one is used."""
+    with pool(AHEAD) as threads:
+        made: deque[Future[Result]] = deque()
+        for item in items:
+            made.append(threads.submit(call, item))
+            if len(made) > AHEAD:
+                yield made.popleft().result()
+        while made:
+            yield made.popleft().result()
+
+
+def read_answers(path: Path, settings: str) -> dict[str, Answer]:
+    """The answers that a file holds, by photograph.
+
+    A line that was cut off is taken out of the file, and so are the errors, whose
+    photographs are tried again.
+
+    Raises:
+        InputError: the file cannot be read or written, is damaged, or has answers of other
+            settings.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "ab+") as file:
+            file.seek(0)
+            contents = file.read()
+    *lines, rest = contents.decode(errors="replace").split("\n")
+    if not (rest.startswith(BEGINNING) or BEGINNING.startswith(rest)):
+        lines.append(rest)
+    answers, kept = {}, ""
+    for number, line in enumerate(lines, 1):
+        if line != _summed(line.rpartition(SUM)[0]):
+            raise InputError(
+                f"{path}: line {number} must be an answer as this command wrote it; choose another "
+                "file, or remove that line, and its photograph is annotated again"
+            )
+        answer = json.loads(line)
+        del answer["sum"]
+        there, name = answer.pop("settings"), answer["photo"]
+        if there != settings:
+            raise InputError(
+                f"{path}: line {number} was answered by another model or other flags; "
+                "choose another file or remove it"
+            )
+        if "error" not in answer:
+            answers[name] = answer
+            kept += f"{line}\n"
+    if len(kept.encode()) < len(contents):
+        with writing(path), written_whole(path) as temporary:
+            temporary.write_text(kept, encoding="utf-8")
+    return answers
+
+
+BEGINNING = '{"photo": '  # of every line
+SUM = ', "sum": "'  # and behind what stands before it its checksum
+
+
+def append_answers(path: Path, answers: Iterable[Answer], settings: str) -> None:
+    """Adds a line for each answer, with the digest of the settings that it was given by."""
+    told = (json.dumps(answer | {"settings": settings}) for answer in answers)
+    lines = "".join(_summed(line.removesuffix("}")) + "\n" for line in told)
+    with writing(path), open(path, "a", encoding="ascii") as file:
+        file.write(lines)
+
+
+def _summed(line: str) -> str:
+    """A line of JSON, given without its last brace, with its checksum in it."""
+    return f'{line}{SUM}{hashlib.sha256(line.encode()).hexdigest()[:12]}"}}'
+
+
+def report(line: str) -> None:
+    """Tells of a photograph that is skipped."""
+    print(f"skipped: {on_one_line(line)}", file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""What the paper published, and what it claims, as data."""

@@ -1,0 +1,146 @@
+"""One self-contained HTML page, of a report or a gallery: nothing is loaded from elsewhere."""
+
+import base64
+import hashlib
+import html
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tagnet.backbones.features import read_image
+from tagnet.data.dataset import CURE
+from tagnet.system.checksums import verify_known
+from tagnet.system.files import advising, read_text
+
+THUMBNAIL = (240, 180)  # pixels
+QUALITY = 75  # of a thumbnail's JPEG
+STYLE = """
+:root { color-scheme: light dark; --back: #fff; --ink: #1a1b1c; --rule: #d5d7da; --soft: #f3f4f6;
+  --best: #0b6e4f; }
+@media (prefers-color-scheme: dark) {
+  :root { --back: #16181b; --ink: #e6e7e9; --rule: #3a3e44; --soft: #20242a; --best: #5fd3a4; } }
+body { background: var(--back); color: var(--ink); font: 15px/1.5 system-ui, sans-serif;
+  margin: 0 auto; max-width: 1200px; padding: 1.5rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
+nav a { margin-right: 1rem; color: inherit; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .85rem; }
+th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--rule); text-align: right;
+  white-space: nowrap; }
+th { background: var(--soft); }
+td:first-child, th:first-child { text-align: left; }
+.wide { overflow-x: auto; } .best { font-weight: 700; color: var(--best); }
+svg { max-width: 100%; height: auto; }
+.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(240px, 1fr));
+  gap: 1rem; }
+.pictures img { width: 100%; border-radius: 4px; } figure { margin: 0; }
+figcaption { font-size: .85rem; }
+"""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page; `body` is HTML."""
+
+    name: str
+    title: str
+    body: str
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A small JPEG; `base64` is None where there is none."""
+
+    base64: str | None
+    width: int
+    height: int
+
+
+def document(title: str, body: str, style: str = "", script: str = "") -> str:
+    """A whole page.
+
+    Args:
+        title: plain text.
+        body: HTML.
+        style: CSS, besides the colours and letters that all pages share.
+        script: JavaScript, run after the body; the page lets no other run.
+    """
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    allowed = f"script-src 'sha256-{digest}'; " if script else ""
+    policy = f"default-src 'none'; img-src data:; {allowed}style-src 'unsafe-inline'"
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)}</title><style>{STYLE}{style}</style></head>"
+        f"<body>{body}{f'<script>{script}</script>' if script else ''}</body></html>\n"
+    )
+
+
+def page(title: str, sections: Sequence[Section]) -> str:
+    """The page of a report."""
+    links = "".join(f'<a href="#{part.name}">{html.escape(part.title)}</a>' for part in sections)
+    parts = "".join(
+        f'<section id="{part.name}"><h2>{html.escape(part.title)}</h2>{part.body}</section>'
+        for part in sections
+    )
+    return document(title, f"<h1>{html.escape(title)}</h1><nav>{links}</nav>{parts}")
+
+
+def paragraphs(lines: Sequence[str]) -> str:
+    """Plain lines as paragraphs."""
+    return "".join(f"<p>{html.escape(line)}</p>" for line in lines)
+
+
+def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A plain table."""
+    heads = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+    body = "".join(
+        f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows
+    )
+    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="wide">{table}</div>'
+
+
+def picture(path: Path, lines: Sequence[str]) -> str:
+    """A photograph, small and inside the page, with lines of text below."""
+    small = thumbnail(path, THUMBNAIL)
+    text = "<br>".join(map(html.escape, lines))
+    alt = html.escape(lines[0], quote=True)
+    return (
+        f'<figure><img src="data:image/jpeg;base64,{small.base64}" alt="{alt}">'
+        f"<figcaption>{text}</figcaption></figure>"
+    )
+
+
+def thumbnail(path: Path, size: tuple[int, int]) -> Thumbnail:
+    """A photograph, upright, as large as fits into `size` (width, height in pixels).
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    image = read_image(path, reduced_to=2 * max(size))
+    image.thumbnail(size)
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=QUALITY)
+    return Thumbnail(base64.b64encode(file.getvalue()).decode(), *image.size)
+
+
+def photograph_paths(data: str | Path) -> dict[int, tuple[str, Path]]:
+    """Of a prepared directory, by row, each image's name and its photograph, where it has one.
+
+    Raises:
+        InputError: the manifest is not as it was prepared.
+    """
+    manifest = Path(data) / "manifest.jsonl"
+    if not manifest.exists():
+        return {}
+    with advising(CURE):
+        verify_known(manifest.parent, manifest.name)
+    images = (json.loads(line) for line in read_text(manifest).split("\n") if line)
+    return {
+        row: (image["image_id"], Path(image["path"]))
+        for row, image in enumerate(images)
+        if image.get("path")
+    }

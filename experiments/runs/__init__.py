@@ -1,0 +1,1 @@
+"""One run, a baseline, and plans of many runs."""

@@ -1,0 +1,36 @@
+"""The embedded data set, prepared on first use: what commands run on without --data."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import tagnet
+from tagnet.data.dataset import PreparedDataset
+from tagnet.errors import InputError
+
+SPLITS = 5  # as many as the paper has
+
+
+def embedded() -> Path:
+    """The prepared directory; in $TAGNET_CACHE, or ~/.cache/tagnet.
+
+    Raises:
+        InputError: it could not be prepared; the reason has been printed.
+    """
+    cache = Path(os.environ.get("TAGNET_CACHE", Path.home() / ".cache" / "tagnet"))
+    prepared = cache / f"demo-{tagnet.__version__}"
+    if not _whole(prepared):
+        command = [sys.executable, "-m", "data_tools.prepare", "--source=demo"]
+        command += [f"--splits={SPLITS}", f"--out={prepared}"]
+        if status := subprocess.run(command).returncode:
+            raise InputError(f"{prepared}: the embedded data set was not prepared (exit {status})")
+    return prepared
+
+
+def _whole(prepared: Path) -> bool:
+    """Whether it is there with all its splits."""
+    try:
+        return PreparedDataset(prepared).num_splits >= SPLITS
+    except InputError:  # it is not there, or not whole
+        return False

@@ -1,0 +1,210 @@
+"""Which runs a sweep consists of: the paper's rows times the splits, in one folder.
+
+A sweep's folder holds runs of one data set with one preset, pool and seed, of any number
+of tables and figures; the rows that these share are run once. `sweep.json` says what they
+have in common, each `ROW-splitK/` is a run directory, `claims/` tells who is at work on
+what, and `failed/` has a record of each run that did not come to its end.
+"""
+
+import dataclasses
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from experiments.paper.published import Row
+from experiments.runs.baselines import BASELINES, BaselineSettings
+from experiments.runs.options import Options, resolve
+from experiments.runs.presets import PRESETS
+from experiments.runs.runner import RunSettings
+from tagnet.data.dataset import PreparedDataset
+from tagnet.errors import InputError
+from tagnet.system.console import option, require_all_of, require_at_least
+from tagnet.system.files import read_json, write_json
+
+LARGEST = 24  # M of the paper's tables
+
+
+@dataclasses.dataclass(frozen=True)
+class Flags:
+    """The flags of every command that makes many runs."""
+
+    data: Path | None = option(None, "a prepared directory [the embedded data set]")
+    splits: tuple[str, ...] = option((), "which random splits [all that the data set has]")
+    pool: str = option("open", "where neighbours come from: open, closed, train")
+    preset: str | None = option(None, f"{', '.join(PRESETS)} [paper; without --data demo]")
+    seed: int = option(0, "of weights, order, draws and dropout")
+    hidden: int | None = option(None, "units of a hidden layer, h [the preset's]")
+    max_epochs: int | None = option(None, "stop after so many epochs [the preset's]")
+    dry_run: bool = option(False, "say what would be run, and stop")
+    out: Path | None = option(None, "the folder of the runs [runs/…, named after the settings]")
+
+    def check(self) -> None:
+        """Raises `InputError` for a value that is wrong whatever the data set."""
+        if wrong := [split for split in self.splits if not split.isdecimal()]:
+            raise InputError(f"--splits must be numbers from 0; received {wrong[0]!r}")
+        require_at_least(self, hidden=1, max_epochs=1, seed=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class RowFlags(Flags):
+    """The flags of every command that makes the runs of rows."""
+
+    only: tuple[str, ...] = option((), "of the rows only these, by the names that are printed")
+
+    def check_rows(self, rows: Collection[str]) -> None:
+        """Raises `InputError` for a value that is wrong whatever the data set.
+
+        Args:
+            rows: the names that `only` may have.
+        """
+        require_all_of("only", self.only, rows)
+        self.check()
+
+
+@dataclasses.dataclass(frozen=True)
+class Common:
+    """What the runs of a sweep have in common; the fields of `sweep.json`.
+
+    Attributes:
+        data: the prepared directory.
+        dataset: its name.
+        encodings, pools: what it has.
+        stored: how many neighbours it has for each image.
+        preset, pool, seed, hidden, max_epochs: the flags of every run.
+    """
+
+    data: str
+    dataset: str
+    encodings: tuple[str, ...]
+    stored: int
+    preset: str
+    pool: str
+    seed: int
+    hidden: int | None
+    max_epochs: int | None
+
+
+def common_of(options: Flags, dataset: PreparedDataset) -> Common:
+    """What the runs of a command with these options have in common."""
+    return Common(
+        data=str(dataset.directory.resolve()),
+        dataset=dataset.name,
+        encodings=tuple(dataset.encodings),
+        stored=min(dataset.max_rank(encoding, options.pool) for encoding in dataset.encodings),
+        preset=options.preset or ("paper" if options.data else "demo"),
+        pool=options.pool,
+        seed=options.seed,
+        hidden=options.hidden,
+        max_epochs=options.max_epochs,
+    )
+
+
+def splits_of(options: Flags, dataset: PreparedDataset) -> tuple[int, ...]:
+    """The splits that are asked for, all unless told otherwise."""
+    return tuple(map(int, options.splits)) or tuple(range(dataset.num_splits))
+
+
+def default_folder(common: Common) -> Path:
+    """Where runs with these settings are kept unless told otherwise."""
+    name = f"sweep-{common.dataset}-{common.preset}-{common.pool}-seed{common.seed}"
+    return Path("runs") / name
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One run of a sweep."""
+
+    row: Row
+    split: int
+    settings: RunSettings | BaselineSettings
+
+    @property
+    def name(self) -> str:
+        """The name of the run directory."""
+        return f"{self.row.name}-split{self.split}"
+
+
+def scaled(row: Row, stored: int) -> tuple[int, int]:
+    """(m, M) for a data set with `stored` neighbours an image: the row's own where they suffice.
+
+    >>> row = Row("ltn", "id", None, 6, 12)
+    >>> scaled(row, 24), scaled(row, 12)
+    ((6, 12), (3, 6))
+    """
+    share = min(stored, LARGEST)
+    return max(1, row.m * share // LARGEST), max(1, row.max_rank * share // LARGEST)
+
+
+def lacking(row: Row, encodings: tuple[str, ...]) -> str | None:
+    """Why a row cannot be run on a data set with these encodings; None if it can."""
+    if missing := [name for name in row.encodings if name not in encodings]:
+        return f"the data set has no {' and no '.join(missing)} (it has {', '.join(encodings)})"
+    return None
+
+
+def jobs(
+    rows: list[Row], splits: tuple[int, ...], common: Common, dataset: PreparedDataset
+) -> list[Job]:
+    """The runs of those rows that the data set can serve, all rows of a split before the next.
+
+    Raises:
+        InputError: the data set lacks a split, the pool, or features.
+    """
+    found = []
+    for split in splits:
+        for row in rows:
+            if lacking(row, common.encodings):
+                continue
+            options = Options(
+                arch=row.arch,
+                split=split,
+                neighbours=row.neighbours or "id",
+                feed=row.feed,
+                seed=common.seed,
+                pool=common.pool,
+                **_flags_of_graphs(row, common),
+            )
+            found.append(Job(row, split, resolve(options, dataset)))
+    return found
+
+
+def _flags_of_graphs(row: Row, common: Common) -> dict[str, Any]:
+    if row.arch in BASELINES:
+        return {}
+    m, max_rank = scaled(row, common.stored)
+    chosen = {"preset": common.preset, "hidden": common.hidden, "max_epochs": common.max_epochs}
+    return {"m": m, "M": max_rank, **chosen}
+
+
+def settle(out: Path, common: Common) -> None:
+    """Writes `sweep.json`, or checks that the sweep which is there has the same settings.
+
+    Raises:
+        InputError: it has others, or `out` cannot be written to.
+    """
+    path = out / "sweep.json"
+    if not path.exists():
+        write_json(path, dataclasses.asdict(common))
+    there = read_common(out)
+    for field in dataclasses.fields(Common):
+        old, new = getattr(there, field.name), getattr(common, field.name)
+        if old != new:
+            raise InputError(
+                f"{out}: holds a sweep with {field.name} {old!r}; received {new!r}; "
+                "choose another --out"
+            )
+
+
+def read_common(out: Path) -> Common:
+    """Reads `sweep.json`.
+
+    Raises:
+        InputError: it is missing or lacks a field.
+    """
+    path = out / "sweep.json"
+    values: dict[str, Any] = read_json(path)
+    fields = [field.name for field in dataclasses.fields(Common)]
+    if missing := [name for name in fields if name not in values]:
+        raise InputError(f"{path}: must have the field {missing[0]!r}; received {sorted(values)}")
+    chosen = {name: values[name] for name in fields}
+    return Common(**chosen | {"encodings": tuple(chosen["encodings"])})

@@ -1,0 +1,235 @@
+"""Makes the runs of one folder that are missing; several processes may share the folder."""
+
+import dataclasses
+import datetime
+import functools
+import gc
+import sys
+import time
+import traceback
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import keras
+import tensorflow as tf
+
+from experiments.paper import published
+from experiments.runs.options import make
+from experiments.runs.plan import Job
+from experiments.runs.results import read_checked
+from tagnet.data.dataset import PreparedDataset
+from tagnet.data.tables import Tables, placed
+from tagnet.errors import Unavailable
+from tagnet.system import console, locks
+from tagnet.system.files import guarded, read_json, refusal, remove_unfinished, write_json
+
+AnyJob = TypeVar("AnyJob", bound=Job)
+POLL = 5.0  # seconds between looks at the runs that others are making
+
+
+class SharedTables(PreparedDataset):
+    """A data set whose tables are put where they are looked up once, for all runs of a process.
+
+    TensorFlow does not free the graph of a compiled training step, nor what it refers to
+    (measured with 2.21). With tables of its own every run of a sweep would leave one behind.
+    """
+
+    @functools.cached_property
+    def _placed(self) -> dict[str | None, Tables]:
+        return {}
+
+    def tables(self, feed: str | None) -> Tables:
+        """See `PreparedDataset.tables`; the arrays are tensors."""
+        if feed not in self._placed:
+            tables = super().tables(feed)
+            if feed:
+                tables = dataclasses.replace(tables, phi=self.tables(None).phi)
+            self._placed[feed] = placed(tables)
+        return self._placed[feed]
+
+
+class Sweep(Generic[AnyJob]):
+    """Runs in one folder, some done, some not.
+
+    Args:
+        out: the folder.
+        jobs: the runs that are wanted.
+        dataset: what they run on; its features are read once for all of them.
+        exports: whether runs write a SavedModel.
+    """
+
+    def __init__(
+        self, out: Path, jobs: Sequence[AnyJob], dataset: PreparedDataset, exports: bool = False
+    ) -> None:
+        self._exports = exports
+        self.out = out
+        self.jobs = jobs
+        self.dataset = dataset
+        # What failed before this sweep began is tried again, what fails meanwhile is not.
+        self._old_failures = {job.name: self._failure(job) for job in jobs}
+
+    @property
+    def left(self) -> list[AnyJob]:
+        """The runs that are neither done nor failed."""
+        return [job for job in self.jobs if self.is_left(job)]
+
+    def is_left(self, job: AnyJob) -> bool:
+        """Whether the run is neither done nor failed."""
+        return not self.is_done(job) and not self.has_failed(job)
+
+    def is_done(self, job: AnyJob) -> bool:
+        """Whether the run came to its end."""
+        return (self.directory(job) / "metrics.json").exists()
+
+    def directory(self, job: AnyJob) -> Path:
+        """The run directory."""
+        return self.out / job.name
+
+    def has_failed(self, job: AnyJob) -> bool:
+        """Whether the run failed since this sweep began."""
+        failure = self._failure(job)
+        return failure is not None and failure != self._old_failures[job.name]
+
+    def run(self) -> None:
+        """Makes all runs that are left, and waits for those that others are making.
+
+        Raises:
+            Unavailable: the folder, which must hold `sweep.json`, or the data set is taken away
+                meanwhile, or the system refuses to write.
+        """
+        # Every run traces its functions anew, which TensorFlow warns of.
+        tf.get_logger().setLevel("ERROR")
+        with guarded(self.out, self.out / "sweep.json"):
+            self._make_all()
+            for directory in (
+                self.out / "claims",
+                *(self.directory(job) / locks.CLAIMS for job in self.jobs),
+            ):
+                locks.clear(directory)
+            remove_unfinished([self.out / "sweep.json"])  # of one that was killed at its start
+
+    def _make_all(self) -> None:
+        waiting = False
+        while left := self.left:
+            if any([self._attempt(job) for job in left]):
+                waiting = False
+                continue
+            if not waiting:
+                for job in left:
+                    who = locks.holder(self.out / "claims", job.name)
+                    console.say(f"waiting for {job.name}, which {who or 'another'} is making")
+            waiting = True
+            time.sleep(POLL)
+
+    def seconds_left(self) -> float | None:
+        """How long the rest will take, from the runs that are done; None while none is."""
+        took: dict[str, list[float]] = {}
+        for job in self.jobs:
+            if self.is_done(job):
+                seconds = self._results(job)["seconds"]
+                took.setdefault(job.row.arch, []).append(seconds)
+        if not took:
+            return None
+        usual = {arch: sum(seconds) / len(seconds) for arch, seconds in took.items()}
+        other = sum(usual.values()) / len(usual)
+        left = self.left
+        at_work = sum(locks.holder(self.out / "claims", job.name) is not None for job in left)
+        return sum(usual.get(job.row.arch, other) for job in left) / (1 + at_work)
+
+    def conclude(self, last: str) -> None:
+        """Says how it went, and `last`; ends the process with status 1 where a run failed."""
+        failed = [job for job in self.jobs if self.has_failed(job)]
+        console.say(f"{len(self.jobs) - len(failed)} of {len(self.jobs)} runs are done")
+        for job in failed:
+            console.say(f"  failed: {job.name}")
+        console.say(last)
+        if failed:
+            sys.exit(
+                f"error: {len(failed)} of {len(self.jobs)} runs failed; see {self.out / 'failed'}"
+            )
+
+    def _attempt(self, job: AnyJob) -> bool:
+        """Makes a run, unless somebody else is making it."""
+        claim = locks.claim(self.out / "claims", job.name)
+        if claim is None:
+            return False
+        try:
+            if self.is_left(job):  # it may have been made since we looked
+                self._make(job, claim)
+        finally:
+            claim.release()
+        if not self.is_left(job):  # else another took it over
+            self._tell(job)
+        return True
+
+    def _make(self, job: AnyJob, claim: locks.Claim) -> None:
+        console.say()
+        try:
+            self.produce(job)
+            self._failure_path(job).unlink(missing_ok=True)
+        except Unavailable:
+            if not claim.lost:  # what comes next would be refused too
+                raise
+        except Exception as error:
+            if not claim.lost:
+                self.dataset.require()
+                if refusal(error) is not None:
+                    raise
+                self._record(job, error)  # whatever it is, the other runs do not depend on it
+        finally:
+            forget_graphs()
+
+    def produce(self, job: AnyJob) -> None:
+        """Makes a run that is claimed."""
+        make(job.settings, self.dataset, self.directory(job), exports=self._exports)
+
+    def _record(self, job: AnyJob, error: Exception) -> None:
+        record = {
+            "id": uuid.uuid4().hex,
+            "error": f"{type(error).__name__}: {error}",
+            "machine": locks.machine(),
+            "traceback": traceback.format_exc(),
+        }
+        write_json(self._failure_path(job), record)
+
+    def _results(self, job: AnyJob) -> dict[str, Any]:
+        return read_checked(self.directory(job))
+
+    def _failure_path(self, job: AnyJob) -> Path:
+        return self.out / "failed" / f"{job.name}.json"
+
+    def _failure(self, job: AnyJob) -> dict[str, Any] | None:
+        path = self._failure_path(job)
+        return read_json(path) if path.exists() else None
+
+    def _tell(self, job: AnyJob) -> None:
+        """One line on a run that ended, and on how long the rest will take."""
+        if failure := self._failure(job):
+            how = f"FAILED, {' '.join(failure['error'].split())}; see {self._failure_path(job)}"
+        else:
+            test = self._results(job)["test"]
+            maps = (100 * test[metric] for metric in published.MAPS)
+            how = "mAP per label {:.2f}, per image {:.2f}".format(*maps)
+        left = len(self.left)
+        console.say(
+            f"[{len(self.jobs) - left} of {len(self.jobs)}] {job.name}: {how}; "
+            f"{left} left{until(self.seconds_left()) if left else ''}"
+        )
+
+
+def forget_graphs() -> None:
+    """Frees what a run leaves behind: Keras keeps every graph that it built until told not to."""
+    keras.backend.clear_session()
+    gc.collect()
+
+
+def until(seconds: float | None) -> str:
+    """How long it will take and when it will end: `, about 1 h 05 min, until Mon 23:40`."""
+    if seconds is None:
+        return ""
+    end = datetime.datetime.now() + datetime.timedelta(seconds=seconds)
+    hours, minutes = divmod(max(1, round(seconds / 60)), 60)
+    length = f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
+    return f", about {length}, until {end:%a %H:%M}"

@@ -1,0 +1,223 @@
+"""The trials of a hyper-parameter search: in a journal that processes and machines may share.
+
+What a trial tries depends on the seed, on how many trials are before it and on what came out of
+those, not on how often the search was stopped in between. It needs the extra `search`.
+"""
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from experiments.runs.sweeping import POLL
+from tagnet.errors import InputError
+from tagnet.system import console, locks
+
+JOURNAL = "search.journal"
+ASKING = 0.05  # seconds between attempts at being the one who chooses the next trial
+OVER = (TrialState.COMPLETE, TrialState.PRUNED)
+
+Values = dict[str, float]  # of what is searched
+
+
+def ranges(max_rank: int) -> dict[str, BaseDistribution]:
+    """Where each setting is looked for; λ and learning rate by their logarithm.
+
+    Args:
+        max_rank: M.
+    """
+    return {
+        "learning_rate": FloatDistribution(1e-5, 1e-2, log=True),
+        "l2": FloatDistribution(1e-7, 1e-2, log=True),
+        "dropout": FloatDistribution(0.0, 0.8),
+        "hidden": IntDistribution(50, 1000, log=True),
+        "m": IntDistribution(1, max_rank),
+    }
+
+
+def one_of(values: Sequence[float]) -> BaseDistribution:
+    """A setting that is looked for among these values."""
+    return CategoricalDistribution(values)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One trial that this process has to make.
+
+    Attributes:
+        asked: the same for Optuna.
+        place: which of the wanted trials it is, from 0.
+        values: what it tries.
+        claim: tells others that it is being made.
+    """
+
+    asked: optuna.Trial
+    place: int
+    values: Values
+    claim: locks.Claim
+
+
+@dataclasses.dataclass(frozen=True)
+class Tried:
+    """One trial that is over.
+
+    Attributes:
+        place, values: see `Trial`.
+        value, found: what `Trials.complete` was told; None where training diverged.
+    """
+
+    place: int
+    values: Values
+    value: float | None
+    found: dict[str, Any] | None
+
+
+class Trials:
+    """The trials in a folder.
+
+    Args:
+        out: the folder.
+        space: what is searched, and where.
+        first: what is tried before anything is sampled.
+        seed: of the sampler.
+        wanted: how many trials there shall be.
+
+    Raises:
+        InputError: the journal is damaged.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        space: Mapping[str, BaseDistribution],
+        first: Sequence[Values],
+        seed: int,
+        wanted: int,
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._study = _opened(out / JOURNAL)
+        self._claims = out / "claims"
+        self._space = dict(space)
+        self._first = first
+        self._seed = seed
+        self._wanted = wanted
+
+    def tried(self) -> list[Tried]:
+        """The trials that are over, in the order in which they were chosen."""
+        found = [
+            Tried(
+                trial.user_attrs["place"],
+                trial.user_attrs["values"],
+                trial.value,
+                trial.user_attrs.get("found"),
+            )
+            for trial in self._trials(OVER)
+        ]
+        return sorted(found, key=lambda tried: tried.place)
+
+    def seconds(self) -> float | None:
+        """How long a trial took on average; None where none is over."""
+        took = [trial.duration.total_seconds() for trial in self._trials(OVER) if trial.duration]
+        return sum(took) / len(took) if took else None
+
+    def next(self) -> Trial | None:
+        """The next trial, claimed; None where all are over. Waits for what others are making."""
+        waiting = False
+        while True:
+            with locks.waited_for(self._claims, "asking", ASKING):
+                self._give_up_the_orphaned()
+                chosen = self._trials((*OVER, TrialState.RUNNING))
+                if len(chosen) < self._wanted:
+                    return self._ask()
+            running = sum(trial.state == TrialState.RUNNING for trial in chosen)
+            if not running:
+                return None
+            if not waiting:
+                console.say(f"waiting for trials that others are making: {running}")
+            waiting = True
+            time.sleep(POLL)
+
+    def complete(self, trial: Trial, value: float, found: Mapping[str, Any]) -> None:
+        """Tells what came out of a trial: its value, the higher the better, and what is kept."""
+        if not trial.claim.lost:
+            trial.asked.set_user_attr("found", dict(found))
+            self._study.tell(trial.asked, value)
+
+    def prune(self, trial: Trial) -> None:
+        """Tells that training with these values diverged."""
+        if not trial.claim.lost:
+            self._study.tell(trial.asked, state=TrialState.PRUNED)
+
+    def _trials(self, states: tuple[TrialState, ...]) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False, states=states)
+
+    def _give_up_the_orphaned(self) -> None:
+        """Marks as failed what a process left behind that was killed."""
+        free = [
+            trial.number
+            for trial in self._trials((TrialState.RUNNING,))
+            if locks.holder(self._claims, _name(trial.number)) is None
+        ]
+        # Read again: one that ended since is told before its claim is released.
+        for trial in self._trials((TrialState.RUNNING,)):
+            if trial.number in free:
+                self._study.tell(trial.number, state=TrialState.FAIL)
+
+    def _ask(self) -> Trial:
+        """Chooses the next trial; nobody else is choosing meanwhile."""
+        taken = {trial.user_attrs["place"] for trial in self._trials((*OVER, TrialState.RUNNING))}
+        place = min(set(range(len(taken) + 1)) - taken)
+        # One that waits was put there by a process that was killed before it asked for it.
+        if place < len(self._first) and not self._trials((TrialState.WAITING,)):
+            self._study.enqueue_trial(dict(self._first[place]))
+        # A sampler of its own for every trial: what it gives does not depend on those before.
+        seed = int(np.random.SeedSequence([self._seed, place]).generate_state(1)[0])
+        self._study.sampler = optuna.samplers.TPESampler(seed=seed)
+        asked = self._study.ask(self._space)
+        values = {name: _rounded(value) for name, value in asked.params.items()}
+        claim = locks.claim(self._claims, _name(asked.number))
+        assert claim is not None  # the number is new
+        asked.set_user_attr("values", values)
+        asked.set_user_attr("place", place)
+        return Trial(asked, place, values, claim)
+
+
+def _name(number: int) -> str:
+    return f"trial-{number}"
+
+
+def _rounded(value: float) -> float:
+    """To three digits: so that what is printed is what was tried.
+
+    >>> _rounded(0.000123456), _rounded(512)
+    (0.000123, 512)
+    """
+    return value if isinstance(value, int) else float(f"{value:.3g}")
+
+
+def _opened(journal: Path) -> optuna.Study:
+    if journal.exists() and journal.read_bytes()[-1:] not in (b"", b"\n"):
+        raise InputError(f"{journal}: is cut off; remove what stands behind its last whole line")
+    try:
+        return optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(journal))),
+            study_name="search",
+            direction="maximize",
+            load_if_exists=True,
+        )
+    except Exception as error:  # a damaged journal fails in whatever way its lines suggest
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{journal}: is not the journal of a search ({reason})") from error

@@ -1,0 +1,1 @@
+"""The CNNs that turn a photograph into a feature vector, and the readers of their weights."""

@@ -1,0 +1,290 @@
+"""Opens a prepared directory: its tables, its splits, and the neighbourhoods of a part."""
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from tagnet.data import records
+from tagnet.data.cache import cached_encoding, cached_images
+from tagnet.data.embeddings import Embedding, rho
+from tagnet.data.tables import Tables
+from tagnet.data.tags import TagLists, Vocabulary
+from tagnet.errors import InputError, Unavailable
+from tagnet.system.checksums import read_checksums, verify
+from tagnet.system.files import advising, read_arrays, read_json, read_text
+
+FORMAT = 1
+SUMMARY = "dataset.json"
+CURE = "prepare the data again"  # the end of a line that tells of damage
+PARTS = ("train", "validation", "test")
+TABLES = ("device", "host", "mmap")
+LARGEST_SHARE = 0.5  # of the memory that is available, for a table that is chosen to be in it
+CONTAINER = Path("/sys/fs/cgroup")  # what its limits and use of memory are told in
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """The neighbourhoods of one part (train, validation or test) of a split.
+
+    Attributes:
+        rows: int64 [n], the images of the part.
+        neighbours: int64 [n, M], row numbers, nearest first.
+        distances: float32 [n, M].
+    """
+
+    rows: np.ndarray
+    neighbours: np.ndarray
+    distances: np.ndarray
+
+
+class PreparedDataset:
+    """A prepared directory, as `data_tools.prepare` writes it.
+
+    Args:
+        directory: the folder that holds `dataset.json`.
+        table: where Φ and π are: in the memory of the `device`, in that of the `host`, or
+            mapped from disk (`mmap`; see `cache.py`). None takes the first that has room,
+            which on a processor leaves out the second.
+        checked: whether what is read is compared with its checksum.
+
+    Raises:
+        InputError: the folder is not a prepared directory of this format, or there is no
+            such table. Every method and attribute raises it for a file that is damaged.
+    """
+
+    def __init__(
+        self, directory: str | Path, table: str | None = "device", checked: bool = True
+    ) -> None:
+        self.directory = Path(directory)
+        self._checked = checked
+        summary = self.directory / SUMMARY
+        if not summary.is_file():
+            raise InputError(
+                f"{self.directory}: not a prepared data set (no dataset.json); "
+                "make one with python -m data_tools.prepare"
+            )
+        with advising(CURE):
+            self.info: dict[str, Any] = read_json(summary)
+        if self.info.get("format") != FORMAT:
+            raise InputError(
+                f"{summary}: format must be {FORMAT}; received {self.info.get('format')!r}; "
+                "prepare the data again"
+            )
+        try:
+            self.name: str = self.info["name"]
+            self.num_images: int = self.info["images"]
+            self.feature_dim: int = self.info["feature_dim"]
+            self.encodings: list[str] = self.info["encodings"]
+            self.pools: list[str] = self.info["pools"]
+            self.num_splits: int = self.info["splits"]
+        except KeyError as error:
+            raise InputError(
+                f"{summary}: lacks the field {error}; prepare the data again"
+            ) from error
+        # Earlier versions did not list the summary itself.
+        if checked and SUMMARY in self._sums:
+            self.check([summary])
+        if table is None:
+            table = "device" if self.table_bytes <= LARGEST_SHARE * available_memory() else "mmap"
+        self._check("table", table, list(TABLES))
+        self.table = table
+
+    def require(self) -> None:
+        """Raises `Unavailable` where the directory was taken away since it was opened."""
+        if not (self.directory / SUMMARY).is_file():
+            raise Unavailable(f"{self.directory}: was removed, or cannot be reached any more")
+
+    @property
+    def table_bytes(self) -> int:
+        """What Φ takes: N D float16."""
+        return 2 * self.num_images * self.feature_dim
+
+    @functools.cached_property
+    def _sums(self) -> dict[str, str]:
+        with advising(CURE):
+            return read_checksums(self.directory)
+
+    def check(self, files: Iterable[str | Path]) -> None:
+        """Compares files of the directory, given by their paths, with their checksums.
+
+        Raises:
+            InputError: one is not as it was prepared.
+        """
+        if self._checked:
+            names = [Path(file).relative_to(self.directory).as_posix() for file in files]
+            with advising(CURE):
+                verify(self.directory, names, self._sums)
+
+    @functools.cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The τ tags in id order."""
+        path = self.directory / "vocabulary.txt"
+        with advising(CURE):
+            vocabulary = Vocabulary.load(path)
+        self.check([path])
+        return vocabulary
+
+    @functools.cached_property
+    def label_names(self) -> tuple[str, ...]:
+        """The L labels in id order."""
+        path = self.directory / "labels.txt"
+        with advising(CURE):
+            names = read_text(path).splitlines()
+        self.check([path])
+        return tuple(names)
+
+    @functools.cached_property
+    def _images(self) -> tuple[np.ndarray, TagLists, TagLists, tuple[str, ...]]:
+        with advising(CURE):
+            if self.table == "mmap":  # the cache compares what it is made from itself
+                read = cached_images(self.directory, self.num_images, self.feature_dim)
+            else:
+                sums = self._sums if self._checked else None
+                read = records.read_images(self.directory, self.num_images, self.feature_dim, sums)
+        return (
+            read.phi,
+            self._lists(read.tag_ids, read.tag_counts, "vocabulary.txt", len(self.vocabulary)),
+            self._lists(read.label_ids, read.label_counts, "labels.txt", len(self.label_names)),
+            read.image_ids,
+        )
+
+    def _lists(self, ids: np.ndarray, counts: np.ndarray, names: str, size: int) -> TagLists:
+        """One list of ids for each image; an id must be a line of the file `names`."""
+        if len(ids) and not 0 <= ids.min() <= ids.max() < size:
+            raise InputError(
+                f"{self.directory / names}: the images' ids must be 0 to {size - 1}, one a line; "
+                f"received {ids.max()}; prepare the data again"
+            )
+        return TagLists(ids.astype(np.int32), np.concatenate([[0], np.cumsum(counts)]))
+
+    @property
+    def features(self) -> np.ndarray:
+        """Φ, float16 [N, D]."""
+        return self._images[0]
+
+    @property
+    def tags(self) -> TagLists:
+        """The tag ids of every image."""
+        return self._images[1]
+
+    @property
+    def image_ids(self) -> tuple[str, ...]:
+        """The names of the images, in row order."""
+        return self._images[3]
+
+    @functools.cached_property
+    def labels(self) -> np.ndarray:
+        """y, uint8 [N, L] of 0 and 1."""
+        return self._images[2].multi_hot(len(self.label_names)).astype(np.uint8)
+
+    def embedding(self, encoding: str) -> Embedding:
+        """β of `w2v` or `wnet` for the vocabulary."""
+        self._check("embedding", encoding, [name for name in self.encodings if name != "id"])
+        path = self.directory / "embeddings" / f"{encoding}.npz"
+        with advising(CURE):
+            embedding = Embedding.load(path, num_words=len(self.vocabulary))
+        self.check([path])
+        return embedding
+
+    def encoded(self, encoding: str) -> np.ndarray | TagLists:
+        """π of all images: their tags' ids for `id`, otherwise ρ(o_x; β), float32 [N, n]."""
+        if encoding == "id":
+            return self.tags
+        if self.table == "mmap":
+            embedding = self.embedding(encoding)
+            return cached_encoding(self.directory, encoding, self.tags, embedding)
+        return rho(self.tags, self.embedding(encoding))
+
+    def tables(self, feed: str | None) -> Tables:
+        """Φ and π of all images.
+
+        Args:
+            feed: `id`, `w2v`, `wnet`, or None for a visual model.
+
+        Raises:
+            InputError: the data set has no features, or the encoding is not in it.
+        """
+        if not self.feature_dim:
+            raise InputError(
+                f"{self.directory}: was prepared with --tags_only, without the features that "
+                "every model reads; prepare it again with --features or photographs"
+            )
+        pi: np.ndarray | TagLists | None = None
+        if feed is not None:
+            self._check("feed", feed, self.encodings)
+            pi = self.encoded(feed)
+        return Tables(self.features, pi, len(self.vocabulary), self.table == "device")
+
+    def split(self, index: int) -> dict[str, np.ndarray]:
+        """The row numbers of `train`, `validation` and `test` of random split `index`."""
+        if not 0 <= index < self.num_splits:
+            raise InputError(
+                f"{self.directory}: split must be 0 to {self.num_splits - 1}; received {index}"
+            )
+        path = self.directory / "splits" / f"split-{index}.npz"
+        with advising(CURE):
+            rows = read_arrays(path, *PARTS)
+        self.check([path])
+        return rows
+
+    def max_rank(self, encoding: str, pool: str) -> int:
+        """How many neighbours are stored for each image, the largest M that can be asked for."""
+        self._check("neighbours", encoding, self.encodings)
+        self._check("pool", pool, self.pools)
+        return int(self.info["neighbours"][f"{encoding}-{pool}"]["M"])
+
+    def neighbourhood_directory(self, split: int, encoding: str, pool: str) -> Path:
+        """Where the neighbourhood shards of a split, encoding and pool are."""
+        return self.directory / "neighbours" / f"split-{split}" / f"{encoding}-{pool}"
+
+    def packed_directory(self, split: int, encoding: str, pool: str) -> Path:
+        """Where those shards are that hold the neighbours' features too, if there are any."""
+        return self.directory / "packed" / f"split-{split}" / f"{encoding}-{pool}"
+
+    def part(self, split: int, encoding: str, pool: str, part: str, max_rank: int) -> Part:
+        """Reads the neighbourhoods of a part whole, cut to the `max_rank` nearest."""
+        stored = self.max_rank(encoding, pool)
+        directory = self.neighbourhood_directory(split, encoding, pool)
+        with advising(CURE):
+            batches = list(records.read_neighbourhoods(directory, part, stored))
+            self.check(records.shard_paths(directory, part))
+        rows, neighbours, distances = (
+            np.concatenate([batch[field].numpy() for batch in batches])
+            for field in ("row", "neighbours", "distances")
+        )
+        expected = self.split(split)[part]
+        if not np.array_equal(rows, expected):
+            raise InputError(
+                f"{directory}: {part} must hold the {len(expected)} images that split {split} has; "
+                f"received {len(rows)}, not the same; prepare the data again"
+            )
+        if neighbours.min() < 0 or neighbours.max() >= self.num_images:
+            raise InputError(
+                f"{directory}: a neighbour's row must be 0 to {self.num_images - 1}; "
+                f"received {neighbours.max()}; prepare the data again"
+            )
+        return Part(rows, neighbours[:, :max_rank], distances[:, :max_rank])
+
+    def _check(self, what: str, value: str, known: list[str]) -> None:
+        if value not in known:
+            raise InputError(
+                f"{self.directory}: {what} must be one of {', '.join(known)}; received {value!r}"
+            )
+
+
+def available_memory() -> int:
+    """The bytes that a process may still take: of the machine's, and of its container's."""
+    available = psutil.virtual_memory().available
+    with contextlib.suppress(OSError, ValueError):  # no container, or "max": it has no limit
+        limit = int((CONTAINER / "memory.max").read_text())
+        used = int((CONTAINER / "memory.current").read_text())
+        counts = dict(line.split() for line in (CONTAINER / "memory.stat").read_text().splitlines())
+        # What files have in memory goes where there is need.
+        available = min(available, limit - used + int(counts.get("inactive_file", 0)))
+    return available

@@ -1,0 +1,188 @@
+"""The tables that row numbers are looked up in: where they are, and how they are read.
+
+Shapes: B images in a batch, K neighbours of each, N images in all, n numbers an image, T tag ids.
+"""
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tagnet.data.records import ALIGNMENT, empty_table
+from tagnet.data.tags import TagLists
+from tagnet.models.layers import PADDING
+
+HOST = "CPU:0"
+ROWS = {"x": "row", "z": "neighbours"}  # whose row numbers: an image's, and its neighbours'
+
+Lookups = Mapping[str, Callable[[tf.Tensor], tf.Tensor]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Tables:
+    """What row numbers are looked up in.
+
+    Attributes:
+        phi: Φ, float16 [N, D]; an array, or a tensor that is on the device already.
+        pi: encoded tags: float32 [N, n] for a β, the ids themselves for `id`,
+            None for a visual model.
+        num_tags: τ, the size of the vocabulary.
+        on_device: whether the step that reads the rows also looks them up; else they are
+            looked up in host memory, on their way to the device.
+    """
+
+    phi: np.ndarray | tf.Tensor
+    pi: np.ndarray | tf.Tensor | TagLists | None
+    num_tags: int
+    on_device: bool = True
+
+    @property
+    def feature_dim(self) -> int:
+        """D."""
+        return int(self.phi.shape[1])
+
+    @property
+    def tag_dim(self) -> int:
+        """N of a β, τ for ids, 0 without tags."""
+        if self.pi is None:
+            return 0
+        return self.num_tags if isinstance(self.pi, TagLists) else int(self.pi.shape[1])
+
+
+# Inlined, the graph optimizer casts once for the rows and once more for their shape alone.
+@tf.function(experimental_attributes={"_noinline": True})
+def gather_rows(table: tf.Tensor, rows: tf.Tensor, dtype: str | tf.DType) -> tf.Tensor:
+    """The `rows` [...] of a table [N, n], cast: [..., n]."""
+    return tf.cast(tf.gather(table, rows), dtype)
+
+
+class RowLookup(keras.layers.Layer):
+    """Row numbers → rows of a table that stays where it is: [...] → [..., n].
+
+    The table is no weight: it is neither trained, nor counted, nor saved.
+
+    Args:
+        table: [N, n], of any float type; rows come out in the layer's compute type. See
+            `on_device`.
+    """
+
+    def __init__(self, table: np.ndarray | tf.Tensor, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._table = on_device(table)
+
+    def call(self, rows: tf.Tensor) -> tf.Tensor:
+        """Gathers, then casts: the table's float16 halves what has to be read."""
+        return gather_rows(self._table, rows, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        """[..., n]."""
+        return (*input_shape, int(self._table.shape[1]))
+
+
+def on_device(table: np.ndarray | tf.Tensor) -> tf.Tensor:
+    """The table [N, n] as a tensor; one that is a tensor already is on its device.
+
+    It shares the memory of an array, which `tf.constant` would hold twice more.
+    """
+    if not isinstance(table, np.ndarray):
+        return table
+    if table.ctypes.data % ALIGNMENT or not (table.flags.c_contiguous and table.flags.writeable):
+        aligned = empty_table(table.shape, table.dtype)
+        aligned[:] = table
+        table = aligned
+    # Identity moves it to the GPU where there is one, and otherwise does nothing.
+    return tf.identity(tf.experimental.dlpack.from_dlpack(table.__dlpack__()))
+
+
+class TagLookup(keras.layers.Layer):
+    """Row numbers → the images' tag ids, padded with −1 to the batch's longest: [...] → [..., T].
+
+    Args:
+        tags: the tag ids of all N images.
+    """
+
+    def __init__(self, tags: TagLists, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.supports_jit = False  # XLA needs to know how many tags there are
+        self._tags = tf.RaggedTensor.from_row_splits(tags.ids, tags.offsets)
+
+    def call(self, rows: tf.Tensor) -> tf.Tensor:
+        """Gathers ragged lists and pads them."""
+        return padded_lists(self._tags, rows)
+
+    def compute_output_spec(self, rows: keras.KerasTensor) -> keras.KerasTensor:
+        """int32 [..., T], T unknown."""
+        return keras.KerasTensor((*rows.shape, None), "int32")
+
+
+def padded_lists(lists: tf.RaggedTensor, rows: tf.Tensor) -> tf.Tensor:
+    """The lists [N, None] of `rows` [...], padded with −1 to the longest of them: [..., T]."""
+    flat = tf.gather(lists, tf.reshape(rows, [-1])).to_tensor(PADDING)
+    return tf.reshape(flat, tf.concat([tf.shape(rows), [tf.shape(flat)[1]]], axis=0))
+
+
+def looked_up(
+    names: Sequence[str], rows: Mapping[str, tf.Tensor], lookups: Lookups
+) -> dict[str, tf.Tensor]:
+    """What a graph reads, out of the tables.
+
+    Args:
+        names: its inputs: of `phi_x`, `phi_z`, `pi_x`, `pi_z`.
+        rows: `row` [B] and, where a name ends with z, `neighbours` [B, K].
+        lookups: `phi` and `pi`, from row numbers to what stands there; see `lookups`.
+    """
+    return {name: lookups[name[:-2]](rows[ROWS[name[-1]]]) for name in names}
+
+
+def lookups(tables: Tables) -> Lookups:
+    """Puts the tables where they are looked up, once: `phi` and, where there are tags, `pi`."""
+    with _place(tables):
+        layers: dict[str, keras.Layer] = {"phi": RowLookup(tables.phi)}
+        if isinstance(tables.pi, TagLists):
+            layers["pi"] = TagLookup(tables.pi)
+        elif tables.pi is not None:
+            layers["pi"] = RowLookup(tables.pi)
+    if tables.on_device:
+        return layers
+    return {name: functools.partial(_on_host, layer) for name, layer in layers.items()}
+
+
+def placed(tables: Tables) -> Tables:
+    """The same tables, their arrays as tensors where they are looked up."""
+    with _place(tables):
+        phi, pi = on_device(tables.phi), tables.pi
+        if pi is not None and not isinstance(pi, TagLists):
+            pi = on_device(pi)
+    return dataclasses.replace(tables, phi=phi, pi=pi)
+
+
+def _place(tables: Tables) -> contextlib.AbstractContextManager:
+    return contextlib.nullcontext() if tables.on_device else tf.device(HOST)
+
+
+def _on_host(layer: keras.Layer, rows: tf.Tensor) -> tf.Tensor:
+    with tf.device(HOST):  # or a step on a GPU would copy the table there
+        return layer(rows)
+
+
+def by_rows(core: keras.Model, lookups: Lookups) -> keras.Model:
+    """The same graph fed with row numbers, which it looks up on the device.
+
+    Args:
+        core: a graph of `build`, or of `parts.with_path_outputs`.
+        lookups: `phi` and, for a joint model, `pi`; see `tables.lookups`.
+
+    Returns:
+        A model from `row` [B] and, unless the graph ignores neighbours, `neighbours`
+        [B, K] to what the graph gives.
+    """
+    names = [tensor.name for tensor in core.inputs]
+    rows = {ROWS["x"]: keras.Input((), dtype="int32", name=ROWS["x"])}
+    if "phi_z" in names:
+        rows[ROWS["z"]] = keras.Input((None,), dtype="int32", name=ROWS["z"])
+    return keras.Model(rows, core(looked_up(names, rows, lookups)))

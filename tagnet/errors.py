@@ -1,0 +1,25 @@
+"""The errors for bad input and for a system that refuses: one line each."""
+
+import re
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+class InputError(ValueError):
+    """A user's mistake: one line that names the place, the rule and what was received.
+
+    Commands print the line and exit with status 2; nothing else may raise it. What breaks a
+    line or moves a terminal's cursor, in a name that it quotes, is escaped.
+    """
+
+    def __init__(self, line: str) -> None:
+        super().__init__(on_one_line(line))
+
+
+class Unavailable(InputError):
+    """The system refused to read or write: whatever comes next would be refused too."""
+
+
+def on_one_line(text: str) -> str:
+    """Text with what breaks a line or moves a terminal's cursor as escapes."""
+    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)

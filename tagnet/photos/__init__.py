@@ -1,0 +1,1 @@
+"""Opens photographs, and reads the keywords in them and beside them."""

@@ -1,0 +1,221 @@
+"""The SavedModel of a trained graph: TensorFlow alone suffices to use it.
+
+Everything that annotating needs travels inside: see `deployment.py`. Arrays are
+variables; the settings are `assets/annotator.json`, the vocabulary
+`assets/vocabulary.txt`. `load` reads both back without running the stored graph.
+"""
+
+import dataclasses
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tagnet.data.tags import TagLists, Vocabulary
+from tagnet.errors import InputError
+from tagnet.evaluation.calibration import Judgement
+from tagnet.models.architectures import ARCHITECTURES
+from tagnet.serving.corpus import Corpus, TaggedImages
+from tagnet.serving.model import Deployment, float32_graph
+from tagnet.serving.signatures import Server
+from tagnet.settings import DeploymentSettings, GraphSettings
+from tagnet.system.checksums import CHECKSUMS, read_checksums, verify, write_checksums
+from tagnet.system.files import advising, read_json, write_json, written_whole
+from tagnet.system.memory import is_for_want_of_memory
+
+VERSION = "1"  # TensorFlow Serving's layout: saved_model/<version>/
+FORMAT = 2
+# The end of a line that tells of damage.
+CURE = "to export it again, remove metrics.json of its run and start the run again"
+SETTINGS = "annotator.json"
+VOCABULARY = "vocabulary.txt"
+
+
+def export(deployment: Deployment, directory: str | Path) -> Path:
+    """Writes a deployment to `DIRECTORY/1` with the signatures of `signatures.py`.
+
+    `serving_default` takes the graph's inputs by name (`phi_x` [B, D], `phi_z`
+    [B, K, D], `pi_x`, `pi_z`; see `architectures`), with B and K free, and returns
+    `scores` (logits, [B, L]) and `probabilities` (calibrated). A request of each
+    signature warms a server up before it answers.
+
+    Args:
+        deployment: the model.
+        directory: `saved_model` of a run.
+
+    Returns:
+        The folder written.
+    """
+    target = Path(directory) / VERSION
+    with written_whole(target) as temporary, tempfile.TemporaryDirectory() as folder:
+        settings, vocabulary = Path(folder, SETTINGS), Path(folder, VOCABULARY)
+        write_json(
+            settings,
+            {"format": FORMAT, "settings": dataclasses.asdict(deployment.settings)}
+            | {"judgement": deployment.judgement and dataclasses.asdict(deployment.judgement)},
+        )
+        deployment.vocabulary.save(vocabulary)
+        server = Server(deployment, vocabulary)
+        server.settings = tf.saved_model.Asset(str(settings))
+        signatures = server.signatures()
+        tf.saved_model.save(server, str(temporary), signatures)
+        _write_warmup(deployment, signatures, temporary / "assets.extra")
+        files = [path for path in temporary.rglob("*") if path.is_file()]
+        write_checksums(temporary, (str(path.relative_to(temporary)) for path in files))
+    return target
+
+
+def _write_warmup(deployment: Deployment, signatures: Iterable[str], folder: Path) -> None:
+    """Writes requests that TensorFlow Serving plays to a model before it takes others.
+
+    One for each signature, of two images: one's tags find the neighbours, the other has none.
+    """
+    black = tf.io.encode_jpeg(np.zeros([8, 8, 3], np.uint8)).numpy()
+    word = deployment.vocabulary.words[0].encode()
+    tags = np.array([[word], [b""]])
+    m = deployment.settings.graph.m
+    image = tf.train.Feature(bytes_list=tf.train.BytesList(value=[black]))
+    known = tf.train.Feature(bytes_list=tf.train.BytesList(value=[word]))
+    examples = [
+        tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+        for feature in ({"image": image, "tags": known}, {"image": image})
+    ]
+    requests: dict[str, dict[str, np.ndarray]] = {
+        "serving_default": {
+            tensor.name: np.zeros([2, *(size or m for size in tensor.shape[1:])], tensor.dtype)
+            for tensor in deployment.core.inputs
+        },
+        "annotate_features": {
+            "phi": np.ones([2, deployment.settings.graph.feature_dim], np.float32),
+            "tags": tags,
+        },
+        "annotate_image": {"image": np.array([black, black], object), "tags": tags},
+        "annotate_examples": {"examples": np.array(examples, object)},
+    }
+    folder.mkdir()
+    with tf.io.TFRecordWriter(str(folder / "tf_serving_warmup_requests")) as file:
+        for name in signatures:
+            file.write(prediction_log(name, requests[name]))
+
+
+def prediction_log(signature: str, inputs: Mapping[str, np.ndarray]) -> bytes:
+    """A serialised `tensorflow.serving.PredictionLog` of one request.
+
+    Its few fields are written here as protobuf lays them out (a number, a length, the
+    content), so that a run needs no package of the server's interface.
+
+    Args:
+        signature: which one is asked.
+        inputs: its arguments.
+    """
+    request = _field(1, _field(1, b"tagnet") + _field(3, signature.encode()))  # model_spec
+    for name, values in inputs.items():
+        tensor = tf.make_tensor_proto(values).SerializeToString()
+        request += _field(2, _field(1, name.encode()) + _field(2, tensor))  # an entry of inputs
+    return _field(6, _field(1, request))  # predict_log, its request
+
+
+def _field(number: int, content: bytes) -> bytes:
+    return _varint(number << 3 | 2) + _varint(len(content)) + content
+
+
+def _varint(value: int) -> bytes:
+    """Seven bits a byte, the lowest first; the eighth says that more follow."""
+    digits = bytearray()
+    while value > 127:
+        digits.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*digits, value])
+
+
+def load(folder: str | Path) -> Deployment:
+    """Reads what `export` wrote.
+
+    Args:
+        folder: a run directory, its `saved_model`, or a version in that.
+
+    Raises:
+        InputError: there is no such model, or it is damaged or of another version.
+    """
+    folder = Path(folder)
+    places = (folder / "saved_model" / VERSION, folder / VERSION, folder)
+    found = [place for place in places if (place / "saved_model.pb").is_file()]
+    if not found:
+        raise InputError(
+            f"{folder}: must be a finished run or a SavedModel of one, with saved_model.pb"
+        )
+    with advising(CURE):
+        settings, judgement = _read_settings(found[0] / "assets" / SETTINGS)
+        _check(found[0])
+    vocabulary = Vocabulary.load(found[0] / "assets" / VOCABULARY)
+    try:
+        reader = tf.train.load_checkpoint(str(found[0] / "variables" / "variables"))
+        reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH")  # not needed; damage in it shows
+        deployment = _restore(settings, vocabulary, lambda name: _read(reader, name))
+    except InputError:
+        raise
+    except Exception as error:  # damaged files fail in whatever way their bytes suggest
+        if is_for_want_of_memory(error):
+            raise
+        reason = " ".join(str(error).split())
+        raise InputError(f"{found[0]}: is damaged ({reason})") from error
+    deployment.judgement = judgement
+    return deployment
+
+
+def _check(folder: Path) -> None:
+    """A server reads more of a model than `load` does, so all files of it must be whole."""
+    sums = read_checksums(folder)
+    there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    verify(folder, sorted(there - {CHECKSUMS} | sums.keys()), sums)
+
+
+def _read_settings(path: Path) -> tuple[DeploymentSettings, Judgement | None]:
+    if not path.is_file():
+        raise InputError(
+            f"{path.parent.parent}: must be a SavedModel that carries its corpus, as a run of this "
+            f"version writes it; received one without assets/{SETTINGS}"
+        )
+    values: dict[str, Any] = read_json(path)
+    if values.pop("format", None) != FORMAT:
+        raise InputError(f"{path}: must be of format {FORMAT}; {CURE}")
+    try:
+        values, judged = values["settings"], values["judgement"]
+        values["graph"] = GraphSettings(**values["graph"])
+        values["labels"] = tuple(values["labels"])
+        settings = DeploymentSettings(**values)
+        judgement = None if judged is None else Judgement.of(judged)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: has other fields than this version ({error})") from error
+    if settings.arch not in ARCHITECTURES:
+        raise InputError(f"{path}: arch must be a known graph; received {settings.arch!r}")
+    return settings, judgement
+
+
+def _read(reader: Any, name: str) -> np.ndarray:
+    return reader.get_tensor(f"model/{name}/.ATTRIBUTES/VARIABLE_VALUE")
+
+
+def _restore(
+    settings: DeploymentSettings, vocabulary: Vocabulary, read: Callable[[str], np.ndarray]
+) -> Deployment:
+    """Builds a deployment from its arrays, each read by the path of its variable."""
+    core = float32_graph(
+        settings.arch, settings.graph, lambda layer, i: read(f"weights/{layer}/{i}")
+    )
+    beta = {name: read(f"beta/{name}") for name in settings.encodings}
+    tags, labels = (
+        TagLists(read(f"corpus/{name}/ids"), read(f"corpus/{name}/offsets"))
+        for name in ("tags", "labels")
+    )
+    names, words = (
+        [text.decode() for text in read(f"corpus/{name}")] for name in ("image_ids", "words")
+    )
+    images = TaggedImages(names, read("corpus/phi/table"), tags, labels)
+    rho = {name: read(f"corpus/rho/{name}/table") for name in settings.encodings}
+    deployment = Deployment(settings, core, vocabulary, beta, Corpus(images, words, rho))
+    deployment.calibrate(read("validation_scores"), read("validation_labels"))
+    return deployment

@@ -1,0 +1,124 @@
+"""The signatures of the SavedModel: what a server answers, in TensorFlow alone.
+
+`serving_default`    the graph's own tensors → scores and probabilities
+`annotate_features`  Φ and tags as strings → ranked labels and the neighbours
+`annotate_image`     JPEG or PNG bytes and tags → the same
+`annotate_examples`  serialised `tf.train.Example` of `image` and `tags` → the same
+
+The two that take images are there where the CNN can be part of the graph.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import tensorflow as tf
+
+from tagnet.backbones.features import BACKBONES
+from tagnet.serving import pixels
+from tagnet.serving.model import Deployment
+from tagnet.serving.tag_text import TagReader
+
+TOP_LABELS = 10  # of an image, in an answer
+# Backbones whose preparation is the central square and then this.
+PREPARED: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
+    "efficientnet_lite0": lambda square: (square - 127) / 128,
+}
+EXAMPLE = {
+    "image": tf.io.FixedLenFeature([], tf.string),
+    "tags": tf.io.RaggedFeature(tf.string),
+}
+
+Answers = dict[str, tf.Tensor]
+
+
+class Server(tf.Module):
+    """A deployment with the operations that read strings and images.
+
+    Args:
+        deployment: the model.
+        vocabulary: the file of its words, which becomes an asset.
+    """
+
+    def __init__(self, deployment: Deployment, vocabulary: Path) -> None:
+        super().__init__()
+        self.model = deployment
+        self.reader = TagReader(vocabulary, len(deployment.vocabulary))
+        # One function, which the signatures share: it is traced and stored once.
+        self._answer = _compiled(
+            self._annotate,
+            tf.TensorSpec([None, deployment.settings.graph.feature_dim], tf.float32, name="phi"),
+            tf.TensorSpec([None, None], tf.string, name="tags"),
+        )
+        self._network = None
+        backbone = BACKBONES.get(deployment.settings.backbone or "")
+        if backbone is not None and backbone.name in PREPARED:
+            network = backbone.build(backbone.weights)
+            self.network = [weight.value for weight in network.weights]
+            self._network = lambda squares: network(squares, training=False)
+            self._size = backbone.image_size
+            self._prepared = PREPARED[backbone.name]
+
+    def signatures(self) -> dict[str, tf.types.experimental.PolymorphicFunction]:
+        """The functions by name."""
+        functions = {"serving_default": self._serve(), "annotate_features": self._answer}
+        if self._network is not None:
+            functions["annotate_image"] = _compiled(
+                lambda image, tags: self._answer(self._features(image), tags),
+                tf.TensorSpec([None], tf.string, name="image"),
+                tf.TensorSpec([None, None], tf.string, name="tags"),
+            )
+            functions["annotate_examples"] = _compiled(
+                self._annotate_examples, tf.TensorSpec([None], tf.string, name="examples")
+            )
+        return functions
+
+    def _serve(self) -> tf.types.experimental.PolymorphicFunction:
+        core = self.model.core
+        specs = {
+            tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name)
+            for tensor in core.inputs
+        }
+
+        def serve(inputs: dict[str, tf.Tensor]) -> Answers:
+            scores = core(inputs, training=False)
+            return {"scores": scores, "probabilities": self.model.probabilities(scores)}
+
+        return _compiled(serve, specs)
+
+    def _annotate(self, phi: tf.Tensor, tags: tf.Tensor) -> Answers:
+        """Answers with names in place of numbers.
+
+        Returns:
+            `labels` and `probabilities` [B, k], the most probable first; `neighbours`
+            (names of images) and `distances` [B, M]; `by_features` [B].
+        """
+        answers = self.model.answer(phi, self.reader.ids(tags))
+        labels = self.model.settings.labels
+        best = tf.math.top_k(answers["probabilities"], min(TOP_LABELS, len(labels)))
+        return {
+            "labels": tf.gather(tf.constant(labels), best.indices),
+            "probabilities": best.values,
+            "neighbours": tf.gather(self.model.corpus.image_ids, answers["neighbours"]),
+            "distances": answers["distances"],
+            "by_features": answers["by_features"],
+        }
+
+    def _annotate_examples(self, examples: tf.Tensor) -> Answers:
+        parsed = tf.io.parse_example(examples, EXAMPLE)
+        return self._answer(self._features(parsed["image"]), parsed["tags"].to_tensor(""))
+
+    def _features(self, images: tf.Tensor) -> tf.Tensor:
+        """Φ of encoded images: string [B] → float32 [B, D]."""
+        assert self._network is not None  # only signatures that exist with it call this
+        squares = tf.map_fn(
+            lambda contents: pixels.central_square(pixels.decode(contents), self._size),
+            images,
+            fn_output_signature=tf.TensorSpec([self._size, self._size, 3], tf.float32),
+        )
+        return self._network(self._prepared(squares))
+
+
+def _compiled(
+    function: Callable, *signature: tf.TensorSpec | dict
+) -> tf.types.experimental.PolymorphicFunction:
+    return tf.function(function, input_signature=signature, autograph=False)

@@ -1,0 +1,1 @@
+"""Files, locks, checksums, the command line, and a quiet start of TensorFlow."""

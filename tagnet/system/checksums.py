@@ -1,0 +1,150 @@
+"""Checksums of artefacts: written with the last of them, compared when they are read."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tagnet.errors import InputError
+from tagnet.system.console import progress
+from tagnet.system.files import read_json, read_text, write_json, write_text
+from tagnet.system.memory import pool
+
+CHECKSUMS = "checksums.sha256"  # lines as `sha256sum --check` reads them
+RUN_AGAIN = "remove the run's folder and run it again"  # what to do about a damaged run
+READ_BYTES = 2**22
+WORKERS = 4  # files that are read at once
+SEAL = "sha256"  # the field of a JSON object that is the checksum of all others
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_checksums(
+    directory: Path,
+    files: Iterable[str],
+    last: Mapping[str, str] | None = None,
+    known: Mapping[str, str] | None = None,
+) -> None:
+    """Writes the checksums of files.
+
+    Args:
+        directory: where they are.
+        files: their names, relative to it.
+        last: the texts of files that are written only after this one, by name.
+        known: the checksums of others, by name.
+    """
+    sums = {file: sha256(directory / file) for file in files} | dict(known or {})
+    sums |= {file: hashlib.sha256(text.encode()).hexdigest() for file, text in (last or {}).items()}
+    lines = [f"{digest}  {file}\n" for file, digest in sorted(sums.items())]
+    write_text(directory / CHECKSUMS, "".join(lines))
+
+
+def read_checksums(directory: Path) -> dict[str, str]:
+    """Reads what `write_checksums` wrote: for each file its checksum.
+
+    Raises:
+        InputError: a line is not a checksum, two blanks and a name.
+    """
+    sums = {}
+    for number, line in enumerate(read_text(directory / CHECKSUMS).split("\n"), 1):
+        if line and not re.fullmatch(r"[0-9a-f]{64}  .+", line):
+            raise InputError(
+                f"{directory / CHECKSUMS}: line {number} must be a SHA-256, two blanks and a "
+                f"file's name; received {line!r}"
+            )
+        if line:
+            digest, file = line.split("  ", 1)
+            sums[file] = digest
+    return sums
+
+
+def verify(directory: Path, files: Iterable[str], sums: Mapping[str, str]) -> None:
+    """Compares files with their checksums.
+
+    Args:
+        directory: where they are.
+        files: their names, relative to it.
+        sums: what `read_checksums` read there.
+
+    Raises:
+        InputError: one has another checksum, or none.
+    """
+    files = list(files)
+
+    def found(file: str) -> str:
+        return sha256(directory / file) if (directory / file).is_file() else ""
+
+    with pool(WORKERS) as threads:
+        for file, digest in progress(
+            zip(files, threads.map(found, files), strict=True), "Checksums", len(files)
+        ):
+            compare(directory, file, digest, sums)
+
+
+def verify_known(directory: Path, *files: str) -> None:
+    """`verify` of the files that are there or should be, if the directory has checksums."""
+    if not (directory / CHECKSUMS).exists():  # it is of an earlier version
+        return
+    sums = read_checksums(directory)
+    verify(directory, [f for f in files if f in sums or (directory / f).exists()], sums)
+
+
+def compare(directory: Path, file: str, digest: str, sums: Mapping[str, str]) -> None:
+    """As `verify`, for one file whose checksum is known."""
+    if file not in sums:
+        raise InputError(f"{directory / CHECKSUMS}: must name {file}; it does not")
+    if digest != sums[file]:
+        raise InputError(f"{directory / file}: has not the checksum that {CHECKSUMS} says")
+
+
+def write_sum(path: Path) -> None:
+    """Writes the checksum of one file beside it."""
+    write_text(sum_of(path), _sum_line(path))
+
+
+def is_as_written(path: Path) -> bool:
+    """Whether a file is there and has the checksum that `write_sum` wrote."""
+    try:
+        return sum_of(path).read_bytes() == _sum_line(path).encode()
+    except OSError:
+        return False
+
+
+def sum_of(path: Path) -> Path:
+    """Where the checksum of a file is."""
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _sum_line(path: Path) -> str:
+    return f"{sha256(path)}  {path.name}\n"
+
+
+def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
+    """Writes a JSON object with a checksum of itself in it."""
+    whole: dict[str, Any] = json.loads(json.dumps(values))  # as it is read back
+    write_json(path, whole | {SEAL: _seal(whole)})
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Reads what `write_sealed` wrote.
+
+    Raises:
+        InputError: it is missing, or not as it was written.
+    """
+    values = read_json(path)
+    if values.pop(SEAL, None) != _seal(values):
+        raise InputError(f"{path}: has not the checksum that its {SEAL} says")
+    return values
+
+
+def _seal(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

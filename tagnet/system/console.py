@@ -1,0 +1,209 @@
+"""How a command speaks: flags from a dataclass, progress on a terminal, one line for a mistake."""
+
+import _thread
+import contextlib
+import dataclasses
+import os
+import signal
+import sys
+import threading
+import types
+import typing
+from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from absl import flags, logging
+from tqdm import tqdm
+
+from tagnet.errors import InputError, on_one_line
+from tagnet.system.files import OF_FILES, refusal
+from tagnet.system.memory import address_space_left, is_for_want_of_memory, is_scarce, reserved
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+AGAIN = 0.1  # seconds until an interruption that was lost comes again
+INTERRUPTED = 130  # the exit status that shells give a process which Ctrl-C ended
+T = TypeVar("T")
+Options = TypeVar("Options", bound="DataclassInstance")
+
+_DEFINE: dict[type, Callable[..., Any]] = {
+    bool: flags.DEFINE_bool,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    str: flags.DEFINE_string,
+    Path: flags.DEFINE_string,
+    tuple: flags.DEFINE_list,
+}
+
+
+def say(line: str = "") -> None:
+    """Prints a line to standard output at once, also where the output is a pipe."""
+    print(line, flush=True)
+
+
+def progress(items: Iterable[T] | None, what: str, total: int | None = None) -> "tqdm[T]":
+    """Iterates over `items` under a bar called `what`; off a terminal it draws nothing.
+
+    Without items the caller moves the bar by its `update`, and ends it by its `close`.
+    """
+    return tqdm(items, desc=what, total=total, disable=not sys.stderr.isatty(), leave=False)
+
+
+def option(default: Any, text: str) -> Any:
+    """A field of a command's options: its default, and its line of `--help`."""
+    return dataclasses.field(default=default, metadata={"help": text})
+
+
+def require_at_least(options: Any, **least: float) -> None:
+    """Raises `InputError` where an option that has a value is less than `least` says, or no number.
+
+    Args:
+        options: the options of a command.
+        least: the smallest allowed value of each option, by its name.
+    """
+    for flag, bound in least.items():
+        number = getattr(options, flag)
+        if number is not None and not number >= bound:  # nan is no number either
+            raise InputError(f"--{flag} must be at least {bound}; received {number}")
+
+
+def require_one_of(flag: str, value: str | None, known: Collection[str]) -> None:
+    """Raises `InputError` where the option `flag` has a value that is not `known`."""
+    if value is not None and value not in known:
+        raise InputError(f"--{flag} must be of {', '.join(known)}; received {value!r}")
+
+
+def require_all_of(flag: str, values: Iterable[str], known: Collection[str]) -> None:
+    """Raises `InputError` where a value of the list option `flag` is not `known`."""
+    for value in values:
+        require_one_of(flag, value, known)
+
+
+def run(options_type: type[Options], main: Callable[[Options], None], usage: str) -> None:
+    """Runs a command and ends the process; see `execute`."""
+    sys.exit(execute(options_type, main, usage, sys.argv))
+
+
+def execute(
+    options_type: type[Options], main: Callable[[Options], None], usage: str, argv: list[str]
+) -> int:
+    """Reads the flags, calls `main` with them and says how it went.
+
+    Args:
+        options_type: a dataclass of `option` fields. Each is a flag of its name; a
+            field called `arguments` takes what stands beside the flags.
+        main: the command.
+        usage: what `--help` says above the flags.
+        argv: the command line, the command itself first.
+
+    Returns:
+        The exit status: 0 on success, 2 on a user's mistake and where the system refuses
+        (a disk, a folder, memory), which is printed as one line, 1 where whoever read the
+        output, as `head`, has gone, 130 after Ctrl-C or SIGTERM. Any other exception is a
+        fault of ours and passes, traceback and all.
+    """
+    logging.set_verbosity(logging.WARNING)
+    fields = [field for field in dataclasses.fields(options_type) if field.name != "arguments"]
+    if "--help" in argv[1:]:
+        say("\n".join([usage.strip(), "", *map(_help, fields)]))
+        return 0
+    if is_scarce():
+        print(
+            f"warning: ulimit -v leaves {(address_space_left() or 0) >> 20:,} MB of address space; "
+            "a library that needs more ends the process in words of its own, or without any",
+            file=sys.stderr,
+        )
+    try:
+        with reserved(), _interruptible():
+            main(_parse(options_type, fields, argv))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # else Python fails to flush the old one
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; what is written is whole", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        if (line := _told(error)) is None:
+            raise
+        print(f"error: {on_one_line(line)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Lets SIGTERM, which schedulers send, end a command as Ctrl-C does: claims are given back.
+
+    What is raised while Python clears an object away is lost, hence it is then raised again.
+    """
+    here = threading.current_thread() is threading.main_thread()  # which alone sets handlers
+    if not here or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    earlier = sys.unraisablehook
+
+    def hook(lost: "sys.UnraisableHookArgs") -> None:
+        if issubclass(lost.exc_type, KeyboardInterrupt):
+            threading.Timer(AGAIN, _thread.interrupt_main, [signal.SIGTERM]).start()
+        else:
+            earlier(lost)
+
+    sys.unraisablehook = hook
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        sys.unraisablehook = earlier
+
+
+def _told(error: Exception) -> str | None:
+    """A line on what the system refused; None for a fault of ours."""
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if (reason := refusal(error)) is not None:
+        found = OF_FILES.fullmatch(text)
+        named = getattr(error, "filename", None) or (found["file"] if found else "the system")
+        return f"{os.fsdecode(named)}: {reason}"
+    if is_for_want_of_memory(error):
+        return f"there is not enough memory ({text}); what is written is whole"
+    return None
+
+
+def _parse(options_type: type[Options], fields: list, argv: list[str]) -> Options:
+    given = flags.FlagValues()
+    for field in fields:
+        _DEFINE[_plain(field.type)](field.name, None, field.metadata["help"], flag_values=given)
+    try:
+        arguments = given(argv)[1:]
+    except flags.Error as error:
+        raise InputError(f"{' '.join(str(error).split())} (see --help)") from error
+    values = {}
+    for field in fields:
+        value = given[field.name].value
+        if value is not None:
+            values[field.name] = _plain(field.type)(value)
+    if len(fields) < len(dataclasses.fields(options_type)):
+        values["arguments"] = tuple(arguments)
+    elif arguments:
+        raise InputError(f"unexpected argument {arguments[0]!r}; flags start with --")
+    return options_type(**values)
+
+
+def _plain(annotation: Any) -> type:
+    """The type itself: without `| None`, and a tuple whatever it holds."""
+    if isinstance(annotation, types.UnionType):
+        (annotation,) = (part for part in typing.get_args(annotation) if part is not types.NoneType)
+    return typing.get_origin(annotation) or annotation
+
+
+def _help(field: dataclasses.Field) -> str:
+    default = field.default
+    if isinstance(default, tuple):
+        default = ",".join(default)
+    shown = "" if default is None or default is False else f" [{default}]"
+    return f"  --{field.name:<16} {field.metadata['help']}{shown}"

@@ -1,0 +1,360 @@
+"""What all artefacts on disk have in common: whole or absent, and one clear line when wrong."""
+
+import contextlib
+import errno
+import json
+import math
+import mmap
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tagnet.errors import InputError, Unavailable
+
+TEMPORARY = ".tmp-"  # how the name of an unfinished file or folder begins
+UNFINISHED = re.compile(rf"{re.escape(TEMPORARY)}[0-9a-f]{{8}}-(.+)", re.DOTALL)
+HDF5_REASON = re.compile("error message = '([^']+)'")
+# What TensorFlow says of a file: perhaps the operation, the file, the system's words.
+OF_FILES = re.compile(r"(\{\{.*?\}\} )?(?P<file>.*); (?P<reason>.*?)( \[Op:.*\])?")
+SYSTEM_REASONS = {os.strerror(number) for number in errno.errorcode}
+NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Python has the name since 3.13; Linux' value
+
+
+class Table(Protocol):
+    """Numbers [N, n] of which chosen rows are read: an array, or what stands for one."""
+
+    def __getitem__(self, rows: Any, /) -> np.ndarray: ...
+
+    def __len__(self) -> int: ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """N and n."""
+        ...
+
+
+@contextlib.contextmanager
+def written_whole(path: str | Path) -> Iterator[Path]:
+    """Gives a temporary path beside `path`, which becomes `path` when the block ends well.
+
+    Works for a file or a folder (the block creates it). Where the block raises, or a
+    file would take the place of a folder, what it wrote is removed and whatever stood
+    at `path` stays.
+
+    Raises:
+        Unavailable: the system refuses it, or `path` is in a folder that `guarded` and is gone.
+    """
+    path = Path(path)
+    # The name keeps its ending, since some writers look at it.
+    temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{path.name}")
+    require_guards(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        require_guards(path)
+        if path.is_dir() and temporary.is_dir():  # a folder cannot be replaced in one step
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+    except Exception as error:
+        reason = refusal(error)
+        if reason is None or _is_of_another(error, path.parent):
+            raise
+        raise Unavailable(f"{path}: cannot be written ({reason})") from error
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+        remove_made_again(path)
+
+
+_GUARDED: list[tuple[Path, Path]] = []  # folders and their guards; of several threads alike
+
+
+@contextlib.contextmanager
+def guarded(folder: Path, guard: Path) -> Iterator[None]:
+    """Keeps `written_whole` from making a folder again that is taken away meanwhile.
+
+    Args:
+        folder: what is written in it is whole only together.
+        guard: a file in it that stays for as long as the folder is the same.
+    """
+    pair = folder.absolute(), guard
+    _GUARDED.append(pair)
+    try:
+        yield
+    finally:
+        _GUARDED.remove(pair)
+
+
+def require_guards(path: Path) -> None:
+    """Raises `Unavailable` where `path` is in a folder that is `guarded`, and was taken away."""
+    for folder in _taken_away(path):
+        raise Unavailable(
+            f"{folder}: cannot be written any more; it was removed, cannot be reached, or was "
+            "taken over by another process"
+        )
+
+
+def remove_made_again(path: Path) -> None:
+    """Removes the empty folders that the writing of `path` made of one that was taken away.
+
+    Args:
+        path: in a folder that is `guarded`.
+    """
+    parents = path.absolute().parents
+    for folder in _taken_away(path):
+        with contextlib.suppress(OSError):  # not empty, or not there
+            for parent in parents[: parents.index(folder) + 1]:
+                parent.rmdir()
+
+
+def _taken_away(path: Path) -> Iterator[Path]:
+    """The folders above `path` that are `guarded`, and were taken away."""
+    for folder, guard in list(_GUARDED):
+        if folder in path.absolute().parents and not os.path.exists(guard):
+            yield folder
+
+
+def is_of_tensorflow(error: BaseException) -> bool:
+    """Whether TensorFlow raised it, which is not imported for this."""
+    return type(error).__module__.startswith("tensorflow.")
+
+
+def refusal(error: BaseException) -> str | None:
+    """What the system said when it refused something of a file; None for any other error.
+
+    Args:
+        error: of Python, NumPy, h5py or TensorFlow.
+    """
+    # HDF5 tells in several lines; h5py makes another error of it where a file is closed.
+    if isinstance(error, OSError | RuntimeError) and (found := HDF5_REASON.search(str(error))):
+        return found[1]
+    if isinstance(error, OSError):
+        return error.strerror
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    # What TensorFlow says of a file ends in the system's words.
+    found = OF_FILES.fullmatch(text) if is_of_tensorflow(error) else None
+    return found["reason"] if found and found["reason"] in SYSTEM_REASONS else None
+
+
+def _is_of_another(error: BaseException, folder: Path) -> bool:
+    """Whether an error of the system names a file that is not in `folder`."""
+    named = getattr(error, "filename", None)
+    return isinstance(named, str | os.PathLike) and folder not in (
+        place := Path(named),
+        *place.parents,
+    )
+
+
+@contextlib.contextmanager
+def advising(cure: str) -> Iterator[None]:
+    """Ends the line of an `InputError` with what to do, unless it says so already."""
+    try:
+        yield
+    except Unavailable:  # what is there may be whole
+        raise
+    except InputError as error:
+        raise InputError(str(error) if cure in str(error) else f"{error}; {cure}") from error
+
+
+@contextlib.contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Turns what the system says about writing `path` into an `InputError`."""
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def remove_leftovers(directory: str | Path, but: str = "") -> None:
+    """Removes what a killed process had begun to write below `directory`.
+
+    Args:
+        directory: one that nobody else is at work in.
+        but: the name of a folder in it that others may be at work in.
+    """
+    for path in sorted(Path(directory).rglob(f"{TEMPORARY}*")):
+        if but and path.is_relative_to(Path(directory, but)):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def remove_unfinished(paths: Iterable[Path]) -> None:
+    """Removes what killed processes had begun to write in the place of any of `paths`.
+
+    Unlike `remove_leftovers` it is for folders that hold other people's files.
+    """
+    names: dict[Path, set[str]] = {}
+    for path in paths:
+        names.setdefault(path.parent, set()).add(path.name)
+    for folder, wanted in names.items():
+        for left in folder.glob(f"{TEMPORARY}*"):
+            if (found := UNFINISHED.fullmatch(left.name)) and found[1] in wanted:
+                with contextlib.suppress(OSError):  # what cannot be removed does no harm
+                    left.unlink()
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes `text` as UTF-8, whole or not at all."""
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def read_text(path: str | Path) -> str:
+    """Reads a UTF-8 file; raises `InputError` where it is missing or is not UTF-8."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: must be UTF-8 text; byte {error.start} is {error.object[error.start]:#04x}"
+        ) from error
+
+
+def as_json(value: Any) -> str:
+    """`value` as indented JSON."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Writes `value` as indented JSON, whole or not at all."""
+    write_text(path, as_json(value))
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Reads a JSON object; raises `InputError` for anything else."""
+    try:
+        value = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{path}: line {error.lineno} is not JSON ({error.msg}); was the file cut off?"
+        ) from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: must hold a JSON object; received {type(value).__name__}")
+    return value
+
+
+def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes named arrays as an `.npz`, whole or not at all."""
+    with written_whole(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def read_arrays(path: str | Path, *names: str) -> dict[str, np.ndarray]:
+    """Reads the arrays called `names` (all of them when none is given) from an `.npz`.
+
+    Raises:
+        InputError: the file is missing, cut off, holds Python objects, or lacks a name.
+    """
+    try:
+        # np.load would leave a file open that it cannot read.
+        with open(path, "rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
+            if missing := [name for name in names if name not in archive.files]:
+                raise InputError(
+                    f"{path}: must hold the array {missing[0]!r}; received {sorted(archive.files)}"
+                )
+            return {name: archive[name] for name in names or archive.files}
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except Exception as error:  # a damaged archive fails in whatever way its bytes suggest
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: is not a whole .npz file ({reason})") from error
+
+
+def write_blocks(
+    path: str | Path, shape: Sequence[int], dtype: npt.DTypeLike, blocks: Iterable[np.ndarray]
+) -> None:
+    """Writes an array that need not fit in memory as a `.npy`, whole or not at all.
+
+    Args:
+        path: the file.
+        shape: [N, …] of the whole.
+        dtype: of the whole.
+        blocks: its rows, [n_i, …] that add up to N.
+    """
+    header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": tuple(shape)}
+    written = 0
+    with written_whole(path) as temporary, open(temporary, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in blocks:
+            # Not into mapped memory: on a full disk that ends the process.
+            file.write(np.ascontiguousarray(block, dtype).data)
+            written += len(block)
+        if written != shape[0]:
+            raise ValueError(f"{path}: of {shape[0]} rows {written} came")
+
+
+def mapped_array(path: str | Path, shape: Sequence[int], dtype: npt.DTypeLike) -> np.ndarray:
+    """The array in a file of `write_blocks`, in no more memory than is looked at and can be spared.
+
+    Raises:
+        InputError: the file is missing, cut off, or holds another array.
+    """
+    try:
+        with open(path, "rb") as file:
+            np.lib.format.read_magic(file)
+            stored = np.lib.format.read_array_header_1_0(file)
+            start = file.tell()
+            # TensorFlow shares writable memory alone, so it is a private copy, of pages that are
+            # written to: of none. Unreserved, the file may be larger than the memory.
+            pages = mmap.mmap(
+                file.fileno(),
+                0,
+                flags=mmap.MAP_PRIVATE | NO_RESERVE,
+                prot=mmap.PROT_READ | mmap.PROT_WRITE,
+            )
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: is not a whole .npy file ({reason})") from error
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if stored != (tuple(shape), False, np.dtype(dtype)) or len(pages) != start + size:
+        raise InputError(
+            f"{path}: must hold {np.dtype(dtype)} of shape {tuple(shape)} in {start + size} bytes; "
+            f"received {stored[2]} of shape {stored[0]} in {len(pages)}"
+        )
+    return np.frombuffer(pages, dtype, offset=start).reshape(shape)
+
+
+class MappedTable:
+    """A file of `write_blocks` that is mapped where its rows are asked for.
+
+    Pickled it is a path and a shape, so that other processes that see the file can be given it.
+
+    Args:
+        path: the file.
+        shape: [N, …] of it, an attribute too.
+        dtype: of it.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
+        self.shape = shape
+        self._made_of = path, shape, dtype
+        self._array: np.ndarray | None = None
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        if self._array is None:
+            self._array = mapped_array(*self._made_of)
+        return self._array[rows]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return MappedTable, self._made_of

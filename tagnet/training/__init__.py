@@ -1,0 +1,1 @@
+"""Trains a model: the loop, the optimizer, several devices, TensorBoard."""
