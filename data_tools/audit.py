@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from data_tools.sources import manifest
-from tagnet.data.dataset import PARTS, Part, PreparedDataset
+from tagnet.data.dataset import Part, PreparedDataset
 from tagnet.errors import InputError
 from tagnet.search.neighbours import nearest
+from tagnet.settings import PARTS
 from tagnet.system import console
 from tagnet.system.checksums import CHECKSUMS, read_checksums, sha256
 from tagnet.system.console import say

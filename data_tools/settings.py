@@ -9,15 +9,13 @@ from typing import Any
 from data_tools.sources.base import Source
 from data_tools.sources.registry import SOURCES, NusWide
 from data_tools.steps.embedding import Origin, from_file, from_source, from_tags, from_wordnet
-from data_tools.steps.neighbours import POOLS
 from data_tools.steps.splits import parse_sizes
 from data_tools.vectors.wordnet import DIM as WORDNET_DIM
 from tagnet.data.packed import LAYOUTS
 from tagnet.errors import InputError
-from tagnet.search.approximate import INDEXES
+from tagnet.settings import ENCODINGS, INDEXES, POOLS
 from tagnet.system.console import option, require_at_least, require_one_of
 
-ENCODINGS = ("id", "w2v", "wnet")
 VECTOR_FLAGS = {"w2v": "--word_vectors", "wnet": "--wordnet or --wordnet_vectors"}
 TRAIN = Path("train")  # in place of a file
 

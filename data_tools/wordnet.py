@@ -15,8 +15,6 @@ The database's format is described in WordNet's manual page wndb(5); Debian's pa
 from dataclasses import dataclass
 from pathlib import Path
 
-from gensim.models import KeyedVectors
-
 from data_tools.vectors.wordnet import DIM, SIZE, WEIGHTS, build
 from tagnet.errors import InputError
 from tagnet.system import console
@@ -45,6 +43,8 @@ def main(options: Options) -> None:
     console.require_at_least(options, dim=1, words=1)
     keep = set(read_text(options.keep).split()) if options.keep else set()
     table = build(options.database, options.dim, options.words, keep.__contains__, options.weights)
+    from gensim.models import KeyedVectors  # takes a second
+
     vectors = KeyedVectors(table.vectors.shape[1])
     vectors.add_vectors(list(table.words), table.vectors)
     with written_whole(options.out) as temporary:

@@ -7,6 +7,21 @@ import dataclasses
 
 from tagnet.errors import InputError
 
+PARTS = ("train", "validation", "test")
+ENCODINGS = ("id", "w2v", "wnet")
+POOLS = {
+    "open": "all images; the protocol of the paper",
+    "closed": "the images of the same part",
+    "train": "the training images; what a deployed annotator has",
+}
+INDEXES = {
+    "exact": "all pairs",
+    "hnsw": "a graph of near vectors (faiss)",
+    "ivf": "cells around centroids, the nearest of which are searched (faiss)",
+}
+TABLES = ("device", "host", "mmap")  # where the tables of features and tags are
+POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
+
 
 @dataclasses.dataclass(frozen=True)
 class GraphSettings:

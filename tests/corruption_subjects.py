@@ -32,10 +32,10 @@ from experiments.runs.sweeping import SharedTables
 from tagnet.backbones import features
 from tagnet.data.batches import training_batches
 from tagnet.data.cache import CACHE
-from tagnet.data.dataset import PARTS, PreparedDataset
+from tagnet.data.dataset import PreparedDataset
 from tagnet.serving import export
 from tagnet.serving.annotator import Annotator
-from tagnet.settings import Neighbourhood
+from tagnet.settings import PARTS, Neighbourhood
 from tagnet.system.checksums import CHECKSUMS
 
 TINY_ONE = mock.patch.dict(features.BACKBONES, tiny=TINY)

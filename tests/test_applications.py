@@ -11,9 +11,10 @@ import pytest
 from keras.src.utils import file_utils
 from PIL import Image
 
+from tagnet.backbones.catalogue import KERAS_MODELS
 from tagnet.backbones.efficientnet import central_square
 from tagnet.backbones.features import BACKBONES, extract
-from tagnet.backbones.keras_models import KERAS_MODELS, keras_model
+from tagnet.backbones.keras_models import keras_model
 from tagnet.errors import InputError
 
 

@@ -11,9 +11,10 @@ from conftest import make_table
 
 from data_tools import audit, audit_plots
 from data_tools.pipeline import prepare
-from tagnet.data.dataset import PARTS, PreparedDataset
+from tagnet.data.dataset import PreparedDataset
 from tagnet.data.records import write_images, write_neighbourhoods
 from tagnet.data.tags import TagLists
+from tagnet.settings import PARTS
 from tagnet.system import console
 from tagnet.system.checksums import CHECKSUMS
 from tagnet.system.files import write_arrays, write_json

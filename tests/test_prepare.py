@@ -20,10 +20,11 @@ from data_tools.sources import image_features
 from data_tools.stages import Stage, Stages
 from data_tools.steps import neighbours
 from data_tools.steps.splits import draw_split, parse_sizes, part_sizes
-from tagnet.data.dataset import PARTS, PreparedDataset
+from tagnet.data.dataset import PreparedDataset
 from tagnet.data.embeddings import Embedding
 from tagnet.errors import InputError
 from tagnet.search.neighbours import nearest
+from tagnet.settings import PARTS
 from tagnet.system.checksums import read_checksums
 from tagnet.system.files import TEMPORARY
 

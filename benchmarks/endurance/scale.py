@@ -41,8 +41,8 @@ from tagnet.backbones.features import BACKBONES, extract
 from tagnet.data.embeddings import rho
 from tagnet.data.tags import Vocabulary, count_tags
 from tagnet.search import partitions
-from tagnet.search.approximate import INDEXES
 from tagnet.search.neighbours import cosine, jaccard
+from tagnet.settings import INDEXES
 from tagnet.system.files import read_json, write_json
 
 PHOTOS = Path(__file__).parents[2] / "examples" / "photos"

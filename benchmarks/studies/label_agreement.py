@@ -17,7 +17,8 @@ import numpy as np
 from benchmarks import machine
 from data_tools.pipeline import prepare
 from data_tools.settings import Settings
-from tagnet.data.dataset import PARTS, PreparedDataset
+from tagnet.data.dataset import PreparedDataset
+from tagnet.settings import PARTS
 
 
 def shared(labels: np.ndarray, rows: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -8,9 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from experiments.runs.presets import demo
-from tagnet.data.dataset import PARTS, PreparedDataset
+from tagnet.data.dataset import PreparedDataset
 from tagnet.data.embeddings import rho
 from tagnet.models.layers import mean_subset_max
+from tagnet.settings import PARTS
 
 PRESET = demo("ltwin")
 LABELS_L2 = 1e-4  # λ of the path from neighbours' labels

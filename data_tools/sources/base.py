@@ -3,7 +3,7 @@
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
@@ -11,9 +11,12 @@ from data_tools.sources import image_features, table
 from data_tools.sources.image_features import Cache, Features
 from data_tools.sources.published_files import Collection, Original
 from data_tools.vectors.vector_files import WordTable
-from tagnet.backbones.features import BACKBONES, Backbone
+from tagnet.backbones.catalogue import BACKBONE_NAMES
 from tagnet.errors import InputError
 from tagnet.system.console import option, require_one_of
+
+if TYPE_CHECKING:  # flags are listed without Keras
+    from tagnet.backbones.features import Backbone
 
 BACKBONE = "efficientnet_lite0"
 
@@ -96,7 +99,7 @@ class Photographed(Source):
     def __post_init__(self) -> None:
         if self.raw is None:
             raise InputError(f"--raw is missing: --source={self.name} needs {self.reads}")
-        require_one_of("backbone", self.backbone, BACKBONES)
+        require_one_of("backbone", self.backbone, BACKBONE_NAMES)
         without = self.in_place_of_photographs()
         for flag in ("backbone", "weights"):
             if without and getattr(self, flag) is not None:
@@ -110,8 +113,10 @@ class Photographed(Source):
         return "--tags_only" if self.tags_only else None
 
     @property
-    def network(self) -> Backbone:
+    def network(self) -> "Backbone":
         """The backbone, with its file of weights."""
+        from tagnet.backbones.features import BACKBONES
+
         chosen = BACKBONES[self.backbone or BACKBONE]
         return dataclasses.replace(chosen, weights=self.weights)
 

@@ -7,17 +7,19 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import h5py
 import numpy as np
 
 from data_tools.engines import Engine
-from tagnet.backbones.features import Backbone, extract, network
 from tagnet.errors import InputError
 from tagnet.system.checksums import is_as_written, sum_of, write_sum
 from tagnet.system.console import say
 from tagnet.system.files import read_arrays, write_arrays
+
+if TYPE_CHECKING:  # flags are listed without Keras
+    from tagnet.backbones.features import Backbone
 
 BLOCK = 4096  # rows that are checked and written together
 SPAN = 2  # how many times the wanted rows a block may read to get them
@@ -202,7 +204,7 @@ class Cache:
 
 
 def from_photographs(
-    paths: Sequence[str], backbone: Backbone, cache: Cache
+    paths: Sequence[str], backbone: "Backbone", cache: Cache
 ) -> tuple[Features, dict[int, str]]:
     """Extracts the features of photographs, a chunk at a time.
 
@@ -255,13 +257,15 @@ def _chunk_blocks(
             yield phi[max(first - start, 0) : last - start]
 
 
-def _extractor(backbone: Backbone) -> Callable[[tuple[Sequence[str], Path]], None]:
+def _extractor(backbone: "Backbone") -> Callable[[tuple[Sequence[str], Path]], None]:
     """Extracts chunks with one network."""
+    from tagnet.backbones.features import network
+
     network(backbone)
     return lambda chunk: _extract_chunk(backbone, *chunk)
 
 
-def _extract_chunk(backbone: Backbone, paths: Sequence[str], file: Path) -> None:
+def _extract_chunk(backbone: "Backbone", paths: Sequence[str], file: Path) -> None:
     # By its name the file is of photographs as they are seen where it was asked for.
     if file.stem != photographs_digest(paths, backbone):
         raise InputError(
@@ -269,6 +273,8 @@ def _extract_chunk(backbone: Backbone, paths: Sequence[str], file: Path) -> None
             f"the same size and time; received others, or none, among {paths[0]} to {paths[-1]}"
         )
     unreadable: dict[int, str] = {}
+    from tagnet.backbones.features import extract
+
     phi = extract(
         backbone,
         paths,
@@ -285,7 +291,7 @@ def _extract_chunk(backbone: Backbone, paths: Sequence[str], file: Path) -> None
     write_sum(file)
 
 
-def photographs_digest(paths: Sequence[str], backbone: Backbone) -> str:
+def photographs_digest(paths: Sequence[str], backbone: "Backbone") -> str:
     """SHA-256 of the backbone and of path, size and time of its weights and every photograph."""
     seen: list[tuple[str, int | None, int | None]] = []
     for path in [*paths, *([] if backbone.weights is None else [str(backbone.weights)])]:

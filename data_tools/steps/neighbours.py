@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from data_tools.engines import Engine
-from tagnet.data.dataset import PARTS
 from tagnet.data.embeddings import Embedding, Sums, rho
 from tagnet.data.packed import packed_sizes, write_packed
 from tagnet.data.records import write_neighbourhoods
@@ -16,14 +15,9 @@ from tagnet.data.tags import TagLists
 from tagnet.errors import InputError
 from tagnet.search import neighbours, partitions
 from tagnet.search.neighbours import Neighbourhoods, recall, says_something
+from tagnet.settings import PARTS
 from tagnet.system.console import say
 from tagnet.system.files import Table
-
-POOLS = {
-    "open": "all images; the protocol of the paper",
-    "closed": "the images of the same part",
-    "train": "the training images; what a deployed annotator has",
-}
 
 RECALL_SAMPLE = 1000  # images whose neighbours by an index are compared with the exact ones
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tagnet.data.dataset import PARTS
 from tagnet.errors import InputError
+from tagnet.settings import PARTS
 from tagnet.system.files import read_arrays, write_arrays
 
 

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gensim.models import Word2Vec
 
 from data_tools.vectors.vector_files import WordTable
 from tagnet.data.embeddings import Embedding
@@ -214,6 +213,8 @@ def train(tag_lists: Iterable[Sequence[str]], seed: int) -> WordTable:
     sentences = [list(tags) for tags in tag_lists if len(tags) > 1]
     if not sentences:
         raise InputError("--word_vectors=train: an image must have two known tags; none has")
+    from gensim.models import Word2Vec  # takes a second
+
     model = Word2Vec(
         sentences,
         vector_size=DIM,

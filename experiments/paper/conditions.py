@@ -30,12 +30,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tagnet.data.dataset import PARTS, PreparedDataset
+from tagnet.data.dataset import PreparedDataset
 from tagnet.data.embeddings import Embedding, rho
 from tagnet.data.records import write_neighbourhoods
 from tagnet.data.tables import Tables
 from tagnet.data.tags import TagLists, Vocabulary
 from tagnet.search.neighbours import Neighbourhoods, nearest
+from tagnet.settings import PARTS
 from tagnet.system.files import written_whole
 
 WORDS, DROPS, MIXES, ORDER = range(4)  # what random numbers are for, beside seed and split

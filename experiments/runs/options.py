@@ -8,15 +8,14 @@ from typing import Any
 from experiments.runs.baselines import BASELINES, BaselineSettings, fit_and_evaluate
 from experiments.runs.presets import PRESETS, Preset
 from experiments.runs.runner import RunSettings, train_and_evaluate
-from tagnet.data.dataset import TABLES, PreparedDataset
+from tagnet.data.dataset import PreparedDataset
 from tagnet.data.packed import LAYOUTS
 from tagnet.errors import InputError
 from tagnet.models.architectures import ARCHITECTURES, JOINT, VISUAL
-from tagnet.settings import Neighbourhood
+from tagnet.settings import POLICIES, TABLES, Neighbourhood
 from tagnet.system.console import option, require_at_least, require_one_of
 from tagnet.training.replicas import Workers
 
-POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 FOR_GRAPHS = (
     *("preset", "m", "M", "max_epochs", "hidden", "dropout", "learning_rate", "l2", "table"),
 )

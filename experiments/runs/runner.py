@@ -18,7 +18,7 @@ from experiments import plots
 from experiments.runs.presets import Preset
 from experiments.runs.results import METRICS, TITLES, VALIDATION, check, finish, read_checked
 from tagnet.data.batches import training_batches
-from tagnet.data.dataset import PARTS, PreparedDataset, available_memory
+from tagnet.data.dataset import PreparedDataset, available_memory
 from tagnet.data.tables import Tables, lookups
 from tagnet.errors import InputError
 from tagnet.evaluation import metrics
@@ -28,7 +28,7 @@ from tagnet.models import architectures
 from tagnet.models.parts import Parts
 from tagnet.serving import export
 from tagnet.serving.model import Deployment, deploy
-from tagnet.settings import DeploymentSettings, GraphSettings, Neighbourhood, ScoringSettings
+from tagnet.settings import PARTS, DeploymentSettings, GraphSettings, Neighbourhood, ScoringSettings
 from tagnet.system import console
 from tagnet.system.checksums import RUN_AGAIN
 from tagnet.system.files import read_json, remove_leftovers, write_arrays, write_json

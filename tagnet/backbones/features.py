@@ -19,8 +19,9 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from tagnet.backbones.caffenet import caffenet, prepare_caffenet
+from tagnet.backbones.catalogue import KERAS_MODELS
 from tagnet.backbones.efficientnet import efficientnet_lite0, prepare_lite0
-from tagnet.backbones.keras_models import KERAS_MODELS, keras_model, prepare_keras
+from tagnet.backbones.keras_models import keras_model, prepare_keras
 from tagnet.errors import InputError
 from tagnet.system.console import progress
 from tagnet.system.memory import is_out_of_memory, pool

@@ -12,50 +12,6 @@ from PIL import Image
 from tagnet.backbones.efficientnet import central_square
 from tagnet.errors import InputError
 
-# Model: module with its preprocessing, height and width of its images, D.
-KERAS_MODELS = {
-    "ConvNeXtBase": ("convnext", 224, 1024),
-    "ConvNeXtLarge": ("convnext", 224, 1536),
-    "ConvNeXtSmall": ("convnext", 224, 768),
-    "ConvNeXtTiny": ("convnext", 224, 768),
-    "ConvNeXtXLarge": ("convnext", 224, 2048),
-    "DenseNet121": ("densenet", 224, 1024),
-    "DenseNet169": ("densenet", 224, 1664),
-    "DenseNet201": ("densenet", 224, 1920),
-    "EfficientNetB0": ("efficientnet", 224, 1280),
-    "EfficientNetB1": ("efficientnet", 240, 1280),
-    "EfficientNetB2": ("efficientnet", 260, 1408),
-    "EfficientNetB3": ("efficientnet", 300, 1536),
-    "EfficientNetB4": ("efficientnet", 380, 1792),
-    "EfficientNetB5": ("efficientnet", 456, 2048),
-    "EfficientNetB6": ("efficientnet", 528, 2304),
-    "EfficientNetB7": ("efficientnet", 600, 2560),
-    "EfficientNetV2B0": ("efficientnet_v2", 224, 1280),
-    "EfficientNetV2B1": ("efficientnet_v2", 240, 1280),
-    "EfficientNetV2B2": ("efficientnet_v2", 260, 1408),
-    "EfficientNetV2B3": ("efficientnet_v2", 300, 1536),
-    "EfficientNetV2L": ("efficientnet_v2", 480, 1280),
-    "EfficientNetV2M": ("efficientnet_v2", 480, 1280),
-    "EfficientNetV2S": ("efficientnet_v2", 384, 1280),
-    "InceptionResNetV2": ("inception_resnet_v2", 299, 1536),
-    "InceptionV3": ("inception_v3", 299, 2048),
-    "MobileNet": ("mobilenet", 224, 1024),
-    "MobileNetV2": ("mobilenet_v2", 224, 1280),
-    "MobileNetV3Large": ("mobilenet_v3", 224, 960),
-    "MobileNetV3Small": ("mobilenet_v3", 224, 576),
-    "NASNetLarge": ("nasnet", 331, 4032),
-    "NASNetMobile": ("nasnet", 224, 1056),
-    "ResNet101": ("resnet", 224, 2048),
-    "ResNet101V2": ("resnet_v2", 224, 2048),
-    "ResNet152": ("resnet", 224, 2048),
-    "ResNet152V2": ("resnet_v2", 224, 2048),
-    "ResNet50": ("resnet", 224, 2048),
-    "ResNet50V2": ("resnet_v2", 224, 2048),
-    "VGG16": ("vgg16", 224, 4096),
-    "VGG19": ("vgg19", 224, 4096),
-    "Xception": ("xception", 299, 2048),
-}
-
 
 def keras_model(name: str, size: int, weights: Path | None) -> keras.Model:
     """Builds a model of `keras.applications` up to the mean over its last feature map.

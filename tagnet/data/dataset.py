@@ -16,14 +16,13 @@ from tagnet.data.embeddings import Embedding, rho
 from tagnet.data.tables import Tables
 from tagnet.data.tags import TagLists, Vocabulary
 from tagnet.errors import InputError, Unavailable
+from tagnet.settings import PARTS, TABLES
 from tagnet.system.checksums import read_checksums, verify
 from tagnet.system.files import advising, read_arrays, read_json, read_text
 
 FORMAT = 1
 SUMMARY = "dataset.json"
 CURE = "prepare the data again"  # the end of a line that tells of damage
-PARTS = ("train", "validation", "test")
-TABLES = ("device", "host", "mmap")
 LARGEST_SHARE = 0.5  # of the memory that is available, for a table that is chosen to be in it
 CONTAINER = Path("/sys/fs/cgroup")  # what its limits and use of memory are told in
 

@@ -10,11 +10,6 @@ import numpy as np
 
 from tagnet.errors import InputError
 
-INDEXES = {
-    "exact": "all pairs",
-    "hnsw": "a graph of near vectors (faiss)",
-    "ivf": "cells around centroids, the nearest of which are searched (faiss)",
-}
 LINKS = 32  # of a vector in the graph
 BUILD_DEPTH = 80  # vectors kept in view while one is linked
 CELLS_PER_ROOT = 4  # cells per square root of the number of vectors

@@ -173,7 +173,7 @@ def cosine(
         rows: the Q images whose neighbours are wanted.
         pool: the candidates' row numbers.
         M: how many neighbours.
-        index: `exact`, or how candidates are found (`approximate.INDEXES`). The distances
+        index: `exact`, or how candidates are found (`settings.INDEXES`). The distances
             are exact all the same, but a nearer image may be missed.
 
     Raises:

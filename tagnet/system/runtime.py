@@ -1,0 +1,92 @@
+"""Imports TensorFlow and Keras once, without the lines that they write when they start."""
+
+import contextlib
+import functools
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+
+from tagnet.errors import InputError
+
+BACKEND = "tensorflow"
+
+
+@functools.cache
+def import_tensorflow() -> None:
+    """Imports TensorFlow and Keras quietly; call it before any other import of them.
+
+    Raises:
+        InputError: an environment variable asks for something that tagnet cannot run on.
+    """
+    _require_backend()
+    with _quiet():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices("GPU")  # looks for drivers, and complains
+    import keras
+
+    if keras.backend.backend() != BACKEND:
+        raise InputError(
+            f"tagnet needs Keras on {BACKEND}; received Keras on {keras.backend.backend()}, "
+            "which this process had imported before"
+        )
+
+
+@functools.cache
+def import_half_precision() -> None:
+    """Uses float16 once, quietly; call it before the first float16 tensor.
+
+    On processors with AVX-512 but without AVX512-FP16, oneDNN's first sight of float16 writes
+    an E0000 line, once a process. It cannot be had when TensorFlow is imported: creating a
+    tensor ends the time in which devices can be configured.
+    """
+    import tensorflow as tf
+
+    with _quiet():
+        tf.constant(0, tf.float16)
+
+
+def _require_backend() -> None:
+    """Raises `InputError` where the environment asks for another Keras than ours."""
+    backend = os.environ.setdefault("KERAS_BACKEND", BACKEND)
+    if backend != BACKEND:
+        raise InputError(
+            f"the environment variable KERAS_BACKEND must be {BACKEND} or unset; "
+            f"received {backend!r}"
+        )
+    legacy = os.environ.get("TF_USE_LEGACY_KERAS", "0")
+    if legacy.lower() in ("1", "true"):
+        raise InputError(
+            f"the environment variable TF_USE_LEGACY_KERAS must be 0 or unset, since tagnet "
+            f"needs Keras 3; received {legacy!r}"
+        )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Holds back what is written to standard error; where the block raises, it is written.
+
+    TensorFlow's C++ libraries write to file descriptor 2 before any logging level is read, so
+    the descriptor itself is redirected. With `TF_CPP_MIN_LOG_LEVEL` set, nothing is held back:
+    whoever sets it wants those lines.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        yield
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    with tempfile.TemporaryFile() as held_back:
+        sys.stderr.flush()
+        stderr = os.dup(2)
+        os.dup2(held_back.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held_back.seek(0)
+            os.write(stderr, held_back.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            del os.environ["TF_CPP_MIN_LOG_LEVEL"]  # it has been read, and is not for others
