@@ -9,7 +9,7 @@ import json
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -26,7 +26,6 @@ from tagnet.files import (
     written_whole,
 )
 from tagnet.keywords import Photograph, find_photographs, read_keywords, split_keywords
-from tagnet.memory import pool
 
 CHUNK = 128  # photographs whose answers are written together
 AHEAD = 2  # chunks that are read meanwhile
@@ -304,7 +303,7 @@ def _made_ahead(
     call: Callable[[Item], Result], items: Iterable[Item]
 ) -> Generator[Result, None, None]:
     """Results in order; the next `AHEAD` are made in other threads while one is used."""
-    with pool(AHEAD) as threads:
+    with ThreadPoolExecutor(AHEAD) as threads:
         made: deque[Future[Result]] = deque()
         for item in items:
             made.append(threads.submit(call, item))

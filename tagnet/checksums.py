@@ -4,12 +4,12 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from tagnet.console import progress
 from tagnet.files import InputError, read_json, read_text, write_json, write_text
-from tagnet.memory import pool
 
 CHECKSUMS = "checksums.sha256"  # lines as `sha256sum --check` reads them
 RUN_AGAIN = "remove the run's folder and run it again"  # what to do about a damaged run
@@ -82,7 +82,7 @@ def verify(directory: Path, files: Iterable[str], sums: Mapping[str, str]) -> No
     def found(file: str) -> str:
         return sha256(directory / file) if (directory / file).is_file() else ""
 
-    with pool(WORKERS) as threads:
+    with ThreadPoolExecutor(WORKERS) as threads:
         for file, digest in progress(
             zip(files, threads.map(found, files), strict=True), "Checksums", len(files)
         ):

@@ -19,8 +19,14 @@ from tagnet.calibration import Judgement
 from tagnet.checksums import CHECKSUMS, read_checksums, verify, write_checksums
 from tagnet.corpus import Corpus, TaggedImages
 from tagnet.deployment import Deployment, DeploymentSettings, float32_graph
-from tagnet.files import InputError, advising, read_json, write_json, written_whole
-from tagnet.memory import is_for_want_of_memory
+from tagnet.files import (
+    InputError,
+    advising,
+    is_out_of_memory,
+    read_json,
+    write_json,
+    written_whole,
+)
 from tagnet.signatures import Server
 from tagnet.tags import TagLists, Vocabulary
 
@@ -156,7 +162,7 @@ def load(folder: str | Path) -> Deployment:
     except InputError:
         raise
     except Exception as error:  # damaged files fail in whatever way their bytes suggest
-        if is_for_want_of_memory(error):
+        if is_out_of_memory(error):
             raise
         reason = " ".join(str(error).split())
         raise InputError(f"{found[0]}: is damaged ({reason})") from error

@@ -148,6 +148,12 @@ def is_of_tensorflow(error: BaseException) -> bool:
     return type(error).__module__.startswith("tensorflow.")
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python or TensorFlow ran out of memory."""
+    exhausted = is_of_tensorflow(error) and type(error).__name__ == "ResourceExhaustedError"
+    return exhausted or isinstance(error, MemoryError)
+
+
 def refusal(error: BaseException) -> str | None:
     """What the system said when it refused something of a file; None for any other error.
 

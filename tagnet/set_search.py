@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from tagnet.compiled import compiled, num_threads, parallel
+from tagnet.compiled import compiled
 from tagnet.tags import TagLists
 
 DENSE = 1 / 32  # a tag carried by more of the candidates than this is also kept as a row of 0 and 1
@@ -81,13 +81,13 @@ def search(
         index.starts,
         index.dense_of,
         index.dense,
-        num_threads(),
+        numba.get_num_threads(),
         neighbours,
         distances,
     )
 
 
-@parallel
+@compiled(parallel=True)
 def _search(
     query_ids: np.ndarray,
     query_offsets: np.ndarray,

@@ -18,7 +18,6 @@ MAY_IMPORT = {
 # Inside tagnet a file may import those above it.
 ORDER = (
     "files",
-    "memory",
     "console",
     "checksums",
     "claims",
