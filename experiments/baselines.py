@@ -27,6 +27,7 @@ from experiments.runner import Evaluation, being_made, write_results
 from tagnet import console, metrics, neighbours
 from tagnet.dataset import PreparedDataset
 from tagnet.embeddings import rho
+from tagnet.files import Check
 from tagnet.tags import TagLists
 
 PENALTIES = (0.01, 0.1, 0.3, 1.0, 3.0, 10.0)  # C of scikit-learn: the smaller, the stronger
@@ -275,12 +276,12 @@ def fit_and_evaluate(
         InputError: `out` holds a run with other settings, or the data set lacks something.
     """
     dataset.tables(settings.feed)  # raises where the features or the encoding are missing
-    with being_made(settings.flat(), out) as finished:
-        return finished or _fit_and_evaluate(settings, dataset, out)
+    with being_made(settings.flat(), out) as (finished, check):
+        return finished or _fit_and_evaluate(settings, dataset, out, check)
 
 
 def _fit_and_evaluate(
-    settings: BaselineSettings, dataset: PreparedDataset, out: Path
+    settings: BaselineSettings, dataset: PreparedDataset, out: Path, check: Check | None
 ) -> dict[str, Any]:
     begun = time.perf_counter()
     problem = Problem(settings, dataset)
@@ -306,7 +307,7 @@ def _fit_and_evaluate(
         "parameters": None,
         "validation": best[2].figures,
     }
-    return write_results(out, results, test, dataset, problem.split)
+    return write_results(out, results, test, dataset, problem.split, check)
 
 
 def restored(

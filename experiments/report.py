@@ -23,9 +23,9 @@ from experiments.paper import MAPS
 from experiments.results import Comparison, Group
 from tagnet import console
 from tagnet.calibration import Judgement
-from tagnet.claims import held
 from tagnet.console import option
 from tagnet.files import InputError, remove_unfinished, write_text
+from tagnet.locks import exclusive
 
 PICTURES = 12
 TOP = 3  # labels shown below a photograph
@@ -74,7 +74,7 @@ def main(options: Options) -> None:
     _check_labels(groups)
     out = options.out or folders[0] / "report"
     report = Report(groups, _remarks(folders, groups, unfinished), options.images)
-    with held(out, "report"):
+    with exclusive(out, "report"):
         report.write(out)
         remove_unfinished([*out.glob("*"), *out.glob("tables/*"), *out.glob("figures/*")])
     console.say(f"{len(finished)} runs of {len(groups)} rows")

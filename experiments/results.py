@@ -14,7 +14,7 @@ from scipy import stats
 from experiments.paper import ROWS, Row
 from tagnet import metrics
 from tagnet.checksums import RUN_AGAIN, verify_known, write_checksums
-from tagnet.files import InputError, advising, as_json, read_arrays, read_json, write_text
+from tagnet.files import Check, InputError, advising, as_json, read_arrays, read_json, write_text
 
 TITLES = {
     "map_label": "mAP per label",
@@ -84,12 +84,21 @@ class Run:
         return pd.read_csv(path) if path.exists() else None
 
 
-def finish(directory: Path, results: dict[str, Any], file: str = METRICS) -> None:
-    """Writes a run's file of results, its last, and checksums of what is read of it."""
+def finish(
+    directory: Path, results: dict[str, Any], check: Check | None, file: str = METRICS
+) -> None:
+    """Writes a run's file of results, its last, and checksums of what is read of it.
+
+    Args:
+        directory: the run directory.
+        results: what the file holds.
+        check: see `files.written_whole`.
+        file: its name.
+    """
     text = as_json(results)
     files = [name for name in CHECKED if (directory / name).exists()]
-    write_checksums(directory, files, {file: text})
-    write_text(directory / file, text)
+    write_checksums(directory, files, {file: text}, check=check)
+    write_text(directory / file, text, check)
 
 
 def check(directory: Path, *files: str) -> None:

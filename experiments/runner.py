@@ -22,11 +22,11 @@ from tagnet.architectures import GraphSettings
 from tagnet.batches import Neighbourhood, training_batches
 from tagnet.calibration import Judgement
 from tagnet.checksums import RUN_AGAIN
-from tagnet.claims import held
 from tagnet.dataset import PARTS, PreparedDataset, Tables, available_memory
 from tagnet.deployment import Deployment, DeploymentSettings, deploy
 from tagnet.distributed import Workers, company, is_chief
-from tagnet.files import InputError, read_json, remove_leftovers, write_arrays, write_json
+from tagnet.files import Check, InputError, read_json, remove_leftovers, write_arrays, write_json
+from tagnet.locks import exclusive
 from tagnet.scoring import Scorer, ScoringSettings
 
 LINEAR_C = 0.4  # of a linear path; chosen on the validation split of the embedded data set
@@ -94,8 +94,10 @@ def train_and_evaluate(
     with company(workers):
         if workers is not None and not is_chief(workers):
             return _help(run, dataset, out, layout, workers)
-        with being_made(run.flat(), out) as finished:
-            return finished or _train_and_evaluate(run, dataset, out, exports, layout, workers)
+        with being_made(run.flat(), out) as (finished, check):
+            return finished or _train_and_evaluate(
+                run, dataset, out, check, exports, layout, workers
+            )
 
 
 def _help(
@@ -114,16 +116,17 @@ def _train_and_evaluate(
     run: RunSettings,
     dataset: PreparedDataset,
     out: Path,
+    check: Check | None,
     exports: bool,
     layout: str,
     workers: Workers | None,
 ) -> dict[str, Any]:
     """As `train_and_evaluate`, in a directory that is this process' alone."""
     begun = time.perf_counter()
-    with _trained(run, dataset, out, layout, workers) as (experiment, history):
+    with _trained(run, dataset, out, check, layout, workers) as (experiment, history):
         test = experiment.evaluate("test")
         _write_dashboards(experiment, test, out / "tensorboard")
-        judgement = _export(experiment, out) if exports else None
+        judgement = _export(experiment, out, check) if exports else None
     results = {
         "arch": run.arch,
         "epochs": len(history),
@@ -135,7 +138,7 @@ def _train_and_evaluate(
     }
     if judgement is not None:
         results["calibration"] = dataclasses.asdict(judgement)
-    written = write_results(out, results, test, dataset, experiment.split)
+    written = write_results(out, results, test, dataset, experiment.split, check)
     if workers is not None:
         workers.wait()  # so that no other process ends before the work is done
     return written
@@ -155,14 +158,14 @@ def train_and_validate(run: RunSettings, dataset: PreparedDataset, out: Path) ->
         Diverged: the loss is no number any more.
         InputError: `out` holds a run with other settings, or the data set lacks something.
     """
-    with being_made(run.flat(), out, VALIDATION) as finished:
+    with being_made(run.flat(), out, VALIDATION) as (finished, check):
         if finished:
             return finished
-        with _trained(run, dataset, out) as (experiment, history):
+        with _trained(run, dataset, out, check) as (experiment, history):
             figures = experiment.evaluate("validation").figures
             _write_hparams(experiment, "validation", figures)
         results = {"best_epoch": training.best_epoch(history) + 1, "validation": figures}
-        finish(out, results, VALIDATION)
+        finish(out, results, check, VALIDATION)
         return results
 
 
@@ -171,6 +174,7 @@ def _trained(
     run: RunSettings,
     dataset: PreparedDataset,
     out: Path,
+    check: Check | None,
     layout: str = "rows",
     workers: Workers | None = None,
 ) -> Iterator[tuple["_Experiment", list[training.Epoch]]]:
@@ -179,13 +183,13 @@ def _trained(
     _announce(experiment, out)
     with tf.summary.create_file_writer(str(out / "tensorboard")).as_default():
         tensorboard.write_graph(experiment.core)
-        yield experiment, experiment.fit(out)
+        yield experiment, experiment.fit(out, check)
 
 
-def _export(experiment: "_Experiment", out: Path) -> Judgement | None:
+def _export(experiment: "_Experiment", out: Path, check: Check | None) -> Judgement | None:
     """Writes the SavedModel, and shows in TensorBoard what its probabilities are worth."""
     deployment = experiment.deploy()
-    export.export(deployment, out / "saved_model")
+    export.export(deployment, out / "saved_model", check)
     if (judgement := deployment.judgement) is not None:
         with figures.style():
             drawing = figures.png(figures.reliability([(experiment.run.arch, judgement)]))
@@ -199,8 +203,11 @@ def write_results(
     test: "Evaluation",
     dataset: PreparedDataset,
     split: dict[str, np.ndarray],
+    check: Check | None,
 ) -> dict[str, Any]:
     """Writes `predictions.npz` and, from `results` and what all runs tell, `metrics.json`.
+
+    `check` is called before each of them takes its place, see `files.written_whole`.
 
     Returns:
         What `metrics.json` holds.
@@ -211,13 +218,13 @@ def write_results(
         "rows": split["test"],
         "label_names": np.array(dataset.label_names),
     }
-    write_arrays(out / "predictions.npz", arrays)
+    write_arrays(out / "predictions.npz", arrays, check)
     results |= {
         "dataset": dataset.name,
         "images": {part: len(rows) for part, rows in split.items()},
         "test": test.figures,
     }
-    finish(out, results)
+    finish(out, results, check)
     return results
 
 
@@ -296,7 +303,7 @@ class _Experiment:
         self._given_rows = tables.on_device and layout == "rows"
         self._scorer = Scorer(self.core, self._lookups, scoring_of(preset))
 
-    def fit(self, out: Path) -> list[training.Epoch]:
+    def fit(self, out: Path, check: Check | None = None) -> list[training.Epoch]:
         """Trains the graph; see `training.train`."""
         return training.train(
             self.core,
@@ -307,6 +314,7 @@ class _Experiment:
             settings=self.run.settings.training,
             directory=out,
             on_epoch=self._on_epoch,
+            check=check,
             workers=self._workers,
         )
 
@@ -365,8 +373,11 @@ class _Experiment:
 @contextlib.contextmanager
 def being_made(
     flat: dict[str, Any], out: Path, results: str = METRICS
-) -> Iterator[dict[str, Any] | None]:
-    """Gives what a run's file of results holds, or holds `out` for it to be made.
+) -> Iterator[tuple[dict[str, Any] | None, Check | None]]:
+    """Gives what a run's file of results holds, or locks `out` for it to be made.
+
+    With None in place of the results comes what is to be called before files of the run take
+    their place, see `files.written_whole`.
 
     Args:
         flat: the settings of the run.
@@ -374,18 +385,18 @@ def being_made(
         results: the file's name.
 
     Raises:
-        InputError: `out` holds a run with other settings, another process is at work in it,
+        InputError: `out` holds a run with other settings, another process is making it,
             or it cannot be written to.
     """
     file = out / results
     if file.exists():
         _settle_run(flat, out)
-        yield read_checked(out, results)
+        yield read_checked(out, results), None
         return
-    with held(out, "run"):
+    with exclusive(out, "run") as lock:
         _settle_run(flat, out)
         remove_leftovers(out)
-        yield read_checked(out, results) if file.exists() else None
+        yield (read_checked(out, results) if file.exists() else None), lock.check
 
 
 def _settle_run(flat: dict[str, Any], out: Path) -> None:

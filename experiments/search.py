@@ -20,10 +20,10 @@ from experiments.embedded import embedded
 from experiments.presets import PRESETS
 from experiments.runner import RunSettings, settle, train_and_validate
 from experiments.sweep import POLL, SharedTables, forget_graphs, until
-from tagnet import claims, console
+from tagnet import console, locks
 from tagnet.architectures import ARCHITECTURES
 from tagnet.console import option, require_all_of, require_at_least, require_one_of
-from tagnet.files import InputError, guarded, remove_unfinished, write_text
+from tagnet.files import InputError, remove_unfinished, write_text
 from tagnet.training import MONITOR, Diverged
 
 if TYPE_CHECKING:
@@ -171,16 +171,14 @@ class Search:
     def make(self) -> None:
         """Makes the trials that are missing, and waits for those that others are making."""
         trials = self._trials  # writes `search.json` where there is none
-        with guarded(self.out, self.out / "search.json"):
-            while (trial := trials.next()) is not None:
-                try:
-                    self._attempt(trial)
-                finally:
-                    trial.claim.release()
-                    forget_graphs()
-                self._tell(trial)
-            claims.clear(self.out / "claims")
-            remove_unfinished([self.out / "search.json"])
+        while (trial := trials.next()) is not None:
+            try:
+                self._attempt(trial)
+            finally:
+                trial.lock.release()
+                forget_graphs()
+            self._tell(trial)
+        remove_unfinished([self.out / "search.json"])  # of one that was killed at its start
 
     def conclude(self) -> None:
         """Writes and prints the trials, the best first, and how the best runs are made."""
@@ -207,7 +205,7 @@ class Search:
             place = self._place(trial.values, split)
             console.say()
             # Two trials may have the same values.
-            with claims.waited_for(self.out / "claims", place.name, POLL):
+            with locks.wait_for_lock(self.out / "locks", place.name, POLL):
                 try:
                     results = train_and_validate(settings, self._dataset, place)
                 except Diverged as error:

@@ -3,12 +3,11 @@
     cache/features-DIGEST.npy     Φ, float16 [N, D]
     cache/lists-DIGEST.npz        names, tag ids and label ids
     cache/w2v-DIGEST.npy          π by w2v, float32 [N, n]
-    cache/….sha256                the checksum of each
 
-They are written when they are first asked for, and again where they have not their checksum. DIGEST
-is of the checksums of the files that they are made from, so that a file made from others is never
-taken for one of these; before one is written, the files it is made from are compared with their
-checksums. One process writes at a time; others wait for what it writes.
+They are written when they are first asked for. DIGEST is of the checksums of the files that they
+are made from, so that a file made from others is never taken for one of these; before one is
+written, the files it is made from are compared with their checksums. One process writes at a time;
+others wait for what it writes.
 """
 
 import contextlib
@@ -20,21 +19,12 @@ from pathlib import Path
 import numpy as np
 
 from tagnet import records
-from tagnet.checksums import (
-    CHECKSUMS,
-    is_as_written,
-    read_checksums,
-    sha256,
-    sum_of,
-    write_sum,
-)
-from tagnet.claims import CLAIMS, claim, holder, waited_for
+from tagnet.checksums import CHECKSUMS, read_checksums, sha256
 from tagnet.console import say
 from tagnet.embeddings import BLOCK, Embedding, rho
 from tagnet.files import (
     InputError,
     Unavailable,
-    guarded,
     mapped_array,
     read_arrays,
     remove_leftovers,
@@ -42,12 +32,13 @@ from tagnet.files import (
     write_blocks,
     writing,
 )
+from tagnet.locks import LOCKS, holder, try_lock, wait_for_lock
 from tagnet.records import Images
 from tagnet.tags import TagLists
 
 CACHE = "cache"
 LISTS = Images._fields[1:]
-WRITER = "writer"  # the claim of the process that writes
+WRITER = "writer"  # the lock of the process that writes
 POLL = 0.5  # seconds until those that wait for it look again
 
 
@@ -114,27 +105,26 @@ def cached_encoding(
 def remove_unfinished_cache(directory: Path) -> None:
     """Removes what killed processes had begun to write in the cache, if none is at work there."""
     cache = directory / CACHE
-    if cache.is_dir() and (claimed := claim(cache / CLAIMS, WRITER)) is not None:
+    if cache.is_dir() and (lock := try_lock(cache / LOCKS, WRITER)) is not None:
         remove_leftovers(cache)
-        claimed.release()
+        lock.release()
 
 
 def _write_once(directory: Path, files: Sequence["_Cached"], write: Callable[[], None]) -> None:
     """Calls `write` for files that are not there whole, unless another process writes them."""
 
     def whole() -> bool:
-        return all(is_as_written(file.path) for file in files)
+        return all(file.path.exists() for file in files)
 
     if whole():
         return
     cache = directory / CACHE
     try:
-        # A data set that is taken away meanwhile is not made again out of its cache.
-        with guarded(directory, directory / CHECKSUMS), contextlib.ExitStack() as held:
+        with contextlib.ExitStack() as held:
             with writing(cache):
-                if who := holder(cache / CLAIMS, WRITER):
+                if who := holder(cache / LOCKS, WRITER):
                     say(f"{cache}: waiting until {who} has written it")
-                held.enter_context(waited_for(cache / CLAIMS, WRITER, POLL))
+                held.enter_context(wait_for_lock(cache / LOCKS, WRITER, POLL))
                 remove_leftovers(cache)
             if not whole():
                 write()
@@ -180,11 +170,10 @@ class _Cached:
             path = self._directory / file
             if not path.is_file() or sha256(path) != expected:
                 raise InputError(
-                    f"{path}: has not the checksum that {CHECKSUMS} says; prepare the data again"
+                    f"{path}: checksum mismatch (see {CHECKSUMS}); prepare the data again"
                 )
         say(f"writing {self.path}")
         yield
-        write_sum(self.path)
-        for other in self.path.parent.glob(f"{self._stem}-*.{self._ending}*"):
-            if other not in (self.path, sum_of(self.path)):
+        for other in self.path.parent.glob(f"{self._stem}-*.{self._ending}"):
+            if other != self.path:
                 other.unlink(missing_ok=True)  # the data set may be taken away

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from tagnet.console import progress
-from tagnet.files import InputError, read_json, read_text, write_json, write_text
+from tagnet.files import Check, InputError, read_json, read_text, write_json, write_text
 
 CHECKSUMS = "checksums.sha256"  # lines as `sha256sum --check` reads them
 RUN_AGAIN = "remove the run's folder and run it again"  # what to do about a damaged run
 READ_BYTES = 2**22
-WORKERS = 4  # files that are read at once
 SEAL = "sha256"  # the field of a JSON object that is the checksum of all others
+WORKERS = 4  # files that are read at once
 
 
 def sha256(path: Path) -> str:
@@ -32,6 +32,7 @@ def write_checksums(
     files: Iterable[str],
     last: Mapping[str, str] | None = None,
     known: Mapping[str, str] | None = None,
+    check: Check | None = None,
 ) -> None:
     """Writes the checksums of files.
 
@@ -40,11 +41,12 @@ def write_checksums(
         files: their names, relative to it.
         last: the texts of files that are written only after this one, by name.
         known: the checksums of others, by name.
+        check: see `files.written_whole`.
     """
     sums = {file: sha256(directory / file) for file in files} | dict(known or {})
     sums |= {file: hashlib.sha256(text.encode()).hexdigest() for file, text in (last or {}).items()}
     lines = [f"{digest}  {file}\n" for file, digest in sorted(sums.items())]
-    write_text(directory / CHECKSUMS, "".join(lines))
+    write_text(directory / CHECKSUMS, "".join(lines), check)
 
 
 def read_checksums(directory: Path) -> dict[str, str]:
@@ -100,9 +102,9 @@ def verify_known(directory: Path, *files: str) -> None:
 def compare(directory: Path, file: str, digest: str, sums: Mapping[str, str]) -> None:
     """As `verify`, for one file whose checksum is known."""
     if file not in sums:
-        raise InputError(f"{directory / CHECKSUMS}: must name {file}; it does not")
+        raise InputError(f"{directory / CHECKSUMS}: does not name {file}")
     if digest != sums[file]:
-        raise InputError(f"{directory / file}: has not the checksum that {CHECKSUMS} says")
+        raise InputError(f"{directory / file}: checksum mismatch (see {CHECKSUMS})")
 
 
 def write_sum(path: Path) -> None:

@@ -20,6 +20,7 @@ from tagnet.checksums import CHECKSUMS, read_checksums, verify, write_checksums
 from tagnet.corpus import Corpus, TaggedImages
 from tagnet.deployment import Deployment, DeploymentSettings, float32_graph
 from tagnet.files import (
+    Check,
     InputError,
     advising,
     is_out_of_memory,
@@ -38,7 +39,7 @@ SETTINGS = "annotator.json"
 VOCABULARY = "vocabulary.txt"
 
 
-def export(deployment: Deployment, directory: str | Path) -> Path:
+def export(deployment: Deployment, directory: str | Path, check: Check | None = None) -> Path:
     """Writes a deployment to `DIRECTORY/1` with the signatures of `signatures.py`.
 
     `serving_default` takes the graph's inputs by name (`phi_x` [B, D], `phi_z`
@@ -49,12 +50,13 @@ def export(deployment: Deployment, directory: str | Path) -> Path:
     Args:
         deployment: the model.
         directory: `saved_model` of a run.
+        check: see `files.written_whole`.
 
     Returns:
         The folder written.
     """
     target = Path(directory) / VERSION
-    with written_whole(target) as temporary, tempfile.TemporaryDirectory() as folder:
+    with written_whole(target, check) as temporary, tempfile.TemporaryDirectory() as folder:
         settings, vocabulary = Path(folder, SETTINGS), Path(folder, VOCABULARY)
         write_json(
             settings,

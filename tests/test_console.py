@@ -102,12 +102,12 @@ def test_an_interruption_is_one_line_and_status_130(capsys):
     assert one_line(capsys) == "interrupted; finished files are complete\n"
 
 
-def test_sigterm_ends_a_command_that_gives_its_claims_back(tmp_path):
+def test_sigterm_ends_a_command_that_releases_its_locks(tmp_path):
     program = (
-        "import pathlib, sys, time; from tagnet import console; from tagnet.claims import held\n"
+        "import pathlib, sys, time; from tagnet import console, locks\n"
         "out = pathlib.Path(sys.argv.pop())\n"
         "def main(options):\n"
-        "    with held(out, 'work'):\n"
+        "    with locks.exclusive(out, 'work'):\n"
         "        console.say('begun')\n"
         "        time.sleep(600)\n"
         "console.run(__import__('dataclasses').make_dataclass('Options', []), main, '')\n"

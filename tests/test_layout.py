@@ -20,7 +20,7 @@ ORDER = (
     "files",
     "console",
     "checksums",
-    "claims",
+    "locks",
     "compiled",
     "shards",
     "records",
