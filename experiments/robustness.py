@@ -28,10 +28,10 @@ from experiments.run import make
 from experiments.runner import restored, scoring_of
 from experiments.sweep import SharedTables, Sweep
 from tagnet import console, layers, metrics
-from tagnet.checksums import read_sealed, sha256, write_sealed
+from tagnet.checksums import sha256
 from tagnet.console import option, require_all_of
 from tagnet.dataset import Part, PreparedDataset, Tables
-from tagnet.files import InputError
+from tagnet.files import InputError, read_json, write_json
 from tagnet.scoring import Scorer
 
 USAGE = f"""Draws how models bear other tags, other neighbours and another vocabulary.
@@ -170,9 +170,9 @@ class Study(Sweep[Training]):
         return self.directory(job) / "conditions" / f"{test.name}.json"
 
     def found(self, job: Training, test: Condition) -> dict[str, Any] | None:
-        """What came out under a condition; None where that is not there as it was written."""
+        """What came out under a condition; None where that is not there."""
         try:
-            found = read_sealed(self.place(job, test))
+            found = read_json(self.place(job, test))
         except InputError:
             return None
         return found if found.pop("of", None) == self._of(job) else None
@@ -197,7 +197,7 @@ class Study(Sweep[Training]):
             situation = Situation(self.dataset, test, job.split, job.settings.seed)
             scores, by_features = score(situation, test)
             found = {"test": metrics.evaluate(labels, scores), "by_features": by_features}
-            write_sealed(self.place(job, test), found | {"of": self._of(job)})
+            write_json(self.place(job, test), found | {"of": self._of(job)})
             gc.collect()  # the tables of a condition are large
 
     def _scores(self, job: Training, data: PreparedDataset) -> Score:

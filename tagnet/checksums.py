@@ -1,20 +1,17 @@
 """Checksums of artefacts: written with the last of them, compared when they are read."""
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from tagnet.console import progress
-from tagnet.files import Check, InputError, read_json, read_text, write_json, write_text
+from tagnet.files import Check, InputError, read_text, write_text
 
 CHECKSUMS = "checksums.sha256"  # lines as `sha256sum --check` reads them
 RUN_AGAIN = "remove the run's folder and run it again"  # what to do about a damaged run
 READ_BYTES = 2**22
-SEAL = "sha256"  # the field of a JSON object that is the checksum of all others
 WORKERS = 4  # files that are read at once
 
 
@@ -105,47 +102,3 @@ def compare(directory: Path, file: str, digest: str, sums: Mapping[str, str]) ->
         raise InputError(f"{directory / CHECKSUMS}: does not name {file}")
     if digest != sums[file]:
         raise InputError(f"{directory / file}: checksum mismatch (see {CHECKSUMS})")
-
-
-def write_sum(path: Path) -> None:
-    """Writes the checksum of one file beside it."""
-    write_text(sum_of(path), _sum_line(path))
-
-
-def is_as_written(path: Path) -> bool:
-    """Whether a file is there and has the checksum that `write_sum` wrote."""
-    try:
-        return sum_of(path).read_bytes() == _sum_line(path).encode()
-    except OSError:
-        return False
-
-
-def sum_of(path: Path) -> Path:
-    """Where the checksum of a file is."""
-    return path.with_name(f"{path.name}.sha256")
-
-
-def _sum_line(path: Path) -> str:
-    return f"{sha256(path)}  {path.name}\n"
-
-
-def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
-    """Writes a JSON object with a checksum of itself in it."""
-    whole: dict[str, Any] = json.loads(json.dumps(values))  # as it is read back
-    write_json(path, whole | {SEAL: _seal(whole)})
-
-
-def read_sealed(path: Path) -> dict[str, Any]:
-    """Reads what `write_sealed` wrote.
-
-    Raises:
-        InputError: it is missing, or not as it was written.
-    """
-    values = read_json(path)
-    if values.pop(SEAL, None) != _seal(values):
-        raise InputError(f"{path}: has not the checksum that its {SEAL} says")
-    return values
-
-
-def _seal(values: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
