@@ -8,6 +8,6 @@ import sys
 
 try:
     import tagnet  # noqa: F401  before TensorFlow, whose start-up it silences
-except (MemoryError, FileNotFoundError) as error:
-    print(f"error: {error}", file=sys.stderr)
+except FileNotFoundError as error:  # no temporary directory can be written
+    print(f"error: {error.strerror}", file=sys.stderr)
     sys.exit(2)

@@ -21,11 +21,12 @@ import numpy as np
 from gensim.models import KeyedVectors
 from gensim.parsing.preprocessing import STOPWORDS
 from PIL import Image
+from tagnet.photos.images import read_image
 
 from data_tools.sources import demo
 from data_tools.vectors.word_vectors import look_up, wanted
 from data_tools.vectors.wordnet import build as build_wordnet
-from tagnet.backbones.features import BACKBONES, extract, read_image
+from tagnet.backbones.features import BACKBONES, extract
 from tagnet.data.tags import Vocabulary
 from tagnet.errors import InputError
 from tagnet.system import console

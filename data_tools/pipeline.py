@@ -44,7 +44,7 @@ from tagnet.system.files import (
     write_blocks,
     write_text,
 )
-from tagnet.system.locks import CLAIMS, held
+from tagnet.system.locks import LOCKS, Lock, exclusive
 
 MOST_REASONS = 8  # that dataset.json counts; left_out.jsonl has one for every image
 
@@ -72,24 +72,26 @@ def prepare(
         raise InputError(f"--out={out}: must be a folder; received a file")
     engine = engine or Local()
     if dry_run:
-        return _prepare(settings, out, dry_run, engine)
-    with held(out, "prepare"):
+        return _prepare(settings, out, engine, None)
+    with exclusive(out, "prepare") as lock:
         if isinstance(engine, Ray):
             engine.check(out, [*paths_of(settings.source), *paths_of(settings)])
-        return _prepare(settings, out, dry_run, engine)
+        return _prepare(settings, out, engine, lock)
 
 
-def _prepare(settings: Settings, out: Path, dry_run: bool, engine: Engine) -> dict[str, Any]:
-    """As `prepare`, in a directory that nobody else is preparing."""
+def _prepare(settings: Settings, out: Path, engine: Engine, lock: Lock | None) -> dict[str, Any]:
+    """As `prepare`, with the lock on the directory; a dry run has none."""
+    dry_run = lock is None
     there = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    others = {name for name in there - {CLAIMS} if not name.startswith(TEMPORARY)}
+    others = {name for name in there - {LOCKS} if not name.startswith(TEMPORARY)}
     if others and MARKS not in others:
         raise InputError(
             f"--out={out}: must be new, empty or prepared earlier; it holds other files"
         )
     if not dry_run:
         _remove_leftovers(out)
-    stages = Stages(out, last=SUMMARY, dry_run=dry_run)
+    check = None if lock is None else lock.check
+    stages = Stages(out, last=SUMMARY, dry_run=dry_run, check=check)
     for stage in _Preparation(settings, out, stages, engine).stages():
         stages.run(stage)
     stages.remove_others()
@@ -218,8 +220,9 @@ class _Preparation:
             },
         }
         write_tfds_files(self.out, summary)
-        write_checksums(self.out, TFDS_FILES, {SUMMARY: as_json(summary)}, self.run.sums)
-        write_text(self.out / SUMMARY, as_json(summary))
+        text, check = as_json(summary), self.run.check
+        write_checksums(self.out, TFDS_FILES, {SUMMARY: text}, self.run.sums, check)
+        write_text(self.out / SUMMARY, text, check)
         return {}
 
     @functools.cached_property

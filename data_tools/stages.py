@@ -3,8 +3,7 @@
 A stage that has finished leaves a mark, `.stages/NAME.json`, which says what it
 was made from and which files it wrote. A stage is up to date when its settings,
 the user's files it reads and the stages it builds on are those of the mark, and
-its files still stand there as it left them, by their checksums. A mark has a checksum
-of itself; without it a stage is run again.
+its files still stand there as it left them, by their checksums.
 """
 
 import contextlib
@@ -19,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from tagnet.errors import InputError, Unavailable
-from tagnet.system.checksums import SEAL, read_sealed, sha256, write_sealed
+from tagnet.system.checksums import sha256
 from tagnet.system.console import say
-from tagnet.system.files import read_json
-from tagnet.system.locks import CLAIMS
+from tagnet.system.files import Check, read_json, write_json
+from tagnet.system.locks import LOCKS
 
 MARKS = ".stages"
 DIGEST = re.compile("[0-9a-f]{64}")
@@ -57,12 +56,17 @@ class Stages:
         last: the artefact whose presence says that the directory is whole. It is
             removed before any stage runs, so that a killed run never looks finished.
         dry_run: only say what would be done.
+        check: called before a stage begins and before its mark takes its place; raises where
+            the lock on the directory is lost. An attribute too.
     """
 
-    def __init__(self, directory: Path, last: str, dry_run: bool = False) -> None:
+    def __init__(
+        self, directory: Path, last: str, dry_run: bool = False, check: Check | None = None
+    ) -> None:
         self.directory = directory
         self.last = last
         self.dry_run = dry_run
+        self.check = check
         self.seconds: dict[str, float] = {}
         self.reports: dict[str, dict[str, Any]] = {}
         self.sums: dict[str, str] = {}
@@ -90,6 +94,8 @@ class Stages:
             self._stale.add(stage.name)
             say(f"{stage.name}: would run{reason}")
         else:
+            if self.check is not None:
+                self.check()
             say(f"{stage.name}: running{reason}")
             start = time.monotonic()
             with self._explained():
@@ -109,7 +115,7 @@ class Stages:
         except BaseException as error:
             with contextlib.suppress(OSError):  # it is not empty, and stays
                 # Beside files it tells that they are ours.
-                if {path.name for path in self.directory.iterdir()} <= {MARKS, CLAIMS}:
+                if {path.name for path in self.directory.iterdir()} <= {MARKS, LOCKS}:
                     (self.directory / MARKS).rmdir()
             if isinstance(error, OSError):
                 place = Path(os.fsdecode(error.filename or self.directory))
@@ -132,9 +138,7 @@ class Stages:
     def _read_mark(self, name: str) -> dict[str, Any]:
         """What a mark holds; nothing where there is none, or it is damaged."""
         try:
-            mark = read_json(self._mark(name))
-            earlier = SEAL not in mark and "checksums" not in mark  # a version that wrote neither
-            return mark if earlier else read_sealed(self._mark(name))
+            return read_json(self._mark(name))
         except InputError:
             return {}
 
@@ -149,7 +153,7 @@ class Stages:
         }
         checksums = self._checksums(outputs)
         mark = {"made_from": made_from, "outputs": outputs, "checksums": checksums}
-        write_sealed(self._mark(stage.name), mark | {"report": report})
+        write_json(self._mark(stage.name), mark | {"report": report}, self.check)
         self.sums |= checksums
 
     def _checksums(self, files: Iterable[str]) -> dict[str, str]:

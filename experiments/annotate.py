@@ -5,7 +5,6 @@
 The flags are here; `annotating.py` does the work.
 """
 
-import contextlib
 import csv
 import dataclasses
 import io
@@ -14,21 +13,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from experiments.annotation import gallery, sidecars
-from experiments.annotation.batch import (
-    Answer,
-    Batch,
-    Choice,
-    Job,
-    jobs_of,
-    jobs_of_table,
-    report,
-    require_folders,
-)
-from tagnet.errors import InputError, Unavailable, on_one_line
+from experiments.annotation.batch import Answer, Batch, Choice, Job, jobs_of, jobs_of_table, report
+from tagnet.errors import InputError, on_one_line
 from tagnet.serving.annotator import Annotator
 from tagnet.system import console
 from tagnet.system.console import option, require_at_least
-from tagnet.system.files import guarded, remove_unfinished, write_text, writing
+from tagnet.system.files import remove_unfinished, write_text, writing
 
 USAGE = """Annotates photographs with the model of a run.
 
@@ -113,18 +103,10 @@ def main(options: Options) -> None:
         each.append(lambda job, answer: _write_sidecar(job, answer, options.prefix))
     batch = Batch(annotator, choice, options.jsonl, each)
     answers = batch.run(jobs)
-    jsonl = options.jsonl
-    # A folder that is taken away now is not made again without the answers.
-    with guarded(jsonl.parent, jsonl) if jsonl else contextlib.nullcontext():
-        if options.csv is not None:
-            _write(options.csv, _csv(answers))
-        if options.html is not None:
-            page = _page(options, jobs, answers, choice)
-            require_folders(batch.folders)  # else it would be a page without photographs
-            _write(options.html, page)
-    for path in (options.jsonl, options.csv, options.html):
-        if path is not None and not path.exists():
-            raise Unavailable(f"{path}: was taken away while it was written; start again")
+    if options.csv is not None:
+        _write(options.csv, _csv(answers))
+    if options.html is not None:
+        _write(options.html, _page(options, jobs, answers, choice))
     if asked_to_print:
         console.say()
     console.say(

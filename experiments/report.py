@@ -29,7 +29,7 @@ from tagnet.evaluation.calibration import Judgement
 from tagnet.system import console
 from tagnet.system.console import option
 from tagnet.system.files import remove_unfinished, write_text
-from tagnet.system.locks import held
+from tagnet.system.locks import exclusive
 
 PICTURES = 12
 TOP = 3  # labels shown below a photograph
@@ -78,7 +78,7 @@ def main(options: Options) -> None:
     _check_labels(groups)
     out = options.out or folders[0] / "report"
     report = Report(groups, _remarks(folders, groups, unfinished), options.images)
-    with held(out, "report"):
+    with exclusive(out, "report"):
         report.write(out)
         remove_unfinished([*out.glob("*"), *out.glob("tables/*"), *out.glob("figures/*")])
     console.say(f"{len(finished)} runs of {len(groups)} rows")

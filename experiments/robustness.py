@@ -34,8 +34,9 @@ from tagnet.errors import InputError
 from tagnet.evaluation import metrics
 from tagnet.evaluation.scoring import Scorer
 from tagnet.system import console
-from tagnet.system.checksums import read_sealed, sha256, write_sealed
+from tagnet.system.checksums import sha256
 from tagnet.system.console import option, require_all_of
+from tagnet.system.files import read_json, write_json
 
 USAGE = f"""Draws how models bear other tags, other neighbours and another vocabulary.
 
@@ -173,9 +174,9 @@ class Study(Sweep[Training]):
         return self.directory(job) / "conditions" / f"{test.name}.json"
 
     def found(self, job: Training, test: Condition) -> dict[str, Any] | None:
-        """What came out under a condition; None where that is not there as it was written."""
+        """What came out under a condition; None where that is not there."""
         try:
-            found = read_sealed(self.place(job, test))
+            found = read_json(self.place(job, test))
         except InputError:
             return None
         return found if found.pop("of", None) == self._of(job) else None
@@ -200,7 +201,7 @@ class Study(Sweep[Training]):
             situation = Situation(self.dataset, test, job.split, job.settings.seed)
             scores, by_features = score(situation, test)
             found = {"test": metrics.evaluate(labels, scores), "by_features": by_features}
-            write_sealed(self.place(job, test), found | {"of": self._of(job)})
+            write_json(self.place(job, test), found | {"of": self._of(job)})
             gc.collect()  # the tables of a condition are large
 
     def _scores(self, job: Training, data: PreparedDataset) -> Score:

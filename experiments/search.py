@@ -24,7 +24,7 @@ from tagnet.errors import InputError
 from tagnet.models.architectures import ARCHITECTURES
 from tagnet.system import console, locks
 from tagnet.system.console import option, require_all_of, require_at_least, require_one_of
-from tagnet.system.files import guarded, remove_unfinished, write_text
+from tagnet.system.files import remove_unfinished, write_text
 from tagnet.training.loop import MONITOR, Diverged
 
 if TYPE_CHECKING:
@@ -172,16 +172,14 @@ class Search:
     def make(self) -> None:
         """Makes the trials that are missing, and waits for those that others are making."""
         trials = self._trials  # writes `search.json` where there is none
-        with guarded(self.out, self.out / "search.json"):
-            while (trial := trials.next()) is not None:
-                try:
-                    self._attempt(trial)
-                finally:
-                    trial.claim.release()
-                    forget_graphs()
-                self._tell(trial)
-            locks.clear(self.out / "claims")
-            remove_unfinished([self.out / "search.json"])
+        while (trial := trials.next()) is not None:
+            try:
+                self._attempt(trial)
+            finally:
+                trial.lock.release()
+                forget_graphs()
+            self._tell(trial)
+        remove_unfinished([self.out / "search.json"])  # of one that was killed at its start
 
     def conclude(self) -> None:
         """Writes and prints the trials, the best first, and how the best runs are made."""
@@ -208,7 +206,7 @@ class Search:
             place = self._place(trial.values, split)
             console.say()
             # Two trials may have the same values.
-            with locks.waited_for(self.out / "claims", place.name, POLL):
+            with locks.wait_for_lock(self.out / "locks", place.name, POLL):
                 try:
                     results = train_and_validate(settings, self._dataset, place)
                 except Diverged as error:

@@ -11,38 +11,7 @@ import tempfile
 
 __version__ = "0.1.0"
 
-LEAST = 2200 * 2**20  # bytes of address space that the libraries take when they are imported
-
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-
-
-def address_space_limit() -> int | None:
-    """Bytes of address space that `ulimit -v` allows; None where it sets no limit."""
-    if sys.platform != "linux":  # which alone keeps to it
-        return None
-    import resource  # Windows has none
-
-    most, _ = resource.getrlimit(resource.RLIMIT_AS)
-    return None if most == resource.RLIM_INFINITY else most
-
-
-def _require_room() -> None:
-    """Says what TensorFlow cannot do without, where it would fail in some way of its own.
-
-    Raises:
-        MemoryError: `ulimit -v` is too low.
-        FileNotFoundError: no temporary directory can be written.
-    """
-    try:
-        tempfile.gettempdir()
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error.strerror}; TMPDIR can name another") from error
-    most = address_space_limit()
-    if most is not None and most < LEAST:
-        raise MemoryError(
-            f"ulimit -v must allow at least {LEAST >> 10} KB of address space, of which TensorFlow "
-            f"uses little; received {most >> 10}"
-        )
 
 
 def _import_tensorflow_quietly() -> None:
@@ -73,5 +42,4 @@ def _import_tensorflow_quietly() -> None:
             del os.environ["TF_CPP_MIN_LOG_LEVEL"]  # it has been read, and is not for others
 
 
-_require_room()
 _import_tensorflow_quietly()

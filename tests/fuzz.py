@@ -30,6 +30,7 @@ import psutil
 import pytest
 from conftest import make_table
 from photographs import iim, write, xmp
+from tagnet.photos.images import read_image
 from test_mirflickr import write_lists, write_published
 from test_nus_wide import IMAGES, write_raw
 from test_records import write as write_shards
@@ -40,7 +41,6 @@ from data_tools.sources import image_features, manifest, mirflickr, nus_wide
 from data_tools.sources.table import read_table
 from data_tools.vectors.vector_files import read_vectors
 from data_tools.vectors.wordnet import read_graph
-from tagnet.backbones.features import read_image
 from tagnet.backbones.weights import read_caffe_weights, read_torch_weights
 from tagnet.data import records
 from tagnet.data.embeddings import Embedding

@@ -213,7 +213,7 @@ def test_folders_that_hold_no_model(folder, tmp_path):
         ({"settings": inner | {"arch": "x"}}, "arch must be a known graph; received 'x'"),
         ({"settings": inner | {"new": 1}}, "has other fields than this version"),
         ({"judgement": {"images": 1}}, "has other fields than this version"),
-        ({"settings": inner | {"graph": inner["graph"] | {"hidden": 5}}}, "has not the checksum"),
+        ({"settings": inner | {"graph": inner["graph"] | {"hidden": 5}}}, "checksum mismatch"),
     ):
         (copy / "assets" / "annotator.json").write_text(json.dumps(settings | changed))
         with pytest.raises(InputError, match=line):
@@ -231,7 +231,7 @@ def test_a_damaged_model_is_one_line(folder, tmp_path):
     for name in ("variables/variables.data-00000-of-00001", "variables/variables.index"):
         contents = (copy / name).read_bytes()
         (copy / name).write_bytes(contents[: len(contents) // 2])
-        line = f"{name}: has not the checksum .*; to export it again, remove"
+        line = f"{name}: checksum mismatch .*; to export it again, remove"
         with pytest.raises(InputError, match=line) as caught:
             Annotator.load(copy)
         assert len(str(caught.value).splitlines()) == 1

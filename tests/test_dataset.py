@@ -185,7 +185,7 @@ def test_a_list_of_names_cut_off(copy, names):
     (copy / names).write_text("".join(lines[:2]))
     with pytest.raises(InputError, match=rf"{names}: the images' ids must be 0 to 1, one a line"):
         PreparedDataset(copy, checked=False).tables(None)
-    with pytest.raises(InputError, match=rf"{names}: has not the checksum .*; prepare the data ag"):
+    with pytest.raises(InputError, match=rf"{names}: checksum mismatch .*; prepare the data ag"):
         PreparedDataset(copy).tables(None)
 
 
@@ -197,7 +197,7 @@ def test_neighbourhoods_of_another_split(copy):
         InputError, match="test must hold the 12 images that split 0 has; received 12, not the"
     ):
         PreparedDataset(copy, checked=False).part(0, "id", "open", "test", 3)
-    with pytest.raises(InputError, match="test-00000-of-00001.tfrecord: has not the checksum"):
+    with pytest.raises(InputError, match="test-00000-of-00001.tfrecord: checksum mismatch"):
         PreparedDataset(copy).part(0, "id", "open", "test", 3)
 
 
@@ -206,5 +206,5 @@ def test_neighbours_outside_the_set(copy):
     (copy / "dataset.json").write_text(json.dumps(info | {"images": 5}))
     with pytest.raises(InputError, match="a neighbour's row must be 0 to 4; received"):
         PreparedDataset(copy, checked=False).part(0, "id", "open", "test", 3)
-    with pytest.raises(InputError, match="dataset.json: has not the checksum"):
+    with pytest.raises(InputError, match="dataset.json: checksum mismatch"):
         PreparedDataset(copy)

@@ -8,13 +8,13 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from tagnet.photos.images import ImageSource, read_image
 
 from tagnet.backbones import efficientnet, features
 from tagnet.backbones.efficientnet import mbconv, prepare_lite0
-from tagnet.backbones.features import BACKBONES, ImageSource, extract, read_image
+from tagnet.backbones.features import BACKBONES, extract
 from tagnet.backbones.weights import read_torch_weights
 from tagnet.errors import InputError
-from tagnet.system import memory
 
 PHOTOS = sorted((Path(__file__).parent.parent / "examples" / "photos").glob("*.jpg"))
 LITE0 = BACKBONES["efficientnet_lite0"]
@@ -122,12 +122,8 @@ def test_a_photograph_is_not_damaged_for_want_of_memory(monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(features, "_rgb", refused)
-    image = Image.new("RGB", (1, 1))
-    with pytest.raises(InputError, match=r"1 x 1 pixels: is a damaged .* \(MemoryError\)"):
-        read_image(image)
-    monkeypatch.setattr(memory, "_is_hardly_any_left", lambda: True)
     with pytest.raises(MemoryError):
-        read_image(image)
+        read_image(Image.new("RGB", (1, 1)))
 
 
 def test_bytes_are_named_by_their_length():

@@ -18,10 +18,9 @@ MAY_IMPORT = {
 # Inside tagnet a file may import those above it.
 ORDER = (
     "files",
-    "memory",
     "console",
     "checksums",
-    "claims",
+    "locks",
     "compiled",
     "shards",
     "records",

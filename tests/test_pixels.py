@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 from photographs import png_bomb
 from PIL import Image
+from tagnet.photos.images import read_image
 
 from tagnet.backbones.efficientnet import central_square
-from tagnet.backbones.features import read_image
 from tagnet.serving import pixels
 
 PHOTOS = sorted((Path(__file__).parent.parent / "examples" / "photos").glob("*.jpg"))

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
@@ -27,6 +28,7 @@ from tagnet.search.neighbours import nearest
 from tagnet.settings import PARTS
 from tagnet.system.checksums import read_checksums
 from tagnet.system.files import TEMPORARY
+from tagnet.system.locks import LockLost
 
 QUICK = {"pools": ("train",), "splits": 1}  # for tests of the stages, not of the neighbours
 NEIGHBOURS = {"id-train", "w2v-train"}  # its stages
@@ -425,11 +427,34 @@ def test_a_disk_that_is_full_before_the_first_mark(
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
         refusal = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out / ".stages"))
-        patch.setattr(stages, "write_sealed", Mock(side_effect=refusal))
+        patch.setattr(stages, "write_json", Mock(side_effect=refusal))
         with pytest.raises(InputError, match=r"\.stages: cannot be written \(No space left"):
             prepare(table.settings(**QUICK), out)
     assert (out / "manifest.jsonl").exists()
     prepare(table.settings(**QUICK), out)
+    prepare(table.settings(**QUICK), tmp_path / "fresh")
+    assert contents(out) == contents(tmp_path / "fresh")
+
+
+def test_a_process_that_lost_its_lock_does_not_spoil_what_another_prepares(
+    tmp_path: Path, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stood still in the second stage, while another took over and did everything."""
+    out = tmp_path / "out"
+    write_vocabulary = pipeline.write_vocabulary
+
+    def stand_still(*arguments: Any) -> dict[str, Any]:
+        monkeypatch.setattr(pipeline, "write_vocabulary", write_vocabulary)
+        (out / ".locks" / "prepare.lock").unlink()
+        prepare(table.settings(**QUICK), out)
+        before.update({path: path.stat().st_mtime_ns for path in out.rglob("*.json")})
+        return write_vocabulary(*arguments)
+
+    before: dict[Path, int] = {}
+    monkeypatch.setattr(pipeline, "write_vocabulary", stand_still)
+    with pytest.raises(LockLost, match="prepare.lock: lock lost"):
+        prepare(table.settings(**QUICK), out)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
     prepare(table.settings(**QUICK), tmp_path / "fresh")
     assert contents(out) == contents(tmp_path / "fresh")
 
@@ -498,11 +523,15 @@ def test_photographs(
     assert "manifest: running again, photographs changed\n" in output
     again = PreparedDataset(tmp_path / "out")
     np.testing.assert_array_equal(again.features[[0, 1, 5, 6]], data.features[[0, 1, 4, 5]])
-    # A chunk that is damaged is too; it is looked at when the stage runs again.
+    # A damaged chunk is named, and made again once it is removed.
     chunk, *_ = (tmp_path / "out" / ".stages" / "photographs").glob("*.npz")
     chunk.write_bytes(chunk.read_bytes()[:-9])
     (tmp_path / "out" / ".stages" / "manifest.json").unlink()
     before = (tmp_path / "out" / "checksums.sha256").read_bytes()
+    with pytest.raises(InputError, match=rf"{chunk.name}: is not a whole .*; remove the file and"):
+        prepare(settings, tmp_path / "out")
+    chunk.unlink()
+    capsys.readouterr()
     prepare(settings, tmp_path / "out")
     assert len(re.findall("features: photographs .*", capsys.readouterr().out)) == 1
     assert (tmp_path / "out" / "checksums.sha256").read_bytes() == before

@@ -233,9 +233,9 @@ def test_what_a_killed_report_left_is_removed_and_nothing_else(tmp_path):
 
 def test_one_report_at_a_time(made, capsys):
     folder, out = made
-    with locks.held(out, "report"):
+    with locks.exclusive(out, "report"):
         assert command(str(folder)) == 2
-    assert f"{out}: process " in one_line(capsys)
+    assert f"{out}: is in use by process " in one_line(capsys)
 
 
 def test_significance_is_that_of_scipy(made):
@@ -319,7 +319,7 @@ def test_photographs_are_shown_where_there_are_any(tmp_path, capsys):
     assert command(str(tmp_path / "runs")) == 0
     (data / "manifest.jsonl").write_text("\n".join(lines)[:-9])
     assert command(str(tmp_path / "runs")) == 2
-    line = "manifest.jsonl: has not the checksum .*; prepare the data again"
+    line = "manifest.jsonl: checksum mismatch .*; prepare the data again"
     assert re.search(line, one_line(capsys))
 
 

@@ -83,7 +83,7 @@ def test_nothing_is_made_twice(made, prepared, tmp_path, capsys):
 
 
 def test_killed_between_two_conditions_it_goes_on(made, prepared, tmp_path, monkeypatch):
-    write, written = robustness.write_sealed, []
+    write, written = robustness.write_json, []
 
     def killed(path, value):
         if len(written) == 3:
@@ -91,10 +91,10 @@ def test_killed_between_two_conditions_it_goes_on(made, prepared, tmp_path, monk
         written.append(path)
         write(path, value)
 
-    monkeypatch.setattr(robustness, "write_sealed", killed)
+    monkeypatch.setattr(robustness, "write_json", killed)
     flags = (*place(prepared, tmp_path), f"--only={LTN.name}", "--curve=wrong_tags")
     assert command(*flags) == console.INTERRUPTED
-    monkeypatch.setattr(robustness, "write_sealed", write)
+    monkeypatch.setattr(robustness, "write_json", write)
     before = {path: path.stat().st_mtime_ns for path in written}
     made.clear()
     assert command(*flags) == 0

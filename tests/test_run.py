@@ -246,7 +246,7 @@ def test_one_line_for_a_mistake(prepared, tmp_path, capsys, flags, line):
         *(
             (
                 f"neighbours/split-0/id-open/{part}-00000-of-00001.tfrecord",
-                f"{part}-00000-of-00001.tfrecord: has not the checksum",
+                f"{part}-00000-of-00001.tfrecord: checksum mismatch",
             )
             for part in ("train", "validation", "test")
         ),

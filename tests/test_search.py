@@ -202,7 +202,7 @@ def test_it_waits_for_a_trial_that_another_is_making(made, flags, tmp_path, monk
 
     def pause(_):
         others.complete(other, 0.5, {"0": {"map_label": 0.5, "best_epoch": 1}})
-        other.claim.release()
+        other.lock.release()
 
     monkeypatch.setattr(trials.time, "sleep", pause)
     made.clear()
@@ -222,9 +222,9 @@ def test_a_trial_that_ends_while_it_is_looked_at_is_not_given_up(
 
     def holder(directory, name):
         other.complete(trial, 0.5, {})
-        trial.claim.release()
+        trial.lock.release()
 
-    monkeypatch.setattr(trials.claims, "holder", holder)
+    monkeypatch.setattr(trials.locks, "holder", holder)
     assert one.next() is None
     assert [tried.value for tried in one.tried()][1] == 0.5
 
@@ -312,7 +312,7 @@ def test_killed_at_random_moments(prepared, tmp_path, kills):
     for _ in range(kills):
         argv = [sys.executable, "-m", "experiments.search", *flags, f"--out={out}"]
         process = subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.DEVNULL)
-        while not (out / "claims").exists() and process.poll() is None:
+        while not (out / "locks").exists() and process.poll() is None:
             time.sleep(0.05)  # it is starting
         time.sleep(rng.uniform(0, seconds / 2))
         process.send_signal(signal.SIGKILL)

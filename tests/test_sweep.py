@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 import threading
 
 import pytest
@@ -146,11 +144,11 @@ def test_several_sweeps_at_once_make_every_run_once(made, prepared, tmp_path, mo
 
 
 def test_it_waits_for_a_run_that_another_is_making(made, flags, monkeypatch, capsys, tmp_path):
-    held = locks.claim(tmp_path / "out" / "claims", RUNS[2])
+    lock = locks.try_lock(tmp_path / "out" / "locks", RUNS[2])
 
     def pause(_):
         write_json(tmp_path / "out" / RUNS[2] / "metrics.json", {"test": MAPS, "seconds": 1.0})
-        held.release()
+        lock.release()
 
     monkeypatch.setattr(sweep.time, "sleep", pause)
     assert command(*flags) == 0
@@ -158,20 +156,35 @@ def test_it_waits_for_a_run_that_another_is_making(made, flags, monkeypatch, cap
     assert f"waiting for {RUNS[2]}, which process" in capsys.readouterr().out
 
 
-def test_what_a_killed_one_held_goes_where_its_run_is_done(made, flags, tmp_path):
-    """It was killed between the last file of the run and letting go."""
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_run_that_another_makes_has_not_failed(made, flags, monkeypatch, tmp_path, lost):
+    """By hand, or in another sweep that took over while this one stood still."""
+    out, make = tmp_path / "out", sweep.make
+
+    def refused(run, dataset, place, *, exports):
+        if place.name != RUNS[2]:
+            return make(run, dataset, place, exports=exports)
+        if lost:
+            (out / "locks" / f"{RUNS[2]}.lock").unlink()
+            raise locks.LockLost("lost")
+        raise locks.InUse("in use")
+
+    monkeypatch.setattr(sweep, "make", refused)
+    result = {"test": MAPS, "seconds": 1.0}
+    monkeypatch.setattr(
+        sweep.time, "sleep", lambda _: write_json(out / RUNS[2] / "metrics.json", result)
+    )
     assert command(*flags) == 0
-    out = tmp_path / "out"
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    left = [out / "claims" / f"{RUNS[2]}.0", out / RUNS[2] / locks.CLAIMS / "run.0"]
-    for path in left:
-        write_json(path, {"machine": locks.machine(), "pid": ended.pid})
-    unfinished = out / ".tmp-0123abcd-sweep.json"
+    assert set(made) == {*RUNS} - {RUNS[2]}
+    assert not (out / "failed").exists()
+
+
+def test_what_a_killed_one_began_of_its_settings_is_removed(made, flags, tmp_path):
+    assert command(*flags) == 0
+    unfinished = tmp_path / "out" / ".tmp-0123abcd-sweep.json"
     unfinished.touch()
     assert command(*flags) == 0
     assert made == RUNS
-    assert not any(path.parent.exists() for path in left)
     assert not unfinished.exists()
 
 

@@ -40,7 +40,7 @@ QUICK = (
     *("tests/test_feature_files.py", "tests/test_features.py", "tests/test_keywords.py"),
     *("tests/test_weights.py", "tests/test_word_vectors.py", "tests/test_calibration.py"),
     *("tests/test_linear_lstm.py", "tests/test_rmsprop.py", "tests/test_search.py"),
-    *("tests/test_compiled.py", "tests/test_memory.py"),
+    "tests/test_compiled.py",
     "tests/test_training.py::test_xla_compiles_a_step_of_dense_feeds",
     "tests/test_run.py::test_a_finished_run_is_shown_again",
 )

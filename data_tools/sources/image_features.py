@@ -7,19 +7,16 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import h5py
 import numpy as np
 
 from data_tools.engines import Engine
+from tagnet.backbones.features import Backbone
 from tagnet.errors import InputError
-from tagnet.system.checksums import is_as_written, sum_of, write_sum
 from tagnet.system.console import say
-from tagnet.system.files import read_arrays, write_arrays
-
-if TYPE_CHECKING:  # flags are listed without Keras
-    from tagnet.backbones.features import Backbone
+from tagnet.system.files import advising, read_arrays, write_arrays
 
 BLOCK = 4096  # rows that are checked and written together
 SPAN = 2  # how many times the wanted rows a block may read to get them
@@ -208,8 +205,8 @@ def from_photographs(
 ) -> tuple[Features, dict[int, str]]:
     """Extracts the features of photographs, a chunk at a time.
 
-    A chunk is stored under the digest of its photographs' names, sizes and times, with a
-    checksum, so that a killed run goes on with the first chunk that is missing or damaged.
+    A chunk is stored under the digest of its photographs' names, sizes and times, so that
+    a killed run goes on with the first chunk that is missing.
 
     Args:
         paths: the photographs.
@@ -225,7 +222,7 @@ def from_photographs(
     """
     chunks = [paths[first : first + CHUNK] for first in range(0, len(paths), CHUNK)]
     files = [cache.folder / f"{photographs_digest(chunk, backbone)}.npz" for chunk in chunks]
-    missing = [number for number, file in enumerate(files) if not is_as_written(file)]
+    missing = [number for number, file in enumerate(files) if not file.exists()]
     extracted = cache.engine.pool(
         functools.partial(_extractor, backbone),
         [(chunks[number], files[number]) for number in missing],
@@ -236,11 +233,11 @@ def from_photographs(
     unreadable: dict[int, str] = {}
     starts = [0]
     for number, (chunk, file) in enumerate(zip(chunks, files, strict=True)):
-        stored = read_arrays(file, "unreadable", "reasons")
+        stored = _read_chunk(file, "unreadable", "reasons")
         for position, reason in zip(stored["unreadable"], stored["reasons"], strict=True):
             unreadable[number * CHUNK + int(position)] = str(reason)
         starts.append(starts[-1] + len(chunk) - len(stored["unreadable"]))
-    for stale in set(cache.folder.glob("*.npz*")) - {*files, *map(sum_of, files)}:
+    for stale in set(cache.folder.glob("*.npz")) - set(files):
         stale.unlink()
     if len(unreadable) == len(paths):
         raise InputError(f"no photograph can be read; the first: {unreadable[0]}")
@@ -253,11 +250,16 @@ def _chunk_blocks(
     last = starts[-1] if last is None else last
     for file, start, end in zip(files, starts, starts[1:], strict=False):
         if start < last and first < end:
-            phi = read_arrays(file, "phi")["phi"]
+            phi = _read_chunk(file, "phi")["phi"]
             yield phi[max(first - start, 0) : last - start]
 
 
-def _extractor(backbone: "Backbone") -> Callable[[tuple[Sequence[str], Path]], None]:
+def _read_chunk(file: Path, *names: str) -> dict[str, np.ndarray]:
+    with advising("remove the file and prepare again"):
+        return read_arrays(file, *names)
+
+
+def _extractor(backbone: Backbone) -> Callable[[tuple[Sequence[str], Path]], None]:
     """Extracts chunks with one network."""
     from tagnet.backbones.features import network
 
@@ -288,7 +290,6 @@ def _extract_chunk(backbone: "Backbone", paths: Sequence[str], file: Path) -> No
             "reasons": np.array(list(unreadable.values()), np.str_),
         },
     )
-    write_sum(file)
 
 
 def photographs_digest(paths: Sequence[str], backbone: "Backbone") -> str:

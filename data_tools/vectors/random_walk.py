@@ -10,6 +10,7 @@ positive PPMI are stored.
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
@@ -19,7 +20,6 @@ from scipy.sparse.csgraph import reverse_cuthill_mckee
 from tagnet.errors import InputError
 from tagnet.search.compiled import compiled
 from tagnet.system.console import progress
-from tagnet.system.memory import pool
 
 DAMPING = 0.75  # a; Saedi et al. 2018
 TOLERANCE = 1e-5  # of the sums of G, relative to the largest
@@ -185,7 +185,7 @@ def _in_threads(
 ) -> Iterator[Result]:
     """Yields `work` of each item in order; it runs in as many threads as there are cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with pool(cores) as threads:
+    with ThreadPoolExecutor(cores) as threads:
         yield from progress(threads.map(work, items), what, len(items))
 
 

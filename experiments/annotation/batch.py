@@ -9,7 +9,7 @@ import json
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -20,7 +20,6 @@ from tagnet.photos.keywords import Photograph, find_photographs, read_keywords, 
 from tagnet.serving.annotator import MAX_TAGS, Annotation, Annotator
 from tagnet.system.console import progress
 from tagnet.system.files import read_text, writing, written_whole
-from tagnet.system.memory import pool
 
 CHUNK = 128  # photographs whose answers are written together
 AHEAD = 2  # chunks that are read meanwhile
@@ -188,7 +187,6 @@ class Batch:
     Attributes:
         annotated, skipped, there: how many photographs were annotated, could not be
             read, and had an answer in `jsonl` before.
-        folders: those of the photographs that were there when the batch began.
     """
 
     def __init__(
@@ -203,7 +201,6 @@ class Batch:
         self._jsonl = jsonl
         self._each = each
         self.annotated = self.skipped = self.there = 0
-        self.folders: set[Path] = set()
 
     def run(self, jobs: Sequence[Job]) -> list[Answer]:
         """Annotates what has no answer yet, and gives the answers of all.
@@ -218,7 +215,7 @@ class Batch:
         todo = [job for job in jobs if job.name not in done]
         self.there = len(jobs) - len(todo)
         first_error = None
-        self.folders = {folder for folder in {job.path.parent for job in jobs} if folder.is_dir()}
+        folders = {folder for folder in {job.path.parent for job in jobs} if folder.is_dir()}
         chunks = [todo[first : first + CHUNK] for first in range(0, len(todo), CHUNK)]
         with (
             progress(None, "Annotating", len(todo)) as bar,
@@ -226,7 +223,7 @@ class Batch:
         ):
             for chunk, content in zip(chunks, contents, strict=True):
                 doubtful = {chunk[place].path.parent for place in content.errors}
-                require_folders(doubtful & self.folders)
+                _require_folders(doubtful & folders)
                 answers = self._answers(chunk, content)
                 for place, job in enumerate(chunk):
                     if "error" not in answers[place]:
@@ -285,7 +282,7 @@ class _Content(NamedTuple):
     errors: dict[int, InputError]
 
 
-def require_folders(folders: set[Path]) -> None:
+def _require_folders(folders: set[Path]) -> None:
     """Raises `Unavailable` where one of the folders, which were there, is so no more."""
     for folder in sorted(folders):
         if not folder.is_dir():
@@ -298,7 +295,7 @@ def _made_ahead(
     call: Callable[[Item], Result], items: Iterable[Item]
 ) -> Generator[Result, None, None]:
     """Results in order; the next `AHEAD` are made in other threads while one is used."""
-    with pool(AHEAD) as threads:
+    with ThreadPoolExecutor(AHEAD) as threads:
         made: deque[Future[Result]] = deque()
         for item in items:
             made.append(threads.submit(call, item))
@@ -311,12 +308,12 @@ def _made_ahead(
 def read_answers(path: Path, settings: str) -> dict[str, Answer]:
     """The answers that a file holds, by photograph.
 
-    A line that was cut off is taken out of the file, and so are the errors, whose
+    A last line that was cut off is taken out of the file, and so are the errors, whose
     photographs are tried again.
 
     Raises:
-        InputError: the file cannot be read or written, is damaged, or has answers of other
-            settings.
+        InputError: the file cannot be read or written, has other lines than answers, or
+            answers of other settings.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -328,14 +325,14 @@ def read_answers(path: Path, settings: str) -> dict[str, Answer]:
         lines.append(rest)
     answers, kept = {}, ""
     for number, line in enumerate(lines, 1):
-        if line != _summed(line.rpartition(SUM)[0]):
+        try:
+            answer = json.loads(line)
+            there, name = answer.pop("settings"), answer["photo"]
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
             raise InputError(
-                f"{path}: line {number} must be an answer as this command wrote it; choose another "
-                "file, or remove that line, and its photograph is annotated again"
-            )
-        answer = json.loads(line)
-        del answer["sum"]
-        there, name = answer.pop("settings"), answer["photo"]
+                f"{path}: line {number} is not an answer of this command; choose another file, or "
+                "remove the line and its photograph is annotated again"
+            ) from error
         if there != settings:
             raise InputError(
                 f"{path}: line {number} was answered by another model or other flags; "
@@ -351,20 +348,13 @@ def read_answers(path: Path, settings: str) -> dict[str, Answer]:
 
 
 BEGINNING = '{"photo": '  # of every line
-SUM = ', "sum": "'  # and behind what stands before it its checksum
 
 
 def append_answers(path: Path, answers: Iterable[Answer], settings: str) -> None:
     """Adds a line for each answer, with the digest of the settings that it was given by."""
-    told = (json.dumps(answer | {"settings": settings}) for answer in answers)
-    lines = "".join(_summed(line.removesuffix("}")) + "\n" for line in told)
+    lines = "".join(json.dumps(answer | {"settings": settings}) + "\n" for answer in answers)
     with writing(path), open(path, "a", encoding="ascii") as file:
         file.write(lines)
-
-
-def _summed(line: str) -> str:
-    """A line of JSON, given without its last brace, with its checksum in it."""
-    return f'{line}{SUM}{hashlib.sha256(line.encode()).hexdigest()[:12]}"}}'
 
 
 def report(line: str) -> None:

@@ -9,6 +9,7 @@ policy lets no script run but ours.
 import html
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from tagnet.errors import InputError
 from tagnet.photos.keywords import SUFFIXES
 from tagnet.system.console import progress
 from tagnet.system.files import read_json
-from tagnet.system.memory import pool
 
 MAX_PHOTOGRAPHS = 5000  # beyond that a browser takes long to open the page
 PHOTOGRAPH, NEIGHBOUR = (240, 240), (112, 84)  # pixels
@@ -119,7 +119,7 @@ def _thumbnails(paths: Sequence[Path | None], size: tuple[int, int]) -> list[Thu
         except InputError:  # gone or changed since it was annotated
             return NO_PICTURE
 
-    with pool(WORKERS) as threads:
+    with ThreadPoolExecutor(WORKERS) as threads:
         return list(progress(threads.map(one, paths), "Thumbnails", len(paths)))
 
 

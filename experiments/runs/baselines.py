@@ -30,6 +30,7 @@ from tagnet.data.tags import TagLists
 from tagnet.evaluation import metrics
 from tagnet.search import neighbours
 from tagnet.system import console
+from tagnet.system.files import Check
 
 PENALTIES = (0.01, 0.1, 0.3, 1.0, 3.0, 10.0)  # C of scikit-learn: the smaller, the stronger
 NEIGHBOURS = (5, 10, 20, 50, 100, 200)  # K
@@ -277,12 +278,12 @@ def fit_and_evaluate(
         InputError: `out` holds a run with other settings, or the data set lacks something.
     """
     dataset.tables(settings.feed)  # raises where the features or the encoding are missing
-    with being_made(settings.flat(), out) as finished:
-        return finished or _fit_and_evaluate(settings, dataset, out)
+    with being_made(settings.flat(), out) as (finished, check):
+        return finished or _fit_and_evaluate(settings, dataset, out, check)
 
 
 def _fit_and_evaluate(
-    settings: BaselineSettings, dataset: PreparedDataset, out: Path
+    settings: BaselineSettings, dataset: PreparedDataset, out: Path, check: Check | None
 ) -> dict[str, Any]:
     begun = time.perf_counter()
     problem = Problem(settings, dataset)
@@ -308,7 +309,7 @@ def _fit_and_evaluate(
         "parameters": None,
         "validation": best[2].figures,
     }
-    return write_results(out, results, test, dataset, problem.split)
+    return write_results(out, results, test, dataset, problem.split, check)
 
 
 def restored(

@@ -2,7 +2,7 @@
 
 A sweep's folder holds runs of one data set with one preset, pool and seed, of any number
 of tables and figures; the rows that these share are run once. `sweep.json` says what they
-have in common, each `ROW-splitK/` is a run directory, `claims/` tells who is at work on
+have in common, each `ROW-splitK/` is a run directory, `locks/` tells who is at work on
 what, and `failed/` has a record of each run that did not come to its end.
 """
 

@@ -15,7 +15,7 @@ from experiments.paper.published import ROWS, Row
 from tagnet.errors import InputError
 from tagnet.evaluation import metrics
 from tagnet.system.checksums import RUN_AGAIN, verify_known, write_checksums
-from tagnet.system.files import advising, as_json, read_arrays, read_json, write_text
+from tagnet.system.files import Check, advising, as_json, read_arrays, read_json, write_text
 
 TITLES = {
     "map_label": "mAP per label",
@@ -85,12 +85,21 @@ class Run:
         return pd.read_csv(path) if path.exists() else None
 
 
-def finish(directory: Path, results: dict[str, Any], file: str = METRICS) -> None:
-    """Writes a run's file of results, its last, and checksums of what is read of it."""
+def finish(
+    directory: Path, results: dict[str, Any], check: Check | None, file: str = METRICS
+) -> None:
+    """Writes a run's file of results, its last, and checksums of what is read of it.
+
+    Args:
+        directory: the run directory.
+        results: what the file holds.
+        check: see `files.written_whole`.
+        file: its name.
+    """
     text = as_json(results)
     files = [name for name in CHECKED if (directory / name).exists()]
-    write_checksums(directory, files, {file: text})
-    write_text(directory / file, text)
+    write_checksums(directory, files, {file: text}, check=check)
+    write_text(directory / file, text, check)
 
 
 def check(directory: Path, *files: str) -> None:

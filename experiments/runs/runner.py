@@ -31,8 +31,8 @@ from tagnet.serving.model import Deployment, deploy
 from tagnet.settings import PARTS, DeploymentSettings, GraphSettings, Neighbourhood, ScoringSettings
 from tagnet.system import console
 from tagnet.system.checksums import RUN_AGAIN
-from tagnet.system.files import read_json, remove_leftovers, write_arrays, write_json
-from tagnet.system.locks import held
+from tagnet.system.files import Check, read_json, remove_leftovers, write_arrays, write_json
+from tagnet.system.locks import exclusive
 from tagnet.training import loop, tensorboard
 from tagnet.training.replicas import Workers, company, is_chief
 
@@ -101,8 +101,10 @@ def train_and_evaluate(
     with company(workers):
         if workers is not None and not is_chief(workers):
             return _help(run, dataset, out, layout, workers)
-        with being_made(run.flat(), out) as finished:
-            return finished or _train_and_evaluate(run, dataset, out, exports, layout, workers)
+        with being_made(run.flat(), out) as (finished, check):
+            return finished or _train_and_evaluate(
+                run, dataset, out, check, exports, layout, workers
+            )
 
 
 def _help(
@@ -121,16 +123,17 @@ def _train_and_evaluate(
     run: RunSettings,
     dataset: PreparedDataset,
     out: Path,
+    check: Check | None,
     exports: bool,
     layout: str,
     workers: Workers | None,
 ) -> dict[str, Any]:
     """As `train_and_evaluate`, in a directory that is this process' alone."""
     begun = time.perf_counter()
-    with _trained(run, dataset, out, layout, workers) as (experiment, history):
+    with _trained(run, dataset, out, check, layout, workers) as (experiment, history):
         test = experiment.evaluate("test")
         _write_dashboards(experiment, test, out / "tensorboard")
-        judgement = _export(experiment, out) if exports else None
+        judgement = _export(experiment, out, check) if exports else None
     results = {
         "arch": run.arch,
         "epochs": len(history),
@@ -142,7 +145,7 @@ def _train_and_evaluate(
     }
     if judgement is not None:
         results["calibration"] = dataclasses.asdict(judgement)
-    written = write_results(out, results, test, dataset, experiment.split)
+    written = write_results(out, results, test, dataset, experiment.split, check)
     if workers is not None:
         workers.wait()  # so that no other process ends before the work is done
     return written
@@ -162,14 +165,14 @@ def train_and_validate(run: RunSettings, dataset: PreparedDataset, out: Path) ->
         Diverged: the loss is no number any more.
         InputError: `out` holds a run with other settings, or the data set lacks something.
     """
-    with being_made(run.flat(), out, VALIDATION) as finished:
+    with being_made(run.flat(), out, VALIDATION) as (finished, check):
         if finished:
             return finished
-        with _trained(run, dataset, out) as (experiment, history):
+        with _trained(run, dataset, out, check) as (experiment, history):
             figures = experiment.evaluate("validation").figures
             _write_hparams(experiment, "validation", figures)
         results = {"best_epoch": loop.best_epoch(history) + 1, "validation": figures}
-        finish(out, results, VALIDATION)
+        finish(out, results, check, VALIDATION)
         return results
 
 
@@ -178,6 +181,7 @@ def _trained(
     run: RunSettings,
     dataset: PreparedDataset,
     out: Path,
+    check: Check | None,
     layout: str = "rows",
     workers: Workers | None = None,
 ) -> Iterator[tuple["_Experiment", list[loop.Epoch]]]:
@@ -186,13 +190,13 @@ def _trained(
     _announce(experiment, out)
     with tf.summary.create_file_writer(str(out / "tensorboard")).as_default():
         tensorboard.write_graph(experiment.core)
-        yield experiment, experiment.fit(out)
+        yield experiment, experiment.fit(out, check)
 
 
-def _export(experiment: "_Experiment", out: Path) -> Judgement | None:
+def _export(experiment: "_Experiment", out: Path, check: Check | None) -> Judgement | None:
     """Writes the SavedModel, and shows in TensorBoard what its probabilities are worth."""
     deployment = experiment.deploy()
-    export.export(deployment, out / "saved_model")
+    export.export(deployment, out / "saved_model", check)
     if (judgement := deployment.judgement) is not None:
         with plots.style():
             drawing = plots.png(plots.reliability([(experiment.run.arch, judgement)]))
@@ -206,8 +210,11 @@ def write_results(
     test: "Evaluation",
     dataset: PreparedDataset,
     split: dict[str, np.ndarray],
+    check: Check | None,
 ) -> dict[str, Any]:
     """Writes `predictions.npz` and, from `results` and what all runs tell, `metrics.json`.
+
+    `check` is called before each of them takes its place, see `files.written_whole`.
 
     Returns:
         What `metrics.json` holds.
@@ -218,13 +225,13 @@ def write_results(
         "rows": split["test"],
         "label_names": np.array(dataset.label_names),
     }
-    write_arrays(out / "predictions.npz", arrays)
+    write_arrays(out / "predictions.npz", arrays, check)
     results |= {
         "dataset": dataset.name,
         "images": {part: len(rows) for part, rows in split.items()},
         "test": test.figures,
     }
-    finish(out, results)
+    finish(out, results, check)
     return results
 
 
@@ -303,7 +310,7 @@ class _Experiment:
         self._given_rows = tables.on_device and layout == "rows"
         self._scorer = Scorer(self.core, self._lookups, scoring_of(preset))
 
-    def fit(self, out: Path) -> list[loop.Epoch]:
+    def fit(self, out: Path, check: Check | None = None) -> list[loop.Epoch]:
         """Trains the graph; see `loop.train`."""
         return loop.train(
             self.core,
@@ -314,6 +321,7 @@ class _Experiment:
             settings=self.run.settings.training,
             directory=out,
             on_epoch=self._on_epoch,
+            check=check,
             workers=self._workers,
         )
 
@@ -372,8 +380,11 @@ class _Experiment:
 @contextlib.contextmanager
 def being_made(
     flat: dict[str, Any], out: Path, results: str = METRICS
-) -> Iterator[dict[str, Any] | None]:
-    """Gives what a run's file of results holds, or holds `out` for it to be made.
+) -> Iterator[tuple[dict[str, Any] | None, Check | None]]:
+    """Gives what a run's file of results holds, or locks `out` for it to be made.
+
+    With None in place of the results comes what is to be called before files of the run take
+    their place, see `files.written_whole`.
 
     Args:
         flat: the settings of the run.
@@ -381,18 +392,18 @@ def being_made(
         results: the file's name.
 
     Raises:
-        InputError: `out` holds a run with other settings, another process is at work in it,
+        InputError: `out` holds a run with other settings, another process is making it,
             or it cannot be written to.
     """
     file = out / results
     if file.exists():
         _settle_run(flat, out)
-        yield read_checked(out, results)
+        yield read_checked(out, results), None
         return
-    with held(out, "run"):
+    with exclusive(out, "run") as lock:
         _settle_run(flat, out)
         remove_leftovers(out)
-        yield read_checked(out, results) if file.exists() else None
+        yield (read_checked(out, results) if file.exists() else None), lock.check
 
 
 def _settle_run(flat: dict[str, Any], out: Path) -> None:

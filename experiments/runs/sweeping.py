@@ -23,7 +23,7 @@ from tagnet.data.dataset import PreparedDataset
 from tagnet.data.tables import Tables, placed
 from tagnet.errors import Unavailable
 from tagnet.system import console, locks
-from tagnet.system.files import guarded, read_json, refusal, remove_unfinished, write_json
+from tagnet.system.files import read_json, refusal, remove_unfinished, write_json
 
 AnyJob = TypeVar("AnyJob", bound=Job)
 POLL = 5.0  # seconds between looks at the runs that others are making
@@ -96,21 +96,10 @@ class Sweep(Generic[AnyJob]):
         """Makes all runs that are left, and waits for those that others are making.
 
         Raises:
-            Unavailable: the folder, which must hold `sweep.json`, or the data set is taken away
-                meanwhile, or the system refuses to write.
+            Unavailable: the data set is taken away meanwhile, or the system refuses to write.
         """
         # Every run traces its functions anew, which TensorFlow warns of.
         tf.get_logger().setLevel("ERROR")
-        with guarded(self.out, self.out / "sweep.json"):
-            self._make_all()
-            for directory in (
-                self.out / "claims",
-                *(self.directory(job) / locks.CLAIMS for job in self.jobs),
-            ):
-                locks.clear(directory)
-            remove_unfinished([self.out / "sweep.json"])  # of one that was killed at its start
-
-    def _make_all(self) -> None:
         waiting = False
         while left := self.left:
             if any([self._attempt(job) for job in left]):
@@ -118,10 +107,11 @@ class Sweep(Generic[AnyJob]):
                 continue
             if not waiting:
                 for job in left:
-                    who = locks.holder(self.out / "claims", job.name)
+                    who = locks.holder(self.out / "locks", job.name)
                     console.say(f"waiting for {job.name}, which {who or 'another'} is making")
             waiting = True
             time.sleep(POLL)
+        remove_unfinished([self.out / "sweep.json"])  # of one that was killed at its start
 
     def seconds_left(self) -> float | None:
         """How long the rest will take, from the runs that are done; None while none is."""
@@ -135,7 +125,7 @@ class Sweep(Generic[AnyJob]):
         usual = {arch: sum(seconds) / len(seconds) for arch, seconds in took.items()}
         other = sum(usual.values()) / len(usual)
         left = self.left
-        at_work = sum(locks.holder(self.out / "claims", job.name) is not None for job in left)
+        at_work = sum(locks.holder(self.out / "locks", job.name) is not None for job in left)
         return sum(usual.get(job.row.arch, other) for job in left) / (1 + at_work)
 
     def conclude(self, last: str) -> None:
@@ -151,38 +141,37 @@ class Sweep(Generic[AnyJob]):
             )
 
     def _attempt(self, job: AnyJob) -> bool:
-        """Makes a run, unless somebody else is making it."""
-        claim = locks.claim(self.out / "claims", job.name)
-        if claim is None:
+        """Makes a run, unless another process is making it; whether it did."""
+        lock = locks.try_lock(self.out / "locks", job.name)
+        if lock is None:
             return False
         try:
             if self.is_left(job):  # it may have been made since we looked
-                self._make(job, claim)
+                self._make(job, lock)
         finally:
-            claim.release()
-        if not self.is_left(job):  # else another took it over
-            self._tell(job)
+            lock.release()
+        if self.is_left(job):  # another process makes it
+            return False
+        self._tell(job)
         return True
 
-    def _make(self, job: AnyJob, claim: locks.Claim) -> None:
+    def _make(self, job: AnyJob, lock: locks.Lock) -> None:
         console.say()
         try:
             self.produce(job)
             self._failure_path(job).unlink(missing_ok=True)
-        except Unavailable:
-            if not claim.lost:  # what comes next would be refused too
-                raise
         except Exception as error:
-            if not claim.lost:
-                self.dataset.require()
-                if refusal(error) is not None:
-                    raise
-                self._record(job, error)  # whatever it is, the other runs do not depend on it
+            if lock.lost or isinstance(error, locks.InUse):  # another process makes the run
+                return
+            self.dataset.require()
+            if isinstance(error, Unavailable) or refusal(error) is not None:
+                raise  # what comes next would be refused too
+            self._record(job, error)  # whatever it is, the other runs do not depend on it
         finally:
             forget_graphs()
 
     def produce(self, job: AnyJob) -> None:
-        """Makes a run that is claimed."""
+        """Makes a run; this process holds its lock."""
         make(job.settings, self.dataset, self.directory(job), exports=self._exports)
 
     def _record(self, job: AnyJob, error: Exception) -> None:

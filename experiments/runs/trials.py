@@ -61,13 +61,13 @@ class Trial:
         asked: the same for Optuna.
         place: which of the wanted trials it is, from 0.
         values: what it tries.
-        claim: tells others that it is being made.
+        lock: tells others that it is being made.
     """
 
     asked: optuna.Trial
     place: int
     values: Values
-    claim: locks.Claim
+    lock: locks.Lock
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Trials:
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._study = _opened(out / JOURNAL)
-        self._claims = out / "claims"
+        self._locks = out / "locks"
         self._space = dict(space)
         self._first = first
         self._seed = seed
@@ -134,10 +134,10 @@ class Trials:
         return sum(took) / len(took) if took else None
 
     def next(self) -> Trial | None:
-        """The next trial, claimed; None where all are over. Waits for what others are making."""
+        """The next trial, locked; None where all are over. Waits for what others are making."""
         waiting = False
         while True:
-            with locks.waited_for(self._claims, "asking", ASKING):
+            with locks.wait_for_lock(self._locks, "asking", ASKING):
                 self._give_up_the_orphaned()
                 chosen = self._trials((*OVER, TrialState.RUNNING))
                 if len(chosen) < self._wanted:
@@ -152,13 +152,13 @@ class Trials:
 
     def complete(self, trial: Trial, value: float, found: Mapping[str, Any]) -> None:
         """Tells what came out of a trial: its value, the higher the better, and what is kept."""
-        if not trial.claim.lost:
+        if not trial.lock.lost:
             trial.asked.set_user_attr("found", dict(found))
             self._study.tell(trial.asked, value)
 
     def prune(self, trial: Trial) -> None:
         """Tells that training with these values diverged."""
-        if not trial.claim.lost:
+        if not trial.lock.lost:
             self._study.tell(trial.asked, state=TrialState.PRUNED)
 
     def _trials(self, states: tuple[TrialState, ...]) -> list[FrozenTrial]:
@@ -169,9 +169,9 @@ class Trials:
         free = [
             trial.number
             for trial in self._trials((TrialState.RUNNING,))
-            if locks.holder(self._claims, _name(trial.number)) is None
+            if locks.holder(self._locks, _name(trial.number)) is None
         ]
-        # Read again: one that ended since is told before its claim is released.
+        # Read again: one that ended since is told before its lock is released.
         for trial in self._trials((TrialState.RUNNING,)):
             if trial.number in free:
                 self._study.tell(trial.number, state=TrialState.FAIL)
@@ -188,11 +188,11 @@ class Trials:
         self._study.sampler = optuna.samplers.TPESampler(seed=seed)
         asked = self._study.ask(self._space)
         values = {name: _rounded(value) for name, value in asked.params.items()}
-        claim = locks.claim(self._claims, _name(asked.number))
-        assert claim is not None  # the number is new
+        lock = locks.try_lock(self._locks, _name(asked.number))
+        assert lock is not None  # the number is new
         asked.set_user_attr("values", values)
         asked.set_user_attr("place", place)
-        return Trial(asked, place, values, claim)
+        return Trial(asked, place, values, lock)
 
 
 def _name(number: int) -> str:

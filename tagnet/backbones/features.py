@@ -9,6 +9,7 @@ import io
 import threading
 import warnings
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -24,7 +25,6 @@ from tagnet.backbones.efficientnet import efficientnet_lite0, prepare_lite0
 from tagnet.backbones.keras_models import keras_model, prepare_keras
 from tagnet.errors import InputError
 from tagnet.system.console import progress
-from tagnet.system.memory import is_out_of_memory, pool
 
 ImageSource: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
 """An image: a file's path, a file's bytes, a PIL image, or a uint8 array [height, width, 3]."""
@@ -82,7 +82,7 @@ def read_image(source: ImageSource, reduced_to: int | None = None) -> Image.Imag
     Raises:
         InputError: it is missing, empty, cut off, of another format, or has more
             pixels than Pillow's limit (`PIL.Image.MAX_IMAGE_PIXELS`).
-        MemoryError: there is hardly any memory left.
+        MemoryError: there is too little memory to decode it.
     """
     if isinstance(source, np.ndarray):
         if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or not source.size:
@@ -127,9 +127,9 @@ def _decoded(open_image: Callable[[], Image.Image], what: str) -> Image.Image:
         ) from error
     except Image.UnidentifiedImageError as error:
         raise InputError(f"{what}: is not an image ({_READ} are read)") from error
+    except MemoryError:
+        raise
     except Exception as error:  # a damaged file can make Pillow's readers raise anything
-        if is_out_of_memory(error):
-            raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{what}: is a damaged or unusual image ({reason})") from error
 
@@ -190,7 +190,7 @@ def extract(
 
     features = [np.empty((0, backbone.dim), np.float32)]
     starts = range(0, len(images), batch_size)
-    with pool(workers) as threads:
+    with ThreadPoolExecutor(workers) as threads:
         batches = threads.map(one_batch, starts)
         for found, errors in progress(batches, f"Features ({backbone.name})", len(starts)):
             features.append(found)

@@ -3,12 +3,11 @@
     cache/features-DIGEST.npy     Φ, float16 [N, D]
     cache/lists-DIGEST.npz        names, tag ids and label ids
     cache/w2v-DIGEST.npy          π by w2v, float32 [N, n]
-    cache/….sha256                the checksum of each
 
-They are written when they are first asked for, and again where they have not their checksum. DIGEST
-is of the checksums of the files that they are made from, so that a file made from others is never
-taken for one of these; before one is written, the files it is made from are compared with their
-checksums. One process writes at a time; others wait for what it writes.
+They are written when they are first asked for. DIGEST is of the checksums of the files that they
+are made from, so that a file made from others is never taken for one of these; before one is
+written, the files it is made from are compared with their checksums. One process writes at a time;
+others wait for what it writes.
 """
 
 import contextlib
@@ -24,17 +23,9 @@ from tagnet.data.embeddings import BLOCK, Embedding, rho
 from tagnet.data.records import Images
 from tagnet.data.tags import TagLists
 from tagnet.errors import InputError, Unavailable
-from tagnet.system.checksums import (
-    CHECKSUMS,
-    is_as_written,
-    read_checksums,
-    sha256,
-    sum_of,
-    write_sum,
-)
+from tagnet.system.checksums import CHECKSUMS, read_checksums, sha256
 from tagnet.system.console import say
 from tagnet.system.files import (
-    guarded,
     mapped_array,
     read_arrays,
     remove_leftovers,
@@ -42,11 +33,11 @@ from tagnet.system.files import (
     write_blocks,
     writing,
 )
-from tagnet.system.locks import CLAIMS, claim, holder, waited_for
+from tagnet.system.locks import LOCKS, holder, try_lock, wait_for_lock
 
 CACHE = "cache"
 LISTS = Images._fields[1:]
-WRITER = "writer"  # the claim of the process that writes
+WRITER = "writer"  # the lock of the process that writes
 POLL = 0.5  # seconds until those that wait for it look again
 
 
@@ -113,27 +104,26 @@ def cached_encoding(
 def remove_unfinished_cache(directory: Path) -> None:
     """Removes what killed processes had begun to write in the cache, if none is at work there."""
     cache = directory / CACHE
-    if cache.is_dir() and (claimed := claim(cache / CLAIMS, WRITER)) is not None:
+    if cache.is_dir() and (lock := try_lock(cache / LOCKS, WRITER)) is not None:
         remove_leftovers(cache)
-        claimed.release()
+        lock.release()
 
 
 def _write_once(directory: Path, files: Sequence["_Cached"], write: Callable[[], None]) -> None:
     """Calls `write` for files that are not there whole, unless another process writes them."""
 
     def whole() -> bool:
-        return all(is_as_written(file.path) for file in files)
+        return all(file.path.exists() for file in files)
 
     if whole():
         return
     cache = directory / CACHE
     try:
-        # A data set that is taken away meanwhile is not made again out of its cache.
-        with guarded(directory, directory / CHECKSUMS), contextlib.ExitStack() as held:
+        with contextlib.ExitStack() as held:
             with writing(cache):
-                if who := holder(cache / CLAIMS, WRITER):
+                if who := holder(cache / LOCKS, WRITER):
                     say(f"{cache}: waiting until {who} has written it")
-                held.enter_context(waited_for(cache / CLAIMS, WRITER, POLL))
+                held.enter_context(wait_for_lock(cache / LOCKS, WRITER, POLL))
                 remove_leftovers(cache)
             if not whole():
                 write()
@@ -179,11 +169,10 @@ class _Cached:
             path = self._directory / file
             if not path.is_file() or sha256(path) != expected:
                 raise InputError(
-                    f"{path}: has not the checksum that {CHECKSUMS} says; prepare the data again"
+                    f"{path}: checksum mismatch (see {CHECKSUMS}); prepare the data again"
                 )
         say(f"writing {self.path}")
         yield
-        write_sum(self.path)
-        for other in self.path.parent.glob(f"{self._stem}-*.{self._ending}*"):
-            if other not in (self.path, sum_of(self.path)):
+        for other in self.path.parent.glob(f"{self._stem}-*.{self._ending}"):
+            if other != self.path:
                 other.unlink(missing_ok=True)  # the data set may be taken away

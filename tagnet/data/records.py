@@ -13,6 +13,7 @@ import mmap
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, Protocol
 
@@ -25,7 +26,6 @@ from tagnet.errors import InputError
 from tagnet.system.checksums import compare
 from tagnet.system.console import progress
 from tagnet.system.files import written_whole
-from tagnet.system.memory import pool
 
 MIN_SHARDS = 4  # so that shards can be read in parallel
 MAX_SHARD_BYTES = 128 * 2**20
@@ -342,7 +342,7 @@ def read_images(
         rows = slice(bounds[shard], bounds[shard + 1])
         return _read_images(paths[shard], phi[rows], rows.start, sums)
 
-    with pool(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
         image_ids, *lists = zip(*threads.map(read, range(len(paths))), strict=True)
     names = tuple(itertools.chain.from_iterable(image_ids))
     return Images(phi, names, *(np.concatenate(parts) for parts in lists))

@@ -15,9 +15,8 @@ from typing import Any, TypeAlias
 
 from PIL import Image, ImageFile, IptcImagePlugin
 
-from tagnet.backbones.features import FORMATS
 from tagnet.errors import InputError
-from tagnet.system.memory import is_out_of_memory
+from tagnet.photos.images import FORMATS
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".heic", ".heif")
 IPTC_KEYWORDS = (2, 25)  # IIM 4.2, dataset 2:25
@@ -85,7 +84,7 @@ def read_keywords(photograph: Photograph) -> tuple[list[Keyword], list[str]]:
         image has neither: whoever reads its pixels says so.
 
     Raises:
-        MemoryError: there is hardly any memory left.
+        MemoryError: there is too little memory to read them.
     """
     found: list[Keyword] = []
     damaged: list[str] = []
@@ -94,18 +93,18 @@ def read_keywords(photograph: Photograph) -> tuple[list[Keyword], list[str]]:
         for path in (photograph.path, *photograph.sidecars):
             try:
                 image = _sidecar(path) if path in photograph.sidecars else _photograph(path)
+            except MemoryError:
+                raise
             except Exception as error:  # a damaged file can make Pillow raise anything
-                if is_out_of_memory(error):
-                    raise
                 if path in photograph.sidecars:
                     damaged.append(f"{path} ({' '.join(str(error).split())})")
                 continue
             for read in (_iptc, _xmp):
                 try:
                     found += read(image)
+                except MemoryError:
+                    raise
                 except Exception as error:
-                    if is_out_of_memory(error):
-                        raise
                     damaged.append(f"{path} ({' '.join(str(error).split())})")
     # White space, line breaks among it, becomes single blanks; empty levels go.
     blanks = (tuple(" ".join(level.split()) for level in keyword) for keyword in found)

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 
 from tagnet.data.tags import TagLists
-from tagnet.search.compiled import compiled, num_threads, parallel
+from tagnet.search.compiled import compiled
 
 DENSE = 1 / 32  # a tag carried by more of the candidates than this is also kept as a row of 0 and 1
 CHUNK = 256  # candidates passed over at once where none of them shares enough tags
@@ -81,13 +81,13 @@ def search(
         index.starts,
         index.dense_of,
         index.dense,
-        num_threads(),
+        numba.get_num_threads(),
         neighbours,
         distances,
     )
 
 
-@parallel
+@compiled(parallel=True)
 def _search(
     query_ids: np.ndarray,
     query_offsets: np.ndarray,

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from tagnet.search.compiled import compiled, parallel
+from tagnet.search.compiled import compiled
 
 ROUNDING = 7  # decimals of a cosine distance; what differs less is a tie
 SLACK = 2e-7  # two similarities farther apart than this are no tie
@@ -29,7 +29,7 @@ class Vectors(NamedTuple):
     units: np.ndarray
 
 
-@parallel
+@compiled(parallel=True)
 def norms(vectors: np.ndarray) -> np.ndarray:
     """|x| of every row, summed like the products that it divides: float64 [N]."""
     lengths = np.empty(len(vectors))
@@ -38,7 +38,7 @@ def norms(vectors: np.ndarray) -> np.ndarray:
     return lengths
 
 
-@parallel
+@compiled(parallel=True)
 def merge_rows(
     similarity: np.ndarray,  # float32 [B, C], cosine similarities
     error: float,  # by how much they may err
@@ -56,7 +56,7 @@ def merge_rows(
         _merge(similarity[q], error, q, queries, candidates, neighbours[q], distances[q])
 
 
-@parallel
+@compiled(parallel=True)
 def merge_columns(
     similarity: np.ndarray,  # float32 [C, B]
     error: float,
@@ -118,7 +118,7 @@ def _merge(
                 limit = max(limit, _limit(error, queries.norms[q], distances))
 
 
-@parallel
+@compiled(parallel=True)
 def rank(
     places: np.ndarray,  # int64 [B, K], candidates of each query, ascending; -1 is none
     queries: Vectors,

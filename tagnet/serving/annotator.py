@@ -15,11 +15,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from tagnet.backbones.features import BACKBONES, ImageSource, extract
+from tagnet.backbones.features import BACKBONES, extract
 from tagnet.data.embeddings import Embedding, rho
 from tagnet.data.tags import TagLists, Vocabulary, normalise
 from tagnet.errors import InputError
 from tagnet.evaluation import calibration
+from tagnet.photos.images import ImageSource
 from tagnet.serving.corpus import Corpus, TaggedImages
 from tagnet.serving.export import export, load
 from tagnet.serving.model import BATCH, Deployment

@@ -23,8 +23,14 @@ from tagnet.serving.model import Deployment, float32_graph
 from tagnet.serving.signatures import Server
 from tagnet.settings import DeploymentSettings, GraphSettings
 from tagnet.system.checksums import CHECKSUMS, read_checksums, verify, write_checksums
-from tagnet.system.files import advising, read_json, write_json, written_whole
-from tagnet.system.memory import is_for_want_of_memory
+from tagnet.system.files import (
+    Check,
+    advising,
+    is_out_of_memory,
+    read_json,
+    write_json,
+    written_whole,
+)
 
 VERSION = "1"  # TensorFlow Serving's layout: saved_model/<version>/
 FORMAT = 2
@@ -34,7 +40,7 @@ SETTINGS = "annotator.json"
 VOCABULARY = "vocabulary.txt"
 
 
-def export(deployment: Deployment, directory: str | Path) -> Path:
+def export(deployment: Deployment, directory: str | Path, check: Check | None = None) -> Path:
     """Writes a deployment to `DIRECTORY/1` with the signatures of `signatures.py`.
 
     `serving_default` takes the graph's inputs by name (`phi_x` [B, D], `phi_z`
@@ -45,12 +51,13 @@ def export(deployment: Deployment, directory: str | Path) -> Path:
     Args:
         deployment: the model.
         directory: `saved_model` of a run.
+        check: see `files.written_whole`.
 
     Returns:
         The folder written.
     """
     target = Path(directory) / VERSION
-    with written_whole(target) as temporary, tempfile.TemporaryDirectory() as folder:
+    with written_whole(target, check) as temporary, tempfile.TemporaryDirectory() as folder:
         settings, vocabulary = Path(folder, SETTINGS), Path(folder, VOCABULARY)
         write_json(
             settings,
@@ -158,7 +165,7 @@ def load(folder: str | Path) -> Deployment:
     except InputError:
         raise
     except Exception as error:  # damaged files fail in whatever way their bytes suggest
-        if is_for_want_of_memory(error):
+        if is_out_of_memory(error):
             raise
         reason = " ".join(str(error).split())
         raise InputError(f"{found[0]}: is damaged ({reason})") from error

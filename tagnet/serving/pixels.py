@@ -13,7 +13,7 @@ from PIL import Image
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"  # how the files begin
 SIDES = 16  # where a PNG has its width and height, four bytes each
-MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 2**27  # as `features.read_image`
+MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 2**27  # as `images.read_image`
 PRECISION = 22  # bits of a coefficient
 CUBIC = -0.5  # Keys' a
 EXIF = b"Exif\x00\x00"

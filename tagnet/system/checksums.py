@@ -1,22 +1,19 @@
 """Checksums of artefacts: written with the last of them, compared when they are read."""
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from tagnet.errors import InputError
 from tagnet.system.console import progress
-from tagnet.system.files import read_json, read_text, write_json, write_text
-from tagnet.system.memory import pool
+from tagnet.system.files import Check, read_text, write_text
 
 CHECKSUMS = "checksums.sha256"  # lines as `sha256sum --check` reads them
 RUN_AGAIN = "remove the run's folder and run it again"  # what to do about a damaged run
 READ_BYTES = 2**22
 WORKERS = 4  # files that are read at once
-SEAL = "sha256"  # the field of a JSON object that is the checksum of all others
 
 
 def sha256(path: Path) -> str:
@@ -33,6 +30,7 @@ def write_checksums(
     files: Iterable[str],
     last: Mapping[str, str] | None = None,
     known: Mapping[str, str] | None = None,
+    check: Check | None = None,
 ) -> None:
     """Writes the checksums of files.
 
@@ -41,11 +39,12 @@ def write_checksums(
         files: their names, relative to it.
         last: the texts of files that are written only after this one, by name.
         known: the checksums of others, by name.
+        check: see `files.written_whole`.
     """
     sums = {file: sha256(directory / file) for file in files} | dict(known or {})
     sums |= {file: hashlib.sha256(text.encode()).hexdigest() for file, text in (last or {}).items()}
     lines = [f"{digest}  {file}\n" for file, digest in sorted(sums.items())]
-    write_text(directory / CHECKSUMS, "".join(lines))
+    write_text(directory / CHECKSUMS, "".join(lines), check)
 
 
 def read_checksums(directory: Path) -> dict[str, str]:
@@ -83,7 +82,7 @@ def verify(directory: Path, files: Iterable[str], sums: Mapping[str, str]) -> No
     def found(file: str) -> str:
         return sha256(directory / file) if (directory / file).is_file() else ""
 
-    with pool(WORKERS) as threads:
+    with ThreadPoolExecutor(WORKERS) as threads:
         for file, digest in progress(
             zip(files, threads.map(found, files), strict=True), "Checksums", len(files)
         ):
@@ -101,50 +100,6 @@ def verify_known(directory: Path, *files: str) -> None:
 def compare(directory: Path, file: str, digest: str, sums: Mapping[str, str]) -> None:
     """As `verify`, for one file whose checksum is known."""
     if file not in sums:
-        raise InputError(f"{directory / CHECKSUMS}: must name {file}; it does not")
+        raise InputError(f"{directory / CHECKSUMS}: does not name {file}")
     if digest != sums[file]:
-        raise InputError(f"{directory / file}: has not the checksum that {CHECKSUMS} says")
-
-
-def write_sum(path: Path) -> None:
-    """Writes the checksum of one file beside it."""
-    write_text(sum_of(path), _sum_line(path))
-
-
-def is_as_written(path: Path) -> bool:
-    """Whether a file is there and has the checksum that `write_sum` wrote."""
-    try:
-        return sum_of(path).read_bytes() == _sum_line(path).encode()
-    except OSError:
-        return False
-
-
-def sum_of(path: Path) -> Path:
-    """Where the checksum of a file is."""
-    return path.with_name(f"{path.name}.sha256")
-
-
-def _sum_line(path: Path) -> str:
-    return f"{sha256(path)}  {path.name}\n"
-
-
-def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
-    """Writes a JSON object with a checksum of itself in it."""
-    whole: dict[str, Any] = json.loads(json.dumps(values))  # as it is read back
-    write_json(path, whole | {SEAL: _seal(whole)})
-
-
-def read_sealed(path: Path) -> dict[str, Any]:
-    """Reads what `write_sealed` wrote.
-
-    Raises:
-        InputError: it is missing, or not as it was written.
-    """
-    values = read_json(path)
-    if values.pop(SEAL, None) != _seal(values):
-        raise InputError(f"{path}: has not the checksum that its {SEAL} says")
-    return values
-
-
-def _seal(values: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+        raise InputError(f"{directory / file}: checksum mismatch (see {CHECKSUMS})")

@@ -1,7 +1,5 @@
 """How a command speaks: flags from a dataclass, progress on a terminal, one line for a mistake."""
 
-import _thread
-import contextlib
 import dataclasses
 import os
 import signal
@@ -9,7 +7,7 @@ import sys
 import threading
 import types
 import typing
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,13 +15,11 @@ from absl import flags, logging
 from tqdm import tqdm
 
 from tagnet.errors import InputError, on_one_line
-from tagnet.system.files import OF_FILES, refusal
-from tagnet.system.memory import address_space_left, is_for_want_of_memory, is_scarce, reserved
+from tagnet.system.files import OF_FILES, is_out_of_memory, refusal
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-AGAIN = 0.1  # seconds until an interruption that was lost comes again
 INTERRUPTED = 130  # the exit status that shells give a process which Ctrl-C ended
 T = TypeVar("T")
 Options = TypeVar("Options", bound="DataclassInstance")
@@ -109,15 +105,11 @@ def execute(
     if "--help" in argv[1:]:
         say("\n".join([usage.strip(), "", *map(_help, fields)]))
         return 0
-    if is_scarce():
-        print(
-            f"warning: ulimit -v leaves {(address_space_left() or 0) >> 20:,} MB of address space; "
-            "a library that needs more ends the process in words of its own, or without any",
-            file=sys.stderr,
-        )
+    if threading.current_thread() is threading.main_thread():  # no other thread can set handlers
+        # Schedulers send SIGTERM. Like Ctrl-C, it ends the command and releases its locks.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with reserved(), _interruptible():
-            main(_parse(options_type, fields, argv))
+        main(_parse(options_type, fields, argv))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -125,7 +117,7 @@ def execute(
         sys.stdout = open(os.devnull, "w")  # else Python fails to flush the old one
         return 1
     except KeyboardInterrupt:
-        print("interrupted; what is written is whole", file=sys.stderr)
+        print("interrupted; finished files are complete", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
         if (line := _told(error)) is None:
@@ -135,33 +127,6 @@ def execute(
     return 0
 
 
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Lets SIGTERM, which schedulers send, end a command as Ctrl-C does: claims are given back.
-
-    What is raised while Python clears an object away is lost, hence it is then raised again.
-    """
-    here = threading.current_thread() is threading.main_thread()  # which alone sets handlers
-    if not here or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-    earlier = sys.unraisablehook
-
-    def hook(lost: "sys.UnraisableHookArgs") -> None:
-        if issubclass(lost.exc_type, KeyboardInterrupt):
-            threading.Timer(AGAIN, _thread.interrupt_main, [signal.SIGTERM]).start()
-        else:
-            earlier(lost)
-
-    sys.unraisablehook = hook
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        sys.unraisablehook = earlier
-
-
 def _told(error: Exception) -> str | None:
     """A line on what the system refused; None for a fault of ours."""
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -169,8 +134,8 @@ def _told(error: Exception) -> str | None:
         found = OF_FILES.fullmatch(text)
         named = getattr(error, "filename", None) or (found["file"] if found else "the system")
         return f"{os.fsdecode(named)}: {reason}"
-    if is_for_want_of_memory(error):
-        return f"there is not enough memory ({text}); what is written is whole"
+    if is_out_of_memory(error):
+        return f"not enough memory ({text})"
     return None
 
 

@@ -9,9 +9,9 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ HDF5_REASON = re.compile("error message = '([^']+)'")
 # What TensorFlow says of a file: perhaps the operation, the file, the system's words.
 OF_FILES = re.compile(r"(\{\{.*?\}\} )?(?P<file>.*); (?P<reason>.*?)( \[Op:.*\])?")
 SYSTEM_REASONS = {os.strerror(number) for number in errno.errorcode}
+Check: TypeAlias = Callable[[], None]  # see `written_whole`
 NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Python has the name since 3.13; Linux' value
 
 
@@ -41,24 +42,29 @@ class Table(Protocol):
 
 
 @contextlib.contextmanager
-def written_whole(path: str | Path) -> Iterator[Path]:
+def written_whole(path: str | Path, check: Check | None = None) -> Iterator[Path]:
     """Gives a temporary path beside `path`, which becomes `path` when the block ends well.
 
     Works for a file or a folder (the block creates it). Where the block raises, or a
     file would take the place of a folder, what it wrote is removed and whatever stood
     at `path` stays.
 
+    Args:
+        path: the file or folder.
+        check: called before `path` is replaced; what it raises keeps the old one. For files
+            that only the holder of a lock may write, see `locks.Lock.check`.
+
     Raises:
-        Unavailable: the system refuses it, or `path` is in a folder that `guarded` and is gone.
+        Unavailable: the system refuses it.
     """
     path = Path(path)
     # The name keeps its ending, since some writers look at it.
     temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{path.name}")
-    require_guards(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        require_guards(path)
+        if check is not None:
+            check()
         if path.is_dir() and temporary.is_dir():  # a folder cannot be replaced in one step
             shutil.rmtree(path)
         os.replace(temporary, path)
@@ -73,60 +79,17 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         else:
             with contextlib.suppress(OSError):
                 temporary.unlink()
-        remove_made_again(path)
-
-
-_GUARDED: list[tuple[Path, Path]] = []  # folders and their guards; of several threads alike
-
-
-@contextlib.contextmanager
-def guarded(folder: Path, guard: Path) -> Iterator[None]:
-    """Keeps `written_whole` from making a folder again that is taken away meanwhile.
-
-    Args:
-        folder: what is written in it is whole only together.
-        guard: a file in it that stays for as long as the folder is the same.
-    """
-    pair = folder.absolute(), guard
-    _GUARDED.append(pair)
-    try:
-        yield
-    finally:
-        _GUARDED.remove(pair)
-
-
-def require_guards(path: Path) -> None:
-    """Raises `Unavailable` where `path` is in a folder that is `guarded`, and was taken away."""
-    for folder in _taken_away(path):
-        raise Unavailable(
-            f"{folder}: cannot be written any more; it was removed, cannot be reached, or was "
-            "taken over by another process"
-        )
-
-
-def remove_made_again(path: Path) -> None:
-    """Removes the empty folders that the writing of `path` made of one that was taken away.
-
-    Args:
-        path: in a folder that is `guarded`.
-    """
-    parents = path.absolute().parents
-    for folder in _taken_away(path):
-        with contextlib.suppress(OSError):  # not empty, or not there
-            for parent in parents[: parents.index(folder) + 1]:
-                parent.rmdir()
-
-
-def _taken_away(path: Path) -> Iterator[Path]:
-    """The folders above `path` that are `guarded`, and were taken away."""
-    for folder, guard in list(_GUARDED):
-        if folder in path.absolute().parents and not os.path.exists(guard):
-            yield folder
 
 
 def is_of_tensorflow(error: BaseException) -> bool:
     """Whether TensorFlow raised it, which is not imported for this."""
     return type(error).__module__.startswith("tensorflow.")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python or TensorFlow ran out of memory."""
+    exhausted = is_of_tensorflow(error) and type(error).__name__ == "ResourceExhaustedError"
+    return exhausted or isinstance(error, MemoryError)
 
 
 def refusal(error: BaseException) -> str | None:
@@ -206,9 +169,9 @@ def remove_unfinished(paths: Iterable[Path]) -> None:
                     left.unlink()
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Writes `text` as UTF-8, whole or not at all."""
-    with written_whole(path) as temporary:
+def write_text(path: str | Path, text: str, check: Check | None = None) -> None:
+    """Writes `text` as UTF-8, whole or not at all; `check` as in `written_whole`."""
+    with written_whole(path, check) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -229,9 +192,9 @@ def as_json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
-def write_json(path: str | Path, value: Any) -> None:
-    """Writes `value` as indented JSON, whole or not at all."""
-    write_text(path, as_json(value))
+def write_json(path: str | Path, value: Any, check: Check | None = None) -> None:
+    """Writes `value` as indented JSON, whole or not at all; `check` as in `written_whole`."""
+    write_text(path, as_json(value), check)
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
@@ -247,9 +210,11 @@ def read_json(path: str | Path) -> dict[str, Any]:
     return value
 
 
-def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes named arrays as an `.npz`, whole or not at all."""
-    with written_whole(path) as temporary, open(temporary, "wb") as file:
+def write_arrays(
+    path: str | Path, arrays: Mapping[str, np.ndarray], check: Check | None = None
+) -> None:
+    """Writes named arrays as an `.npz`, whole or not at all; `check` as in `written_whole`."""
+    with written_whole(path, check) as temporary, open(temporary, "wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
 
 
@@ -296,7 +261,7 @@ def write_blocks(
             file.write(np.ascontiguousarray(block, dtype).data)
             written += len(block)
         if written != shape[0]:
-            raise ValueError(f"{path}: of {shape[0]} rows {written} came")
+            raise ValueError(f"{path}: expected {shape[0]} rows, got {written}")
 
 
 def mapped_array(path: str | Path, shape: Sequence[int], dtype: npt.DTypeLike) -> np.ndarray:

@@ -1,216 +1,180 @@
-"""Who is at work on what, among processes on machines that share a disk.
+"""Locks: one process at a time does a piece of work, among machines that share a disk.
 
-A claim on NAME is a file `NAME.K`, made with O_EXCL. Its holder touches it every `HEARTBEAT`
-seconds and removes it at the end. Another may claim NAME when there is no such file, or when
-the process of each is known to be dead (same machine) or did not touch it for `STALE` seconds;
-it takes the next K, so that of several processes that find the same stale claim one alone
-succeeds. Having made its file it looks again and gives way to any other that is alive: of two
-that look after they have made theirs, one at least sees the other.
+A lock on NAME is a file `NAME.lock` that its holder creates with O_EXCL, touches every
+`HEARTBEAT` seconds and removes at the end. It is free when there is no file, when its process
+is dead (seen on the same machine), or when it was not touched for `STALE` seconds. Ages are by
+the clock of the machine that looks, so clocks must agree to within a few minutes.
 
-A holder that stood still for so long that another took over notices it at its next heartbeat,
-and `held` ends its work.
-
-Ages are taken by the clock of the disk, from a file touched at that moment, since the
-machines' own clocks may differ.
+A holder that stood still for so long that another process took over finds out from
+`Lock.check`, which is called before a checkpoint, a result or a stage's mark takes its place.
 """
 
-import _thread
 import contextlib
 import datetime
-import functools
 import json
 import os
-import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tagnet.errors import InputError, Unavailable
-from tagnet.system.files import guarded, remove_made_again, require_guards
+import psutil
+
+from tagnet.errors import InputError
+from tagnet.system.files import writing
 
 HEARTBEAT = 20.0  # seconds
 STALE = 600.0  # a holder that missed 30 heartbeats is dead or cut off from the disk
-CLAIMS = ".claims"  # the folder of the claims on a directory, in it, while there are any
-PROBE = ".clock-"  # how the names of files begin that are made to see the time of a disk
-POLL = 0.1  # seconds until a claim that nobody holds is tried again
-# Ends work that another has taken over. Not Ctrl-C's, which shells have commands ignore that they
-# start in the background.
-LOSS = getattr(signal, "SIGUSR1", signal.SIGINT)  # Windows has no other
+SETTLE = 0.5  # seconds until a process that took over a stale lock may rely on it
+LOCKS = ".locks"  # the folder of a directory's lock files, in it while there are any
 
 
-class Claim:
-    """A claim that is held, until `release`.
+class InUse(InputError):
+    """Another process holds the lock."""
+
+
+class LockLost(InputError):
+    """Another process may hold the lock by now."""
+
+
+class Lock:
+    """A lock that this process holds until `release`.
 
     Args:
         path: its file, an attribute too.
-        on_loss: called once, in a thread, when another has taken over.
+        who: what the file says of this process.
     """
 
-    def __init__(self, path: Path, on_loss: Callable[[], None]) -> None:
+    def __init__(self, path: Path, who: dict[str, Any]) -> None:
         self.path = path
-        self._on_loss = on_loss
-        self._ended = threading.Event()
+        self._who = who
+        self._released = threading.Event()
         self._heart = threading.Thread(target=self._beat, daemon=True)
         self._heart.start()
 
     def _beat(self) -> None:
-        while not self._ended.wait(HEARTBEAT):
-            try:
+        while not self._released.wait(HEARTBEAT):
+            with contextlib.suppress(OSError):  # the disk may come back before it is stale
+                if self.lost:
+                    return
                 os.utime(self.path)
-            except FileNotFoundError:
-                self._on_loss()
-                return
-            except OSError:  # the disk may come back before it is stale
-                pass
 
     @property
     def lost(self) -> bool:
-        """Whether another took over, because this process stood still for too long."""
-        name = self.path.name.rpartition(".")[0]
-        return _all(self.path.parent, name)[-1:] != [self.path]
+        """Whether another process took the lock, or its file was removed."""
+        return _read(self.path) != self._who
+
+    def check(self) -> None:
+        """Raises `LockLost` where the lock is lost."""
+        if self.lost:
+            raise LockLost(
+                f"{self.path}: lock lost, because this process stood still for more than "
+                f"{STALE / 60:.0f} minutes or the file was removed; start the command again"
+            )
 
     def release(self) -> None:
-        """Lets others claim the name."""
-        self._ended.set()
+        """Lets other processes take the lock."""
+        self._released.set()
         self._heart.join()
-        # The disk may be gone: then nobody is kept from it for longer than this process lives.
-        with contextlib.suppress(OSError):
-            self.path.unlink()
-        _leave(self.path.parent)
+        with contextlib.suppress(OSError):  # the disk may be gone, or other locks be in the folder
+            if not self.lost:
+                self.path.unlink()
+            self.path.parent.rmdir()
 
 
-def _ignored() -> None:
-    pass
-
-
-def claim(directory: Path, name: str, on_loss: Callable[[], None] = _ignored) -> Claim | None:
-    """Claims `name`, or returns None where a living process holds it.
+def try_lock(directory: Path, name: str) -> Lock | None:
+    """Takes the lock on `name`; None where another process holds it.
 
     Args:
-        directory: where the claims are, on the disk that the machines share.
-        name: what is claimed, part of a file name.
-        on_loss: see `Claim`.
+        directory: of the lock files, on the disk that the machines share; is made if need be.
+        name: what is locked, the beginning of a file name.
 
     Raises:
-        Unavailable: the directory is in one that was `guarded` and was taken away.
+        OSError: the file cannot be written.
     """
-    there = _all(directory, name)
-    if not all(map(_is_free, there)):
-        return None
-    path = directory / f"{name}.{int(there[-1].suffix[1:]) + 1 if there else 0}"
+    path = _path(directory, name)
+    stale = _is_stale(path)
+    if stale:
+        path.unlink(missing_ok=True)
     who = {
         "machine": machine(),
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "since": datetime.datetime.now().astimezone().isoformat(" ", "seconds"),
+        "id": uuid.uuid4().hex,  # tells this lock from earlier ones of the same process
     }
-    require_guards(path)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-    except (FileExistsError, FileNotFoundError):  # another was quicker, or took the folder away
+        file = open(path, "x", encoding="utf-8")
+    except (FileExistsError, FileNotFoundError):  # another was quicker, or removed the folder
         return None
     try:
-        with open(file, "w") as opened:
-            json.dump(who, opened)
-        require_guards(path)
-    except (OSError, Unavailable):
-        # Of a file that tells of nobody, nobody could say whether he lives.
-        path.unlink(missing_ok=True)
-        remove_made_again(path)
+        with file:
+            json.dump(who, file)
+    except OSError:
+        path.unlink(missing_ok=True)  # it does not say whose it is, so it would count as held
         raise
-    others = [other for other in _all(directory, name) if other != path]
-    if not all(map(_is_free, others)):
-        path.unlink(missing_ok=True)
-        return None
-    for other in others:
-        other.unlink(missing_ok=True)
-    return Claim(path, on_loss)
+    if stale:
+        # Another process may have found the same stale file, and removed ours in its place.
+        time.sleep(SETTLE)
+        if _read(path) != who:
+            return None
+    return Lock(path, who)
 
 
 @contextlib.contextmanager
-def held(directory: Path, name: str) -> Iterator[None]:
-    """Holds a claim on what a directory is used for, for as long as the block runs.
+def exclusive(directory: Path, name: str) -> Iterator[Lock]:
+    """Holds the lock on what a directory is used for while the block runs.
 
     Args:
         directory: is made if need be, and removed again if nothing came into it.
         name: what it is used for.
 
     Raises:
-        InputError: another process holds it, which is named, or took over, or the directory
-            cannot be written to, or is taken away meanwhile.
+        InUse: another process holds the lock; the line names it.
+        Unavailable: the directory cannot be written.
     """
     made_here = not directory.exists()
-    with _interrupter() as interrupt:
-        try:
-            while (claimed := claim(directory / CLAIMS, name, interrupt)) is None:
-                if who := holder(directory / CLAIMS, name):
-                    raise InputError(
-                        f"{directory}: {who} is at work in it; wait until it has ended, or stop it"
-                    )
-                time.sleep(POLL)  # two gave way to each other, or it has just ended
-        except OSError as error:
-            if made_here:
-                for folder in (directory / CLAIMS, directory):
-                    with contextlib.suppress(OSError):  # it is not there, or not empty
-                        folder.rmdir()
-            raise Unavailable(f"{directory}: cannot be written ({error.strerror})") from error
-        try:
-            with guarded(directory, claimed.path):
-                yield
-        except KeyboardInterrupt:
-            if not claimed.lost:
-                raise
-            if not _all(directory / CLAIMS, name):
-                line = f"{directory}: was removed, or cannot be reached any more"
-                raise Unavailable(line) from None
-            raise InputError(
-                f"{directory}: this process stood still for more than {STALE / 60:.0f} minutes, "
-                "and another has taken over; what it makes is whole"
-            ) from None
-        finally:
-            claimed.release()
-            if made_here:
-                with contextlib.suppress(OSError):  # it is not empty
-                    directory.rmdir()
-
-
-@contextlib.contextmanager
-def _interrupter() -> Iterator[Callable[[], None]]:
-    """Gives what interrupts the main thread from another one, while the block runs."""
-    if threading.current_thread() is not threading.main_thread():  # which alone sets handlers
-        yield _thread.interrupt_main
-        return
-    earlier = signal.signal(LOSS, signal.default_int_handler)
     try:
-        yield functools.partial(_thread.interrupt_main, LOSS)
+        with writing(directory):
+            lock = try_lock(directory / LOCKS, name)
+        if lock is None:
+            who = holder(directory / LOCKS, name) or "another process"
+            raise InUse(f"{directory}: is in use by {who}; wait for it or stop it")
+        try:
+            yield lock
+        finally:
+            lock.release()
     finally:
-        signal.signal(LOSS, earlier or signal.SIG_DFL)
+        if made_here:
+            for folder in (directory / LOCKS, directory):
+                with contextlib.suppress(OSError):  # it is not empty, or not there
+                    folder.rmdir()
 
 
 @contextlib.contextmanager
-def waited_for(directory: Path, name: str, poll: float) -> Iterator[Claim]:
-    """Holds the claim on `name` meanwhile; waits for it, looking every `poll` seconds."""
-    while (claimed := claim(directory, name)) is None:
+def wait_for_lock(directory: Path, name: str, poll: float) -> Iterator[Lock]:
+    """As `exclusive` for lock files in `directory`; tries every `poll` seconds until it is free."""
+    while (lock := try_lock(directory, name)) is None:
         time.sleep(poll)
     try:
-        yield claimed
+        yield lock
     finally:
-        claimed.release()
+        lock.release()
 
 
 def holder(directory: Path, name: str) -> str | None:
-    """The process that holds `name`, its machine, and since when; None where none does."""
-    held_by = [path for path in _all(directory, name) if not _is_free(path)]
-    if not held_by:
+    """The process that holds the lock, its machine, and since when; None where none does."""
+    path = _path(directory, name)
+    if not path.exists() or _is_stale(path):
         return None
-    told = _told(held_by[-1])
-    if told is None:
+    who = _read(path)
+    if (who := _read(path)) is None:
         return "another process"
-    return f"process {told['pid']} on {told['host']} (since {told['since']})"
+    return f"process {who['pid']} on {who['host']} since {who['since']}"
 
 
 def machine() -> str:
@@ -221,79 +185,24 @@ def machine() -> str:
         return socket.gethostname()
 
 
-def clear(directory: Path) -> None:
-    """Removes what dead processes left that were killed after their work, before they let go.
-
-    Args:
-        directory: where the claims are; it goes too, if no others are left in it.
-    """
-    for name in {path.stem for path in _in(directory)}:
-        if (claimed := claim(directory, name)) is not None:
-            claimed.release()
-    _leave(directory)
+def _path(directory: Path, name: str) -> Path:
+    return directory / f"{name}.lock"
 
 
-def _leave(directory: Path) -> None:
-    """Removes a folder of claims in which there are none any more."""
-    with contextlib.suppress(OSError):  # others have claims there, or have just removed it
-        for file in os.listdir(directory):
-            if file.startswith(PROBE):  # of a process that was killed while it looked
-                (directory / file).unlink(missing_ok=True)
-        directory.rmdir()
-
-
-def _all(directory: Path, name: str) -> list[Path]:
-    """The claims on `name`, the newest last."""
-    paths = [path for path in _in(directory) if path.stem == name]
-    return sorted(paths, key=lambda path: int(path.suffix[1:]))
-
-
-def _in(directory: Path) -> list[Path]:
-    """All claims in a folder."""
-    try:
-        # Not `glob`: it fails where the last claim on anything, and with it the folder, goes
-        # away between its look at the folder and its reading of it.
-        files = os.listdir(directory)
-    except FileNotFoundError:
-        return []
-    return [path for path in map(directory.joinpath, files) if path.suffix[1:].isdecimal()]
-
-
-def _is_free(path: Path) -> bool:
-    """Whether the claim's holder is dead, or has removed it."""
-    try:
-        told = _told(path)
-        if told is not None and told["machine"] == machine() and not _alive(told["pid"]):
-            return True
-        return _time(path.parent) - path.stat().st_mtime > STALE
-    except FileNotFoundError:  # it was released meanwhile
+def _is_stale(path: Path) -> bool:
+    """Whether the process that made a lock's file is dead; False where there is no file."""
+    who = _read(path)
+    if who and who["machine"] == machine() and not psutil.pid_exists(who["pid"]):
         return True
+    try:
+        return time.time() - path.stat().st_mtime > STALE
+    except FileNotFoundError:
+        return False
 
 
-def _time(directory: Path) -> float:
-    """The time by the clock of the disk; raises `FileNotFoundError` where the folder is gone."""
-    probe = directory / f"{PROBE}{os.getpid()}-{threading.get_ident()}"
-    while True:
-        probe.touch()
-        with contextlib.suppress(FileNotFoundError):  # one who left the folder removed it
-            now = probe.stat().st_mtime
-            probe.unlink()
-            return now
-
-
-def _told(path: Path) -> dict[str, Any] | None:
-    """What a claim's file says of its holder; None while it is written, and once it is gone."""
+def _read(path: Path) -> dict[str, Any] | None:
+    """What a lock's file says; None while it is written, and once it is gone."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, FileNotFoundError):
         return None
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it is alive, and another user's
-        return True
-    return True

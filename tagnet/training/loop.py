@@ -18,7 +18,14 @@ from tagnet.models.parts import with_path_outputs
 from tagnet.settings import TrainingSettings
 from tagnet.system.checksums import RUN_AGAIN, sha256
 from tagnet.system.console import progress
-from tagnet.system.files import advising, read_arrays, write_arrays, write_text, written_whole
+from tagnet.system.files import (
+    Check,
+    advising,
+    read_arrays,
+    write_arrays,
+    write_text,
+    written_whole,
+)
 from tagnet.training.optimizer import PenalisedModel, PenalisedRMSprop
 from tagnet.training.replicas import Replicas, Workers, is_chief
 
@@ -59,6 +66,7 @@ def train(
     settings: TrainingSettings,
     directory: str | Path,
     on_epoch: Callable[[Epoch], None],
+    check: Check | None = None,
     workers: Workers | None = None,
 ) -> list[Epoch]:
     """Trains `core` until early stopping or the last epoch; leaves it with its best weights.
@@ -78,6 +86,7 @@ def train(
         settings: how to train.
         directory: the run directory.
         on_epoch: called with each finished epoch's figures, before they are stored.
+        check: called before each file takes its place, see `files.written_whole`.
         workers: what shares out the batches; None for this process and its device alone. Of
             several processes the chief validates, writes, and has the best weights at the end.
 
@@ -97,7 +106,7 @@ def train(
             workers, core, lambda graph: compiled(graph, lookups, settings), image_loss(settings)
         )
         model = replicas.model
-    state = _State(core, model.optimizer, directory)
+    state = _State(core, model.optimizer, directory, check)
     history = state.restore()
     if not should_stop(history, settings):
         epochs = range(len(history), settings.max_epochs)
@@ -123,7 +132,7 @@ def train(
                 "file; prepare the data again"
             ) from error
     if is_chief(workers):
-        write_text(directory / "history.csv", pd.DataFrame(history).to_csv(index=False))
+        write_text(directory / "history.csv", pd.DataFrame(history).to_csv(index=False), check)
         state.load_best()
     return history
 
@@ -216,9 +225,14 @@ class _State:
     """All that an epoch leaves to the next, in one file."""
 
     def __init__(
-        self, core: keras.Model, optimizer: keras.optimizers.Optimizer, directory: Path
+        self,
+        core: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        directory: Path,
+        check: Check | None,
     ) -> None:
         self._core = core
+        self._check = check
         self._variables = {
             f"{owner}_{index}": variable
             # A model's variables include the random state of its dropout layers.
@@ -235,13 +249,13 @@ class _State:
     def store(self, history: Sequence[Epoch]) -> None:
         """Writes the best weights first: a kill in between repeats the epoch, equally."""
         if best_epoch(history) == len(history) - 1:
-            with written_whole(self._best) as temporary:
+            with written_whole(self._best, self._check) as temporary:
                 self._core.save_weights(temporary)
             self._best_sum = sha256(self._best)
         arrays = {name: variable.numpy() for name, variable in self._variables.items()}
         told = {"history": json.dumps(history), "best": self._best_sum, "of": self._of}
         arrays |= {name: np.array(text) for name, text in told.items()}
-        write_arrays(self._last, arrays)
+        write_arrays(self._last, arrays, self._check)
 
     def restore(self) -> list[Epoch]:
         """Takes up the last stored state and returns its history; none stored, it is empty."""
