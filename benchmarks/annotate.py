@@ -23,7 +23,8 @@ from experiments.annotating import Batch, Choice, jobs_of
 from tagnet import console
 from tagnet.annotator import Annotator
 from tagnet.console import option, say
-from tagnet.features import BACKBONES, network, read_image
+from tagnet.features import BACKBONES, network
+from tagnet.images import read_image
 
 BATCH, WORKERS = 16, 2  # as in `features.extract`
 PREPARED = 256  # images in memory, again and again

@@ -20,7 +20,8 @@ from pathlib import Path
 import machine
 import numpy as np
 
-from tagnet.features import BACKBONES, extract, read_image
+from tagnet.features import BACKBONES, extract
+from tagnet.images import read_image
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "photos"
 BATCH = 32  # of the plain loop

@@ -18,8 +18,9 @@ import tensorflow as tf
 from tagnet import console, pixels
 from tagnet.console import option, progress, require_at_least, say
 from tagnet.efficientnet import central_square
-from tagnet.features import BACKBONES, read_image
+from tagnet.features import BACKBONES
 from tagnet.files import InputError
+from tagnet.images import read_image
 from tagnet.keywords import find_photographs
 from tagnet.signatures import PREPARED
 

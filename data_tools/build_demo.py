@@ -26,8 +26,9 @@ from data_tools import demo
 from data_tools.word_vectors import look_up, wanted
 from data_tools.wordnet import build as build_wordnet
 from tagnet import console
-from tagnet.features import BACKBONES, extract, read_image
+from tagnet.features import BACKBONES, extract
 from tagnet.files import InputError, read_text, write_text, written_whole
+from tagnet.images import read_image
 from tagnet.tags import Vocabulary
 
 # Examples whose labels are, all but a few, among those of the demo data set.

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from tagnet.checksums import verify_known
 from tagnet.dataset import CURE
-from tagnet.features import read_image
 from tagnet.files import advising, read_text
+from tagnet.images import read_image
 
 THUMBNAIL = (240, 180)  # pixels
 QUALITY = 75  # of a thumbnail's JPEG

@@ -20,8 +20,9 @@ from tagnet.corpus import Corpus, TaggedImages
 from tagnet.deployment import BATCH, Deployment
 from tagnet.embeddings import Embedding, rho
 from tagnet.export import export, load
-from tagnet.features import BACKBONES, ImageSource, extract
+from tagnet.features import BACKBONES, extract
 from tagnet.files import InputError
+from tagnet.images import ImageSource
 from tagnet.tags import TagLists, Vocabulary, normalise
 
 Photo: TypeAlias = ImageSource

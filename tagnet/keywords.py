@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 
 from PIL import Image, ImageFile, IptcImagePlugin
 
-from tagnet.features import FORMATS
 from tagnet.files import InputError
+from tagnet.images import FORMATS
 from tagnet.memory import is_out_of_memory
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".heic", ".heif")

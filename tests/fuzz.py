@@ -43,8 +43,8 @@ from data_tools.wordnet import read_graph
 from tagnet import records
 from tagnet.checksums import read_checksums
 from tagnet.embeddings import Embedding
-from tagnet.features import read_image
 from tagnet.files import InputError, read_json
+from tagnet.images import read_image
 from tagnet.keywords import Photograph, read_keywords
 from tagnet.tags import Vocabulary
 from tagnet.weights import read_caffe_weights, read_torch_weights

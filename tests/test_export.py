@@ -19,8 +19,9 @@ from tagnet import features, signatures
 from tagnet.annotator import Annotation, Annotator
 from tagnet.efficientnet import central_square
 from tagnet.export import export
-from tagnet.features import Backbone, extract, read_image
+from tagnet.features import Backbone, extract
 from tagnet.files import read_arrays
+from tagnet.images import read_image
 
 WITHOUT_TAGNET = """
 import sys

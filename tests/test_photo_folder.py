@@ -12,7 +12,7 @@ from PIL import Image
 from data_tools.photo_folder import read_folder
 from data_tools.pipeline import prepare
 from data_tools.settings import Settings
-from tagnet import features
+from tagnet import images
 from tagnet.files import InputError, read_json
 from tagnet.keywords import find_photographs
 
@@ -165,11 +165,11 @@ def test_heic_without_its_package_is_left_out_with_the_remedy(
 ) -> None:
     pytest.importorskip("pillow_heif")
     path = write(tmp_path / "a.heic")
-    formats = tuple(name for name in features.FORMATS if name != "HEIF")
-    monkeypatch.setattr(features, "FORMATS", formats)
-    monkeypatch.setattr(features, "_READ", "JPEG; HEIC with the package pillow-heif")
+    formats = tuple(name for name in images.FORMATS if name != "HEIF")
+    monkeypatch.setattr(images, "FORMATS", formats)
+    monkeypatch.setattr(images, "_READ", "JPEG; HEIC with the package pillow-heif")
     with pytest.raises(InputError, match="is not an image .*HEIC with the package pillow-heif"):
-        features.read_image(path)
+        images.read_image(path)
 
 
 def test_weights_of_a_backbone_are_part_of_what_a_preparation_is_made_from(
