@@ -21,7 +21,6 @@ import numpy as np
 from gensim.models import KeyedVectors
 from gensim.parsing.preprocessing import STOPWORDS
 from PIL import Image
-from tagnet.photos.images import read_image
 
 from data_tools.sources import demo
 from data_tools.vectors.word_vectors import look_up, wanted
@@ -29,6 +28,7 @@ from data_tools.vectors.wordnet import build as build_wordnet
 from tagnet.backbones.features import BACKBONES, extract
 from tagnet.data.tags import Vocabulary
 from tagnet.errors import InputError
+from tagnet.photos.images import read_image
 from tagnet.system import console
 from tagnet.system.files import read_text, write_text, written_whole
 

@@ -30,7 +30,6 @@ import psutil
 import pytest
 from conftest import make_table
 from photographs import iim, write, xmp
-from tagnet.photos.images import read_image
 from test_mirflickr import write_lists, write_published
 from test_nus_wide import IMAGES, write_raw
 from test_records import write as write_shards
@@ -46,6 +45,7 @@ from tagnet.data import records
 from tagnet.data.embeddings import Embedding
 from tagnet.data.tags import Vocabulary
 from tagnet.errors import InputError
+from tagnet.photos.images import read_image
 from tagnet.photos.keywords import Photograph, read_keywords
 from tagnet.system.checksums import read_checksums
 from tagnet.system.files import read_json

@@ -14,11 +14,11 @@ import pytest
 import tensorflow as tf
 from graphs import D, deployed, random_inputs, taken_by
 from PIL import ImageOps
-from tagnet.photos.images import read_image
 
 from tagnet.backbones import features
 from tagnet.backbones.efficientnet import central_square
 from tagnet.backbones.features import Backbone, extract
+from tagnet.photos.images import read_image
 from tagnet.serving import signatures
 from tagnet.serving.annotator import Annotation, Annotator
 from tagnet.serving.export import export

@@ -1,6 +1,5 @@
-"""Φ: reading images, and EfficientNet-Lite0 over them."""
+"""Φ: EfficientNet-Lite0 over images."""
 
-import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,150 +7,16 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
-from tagnet.photos.images import ImageSource, read_image
 
-from tagnet.backbones import efficientnet, features
+from tagnet.backbones import efficientnet
 from tagnet.backbones.efficientnet import mbconv, prepare_lite0
 from tagnet.backbones.features import BACKBONES, extract
 from tagnet.backbones.weights import read_torch_weights
 from tagnet.errors import InputError
+from tagnet.photos.images import ImageSource
 
 PHOTOS = sorted((Path(__file__).parent.parent / "examples" / "photos").glob("*.jpg"))
 LITE0 = BACKBONES["efficientnet_lite0"]
-
-
-def encoded(image: Image.Image, format: str = "PNG", **options) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format, **options)
-    return buffer.getvalue()
-
-
-# --- Reading ----------------------------------------------------------------------------
-
-
-def test_every_kind_of_source_gives_the_same_pixels(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
-    contents = encoded(Image.fromarray(pixels))
-    (tmp_path / "photo.png").write_bytes(contents)
-    path = tmp_path / "photo.png"
-    for source in (pixels, contents, Image.fromarray(pixels), path, str(path)):
-        np.testing.assert_array_equal(np.asarray(read_image(source)), pixels)
-
-
-def test_exif_orientation_is_honoured():
-    image = Image.new("RGB", (4, 2), "black")
-    image.putpixel((0, 0), (255, 255, 255))
-    exif = Image.Exif()
-    exif[0x0112] = 6  # Exif 2.3, table 4: row 0 is the right-hand side, so turn by 90 degrees
-    upright = read_image(encoded(image, exif=exif))
-    assert upright.size == (2, 4)
-    assert upright.getpixel((1, 0)) == (255, 255, 255)
-
-
-GREY16 = Image.fromarray(np.array([[0, 257, 65535]], np.uint16))
-
-
-@pytest.mark.parametrize(
-    ("image", "expected"),
-    [
-        (Image.new("L", (1, 1), 7), [(7, 7, 7)]),
-        (Image.new("1", (1, 1), 1), [(255, 255, 255)]),
-        (Image.new("CMYK", (1, 1), (0, 255, 255, 0)), [(255, 0, 0)]),
-        (Image.new("RGBA", (1, 1), (0, 0, 0, 0)), [(255, 255, 255)]),
-        (Image.new("RGBA", (1, 1), (255, 0, 0, 255)), [(255, 0, 0)]),
-        (Image.new("LA", (1, 1), (0, 51)), [(204, 204, 204)]),  # a fifth of black over white
-        (Image.new("RGB", (1, 1), (1, 2, 3)).quantize(2), [(1, 2, 3)]),
-        (GREY16, [(0, 0, 0), (1, 1, 1), (255, 255, 255)]),  # 65535 / 257 = 255
-        (Image.new("I", (1, 1), 65535), [(255, 255, 255)]),
-    ],
-    ids=lambda value: value.mode if isinstance(value, Image.Image) else "",
-)
-def test_every_mode_becomes_rgb(image, expected):
-    rgb = read_image(image)
-    assert rgb.mode == "RGB"
-    assert [rgb.getpixel((x, 0)) for x in range(rgb.width)] == expected
-
-
-def test_heic_is_read_where_its_package_is_installed():
-    pytest.importorskip("pillow_heif")
-    rgb = read_image(encoded(Image.new("RGB", (64, 48), (200, 30, 40)), "HEIF", quality=100))
-    assert rgb.size == (64, 48)
-    np.testing.assert_allclose(rgb.getpixel((9, 9)), (200, 30, 40), atol=4)  # HEVC is lossy
-
-
-def test_a_transparent_palette_colour_is_white():
-    image = Image.new("P", (2, 1))
-    image.putpalette([0, 0, 0, 9, 9, 9])
-    image.putpixel((1, 0), 1)
-    rgb = read_image(encoded(image, transparency=0))
-    assert [rgb.getpixel((x, 0)) for x in (0, 1)] == [(255, 255, 255), (9, 9, 9)]
-
-
-PNG = encoded(Image.effect_noise((64, 64), 50))
-
-
-@pytest.mark.parametrize(
-    ("contents", "line"),
-    [
-        (b"", "is empty; an image is needed"),
-        (b"<html>not found</html>", "is not an image (JPEG, PNG, WEBP, GIF, BMP, TIFF, PPM"),
-        (PNG[: len(PNG) // 2], "is a damaged or unusual image (image file is truncated"),
-        (encoded(Image.new("F", (2, 2)), "TIFF"), "(floating-point pixels have no fixed range)"),
-    ],
-    ids=["empty", "not an image", "cut off", "floats"],
-)
-def test_a_bad_file_gets_one_line_with_its_name(tmp_path, contents, line):
-    path = tmp_path / "bad.jpg"
-    path.write_bytes(contents)
-    with pytest.raises(InputError) as caught:
-        read_image(path)
-    assert str(caught.value).startswith(f"{path}: ")
-    assert line in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_missing_file_and_a_folder_get_their_line(tmp_path):
-    with pytest.raises(InputError, match="absent.jpg: cannot be read .No such file"):
-        read_image(tmp_path / "absent.jpg")
-    with pytest.raises(InputError, match="cannot be read .Is a directory"):
-        read_image(tmp_path)
-
-
-def test_a_photograph_is_not_damaged_for_want_of_memory(monkeypatch):
-    def refused(image):
-        raise MemoryError
-
-    monkeypatch.setattr(features, "_rgb", refused)
-    with pytest.raises(MemoryError):
-        read_image(Image.new("RGB", (1, 1)))
-
-
-def test_bytes_are_named_by_their_length():
-    with pytest.raises(InputError, match="^image of 3 bytes: is not an image"):
-        read_image(b"abc")
-
-
-# Pillow warns above its limit and refuses above twice the limit: both are refusals here.
-@pytest.mark.parametrize("limit", [64 * 64 - 1, 64 * 64 // 2 - 1])
-def test_more_pixels_than_pillows_limit_are_refused(monkeypatch, limit):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    with pytest.raises(InputError, match=f"has more than {limit} pixels"):
-        read_image(PNG)
-
-
-@pytest.mark.parametrize(
-    "array",
-    [
-        np.zeros((2, 2, 3), np.float32),
-        np.zeros((2, 2), np.uint8),
-        np.zeros((2, 2, 4), np.uint8),
-        np.zeros((0, 2, 3), np.uint8),
-    ],
-    ids=lambda array: f"{array.dtype}{array.shape}",
-)
-def test_an_array_of_another_kind_is_refused(array):
-    with pytest.raises(InputError, match=r"must be uint8 \[height, width, 3\]; received"):
-        read_image(array)
 
 
 # --- Preparing --------------------------------------------------------------------------

@@ -18,6 +18,8 @@ MAY_IMPORT = {
 # Inside tagnet a file may import those above it.
 ORDER = (
     "files",
+    "images",
+    "memory",
     "console",
     "checksums",
     "locks",

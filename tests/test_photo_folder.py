@@ -12,8 +12,8 @@ from PIL import Image
 from data_tools.pipeline import prepare
 from data_tools.settings import Settings
 from data_tools.sources.photo_folder import read_folder
-from tagnet.backbones import features
 from tagnet.errors import InputError
+from tagnet.photos import images
 from tagnet.photos.keywords import find_photographs
 from tagnet.system.files import read_json
 
@@ -167,8 +167,8 @@ def test_heic_without_its_package_is_left_out_with_the_remedy(
     pytest.importorskip("pillow_heif")
     path = write(tmp_path / "a.heic")
     formats = tuple(name for name in images.FORMATS if name != "HEIF")
-    monkeypatch.setattr(features, "FORMATS", formats)
-    monkeypatch.setattr(features, "_READ", "JPEG; HEIC with the package pillow-heif")
+    monkeypatch.setattr(images, "FORMATS", formats)
+    monkeypatch.setattr(images, "_READ", "JPEG; HEIC with the package pillow-heif")
     with pytest.raises(InputError, match="is not an image .*HEIC with the package pillow-heif"):
         images.read_image(path)
 

@@ -4,16 +4,19 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pictures
 import pytest
 import tensorflow as tf
-from photographs import png_bomb
+from photographs import png_bomb, png_chunk
+from pictures import NOT_TURNED, PALETTE, PNG_KINDS, TURNED
 from PIL import Image
-from tagnet.photos.images import read_image
 
 from tagnet.backbones.efficientnet import central_square
+from tagnet.photos.images import read_image
 from tagnet.serving import pixels
 
 PHOTOS = sorted((Path(__file__).parent.parent / "examples" / "photos").glob("*.jpg"))
+decode = tf.function(pixels.decode, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -47,11 +50,20 @@ def test_noise_of_any_size(size):
     np.testing.assert_array_equal(made, central_square(image, 32))
 
 
-@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGB", "RGBA"])
-def test_png_of_any_kind(mode):
-    image = noise(20, 30, 4)
-    contents = encoded(Image.fromarray(np.asarray(image)).convert("RGBA").convert(mode))
-    np.testing.assert_array_equal(pixels.decode(contents), np.asarray(read_image(contents)))
+def assert_equal_to_pillow(contents: bytes) -> None:
+    np.testing.assert_array_equal(decode(contents), np.asarray(read_image(contents)))
+
+
+@pytest.mark.parametrize(("colours", "depth", "transparent"), PNG_KINDS)
+def test_png_of_every_kind(colours, depth, transparent):
+    samples, chunks = pictures.samples(colours, depth, transparent)
+    assert_equal_to_pillow(pictures.png(samples, depth, colours, chunks))
+
+
+def test_a_palette_of_alphas():
+    samples, chunks = pictures.samples(PALETTE, 4, False)
+    alphas = png_chunk(b"tRNS", bytes([0, 15, 100, 255, 15]))
+    assert_equal_to_pillow(pictures.png(samples, 4, PALETTE, chunks + alphas))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -60,16 +72,19 @@ def test_jpeg_of_any_orientation(orientation, kind):
     exif = Image.Exif()
     exif[0x010F] = "maker"
     exif[0x0112] = orientation
-    contents = encoded(noise(20, 30, 3).convert(kind), "JPEG", exif=exif)
-    np.testing.assert_array_equal(pixels.decode(contents), np.asarray(read_image(contents)))
+    assert_equal_to_pillow(encoded(noise(20, 30, 3).convert(kind), "JPEG", exif=exif))
 
 
-def test_exif_that_is_cut_off_turns_nothing():
-    contents = encoded(noise(20, 30, 3), "JPEG")
-    for rest in (b"", b"MM", b"II*\0\xff\xff\xff\xff", b"II*\0\x08\0\0\0\xff\xff"):
-        segment = pixels.EXIF + rest
-        marker = b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment
-        assert pixels.decode(contents[:2] + marker + contents[2:]).shape == (20, 30, 3)
+@pytest.mark.parametrize("contents", TURNED.values(), ids=TURNED)
+def test_the_orientation_is_found_wherever_programs_write_it(contents):
+    assert decode(contents).shape == (16, 8, 3)
+    assert_equal_to_pillow(contents)
+
+
+@pytest.mark.parametrize("contents", NOT_TURNED.values(), ids=NOT_TURNED)
+def test_what_gives_no_orientation_turns_nothing_and_refuses_nothing(contents):
+    assert decode(contents).shape == (8, 16, 3)
+    assert_equal_to_pillow(contents)
 
 
 def as_large_as(contents: bytes, marker: bytes, sides: bytes) -> bytes:
@@ -98,6 +113,5 @@ JPG, ANY_PNG = encoded(noise(20, 30, 3), "JPEG"), encoded(noise(20, 30, 3))
     ],
 )
 def test_what_is_no_image_or_too_large_is_refused_before_memory_is_taken(contents, line):
-    decode = tf.function(pixels.decode, input_signature=[tf.TensorSpec([], tf.string)])
     with pytest.raises(tf.errors.InvalidArgumentError, match=f"(?s){line}"):
         decode(contents)

@@ -17,11 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from tagnet.photos.images import read_image
 
 from benchmarks import machine
 from experiments.annotation.batch import Batch, Choice, jobs_of
 from tagnet.backbones.features import BACKBONES, network
+from tagnet.photos.images import read_image
 from tagnet.serving.annotator import Annotator
 from tagnet.system import console
 from tagnet.system.console import option, say

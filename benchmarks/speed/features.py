@@ -18,10 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from tagnet.photos.images import read_image
 
 from benchmarks import machine
 from tagnet.backbones.features import BACKBONES, extract
+from tagnet.photos.images import read_image
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "photos"
 BATCH = 32  # of the plain loop

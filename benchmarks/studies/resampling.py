@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import PIL
 import tensorflow as tf
-from tagnet.photos.images import read_image
 
 from tagnet.backbones.efficientnet import central_square
 from tagnet.backbones.features import BACKBONES
 from tagnet.errors import InputError
+from tagnet.photos.images import read_image
 from tagnet.photos.keywords import find_photographs
 from tagnet.serving import pixels
 from tagnet.serving.signatures import PREPARED

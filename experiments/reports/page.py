@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tagnet.photos.images import read_image
-
 from tagnet.data.dataset import CURE
+from tagnet.photos.images import read_image
 from tagnet.system.checksums import verify_known
 from tagnet.system.files import advising, read_text
 

@@ -5,29 +5,23 @@ network; `BACKBONES` lists those that exist; `extract` runs one over many images
 """
 
 import functools
-import io
-import threading
-import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import keras
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageOps
+from PIL import Image
 
 from tagnet.backbones.caffenet import caffenet, prepare_caffenet
 from tagnet.backbones.catalogue import KERAS_MODELS
 from tagnet.backbones.efficientnet import efficientnet_lite0, prepare_lite0
 from tagnet.backbones.keras_models import keras_model, prepare_keras
 from tagnet.errors import InputError
+from tagnet.photos.images import ImageSource, read_image
 from tagnet.system.console import progress
-
-ImageSource: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
-"""An image: a file's path, a file's bytes, a PIL image, or a uint8 array [height, width, 3]."""
 
 
 @dataclass(frozen=True)
@@ -52,100 +46,6 @@ class Backbone:
     weights: Path | None = None
 
 
-# --- From a source to RGB ---------------------------------------------------------------
-
-try:
-    import pillow_heif
-except ImportError:
-    _HEIF = False
-else:
-    _HEIF = True
-    pillow_heif.register_heif_opener()
-# PostScript and the rarer formats are left out: some of Pillow's readers start other programs.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", *(["HEIF"] if _HEIF else []))
-_READ = ", ".join(FORMATS) + ("" if _HEIF else "; HEIC with the package pillow-heif")
-_OPENING = threading.Lock()
-
-
-def read_image(source: ImageSource, reduced_to: int | None = None) -> Image.Image:
-    """Reads an image as it is meant to be seen: upright, RGB, transparency over white.
-
-    Args:
-        source: path, file contents, PIL image of any mode, or uint8 array [height, width, 3].
-            Of several frames the first counts; 16-bit grey is scaled to 8 bits.
-        reduced_to: a JPEG's file is decoded to a half, a quarter or an eighth of its size
-            where both sides keep so many pixels, which is quicker.
-
-    Returns:
-        An RGB image, turned as its EXIF orientation says.
-
-    Raises:
-        InputError: it is missing, empty, cut off, of another format, or has more
-            pixels than Pillow's limit (`PIL.Image.MAX_IMAGE_PIXELS`).
-        MemoryError: there is too little memory to decode it.
-    """
-    if isinstance(source, np.ndarray):
-        if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or not source.size:
-            raise InputError(
-                "an image given as an array must be uint8 [height, width, 3]; "
-                f"received {source.dtype} {list(source.shape)}"
-            )
-        return Image.fromarray(source)
-    if isinstance(source, Image.Image):
-        what = f"{source.mode} image of {source.width} x {source.height} pixels"
-        return _decoded(lambda: source, what)
-    if isinstance(source, bytes):
-        what, contents = f"image of {len(source)} bytes", source
-    else:
-        what = str(source)
-        try:
-            contents = Path(source).read_bytes()
-        except OSError as error:
-            raise InputError(f"{what}: cannot be read ({error.strerror})") from error
-    if not contents:
-        raise InputError(f"{what}: is empty; an image is needed")
-    return _decoded(lambda: _opened(contents, reduced_to), what)
-
-
-def _opened(contents: bytes, reduced_to: int | None) -> Image.Image:
-    # Filters of warnings belong to the process, so only one thread at a time changes
-    # them; opening reads the header alone and is quick.
-    with _OPENING, warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        image = Image.open(io.BytesIO(contents), formats=FORMATS)
-    if reduced_to is not None:
-        image.draft("RGB", (reduced_to, reduced_to))
-    return image
-
-
-def _decoded(open_image: Callable[[], Image.Image], what: str) -> Image.Image:
-    try:
-        return _rgb(ImageOps.exif_transpose(open_image()))
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InputError(
-            f"{what}: has more than {Image.MAX_IMAGE_PIXELS} pixels, Pillow's limit; downscale it"
-        ) from error
-    except Image.UnidentifiedImageError as error:
-        raise InputError(f"{what}: is not an image ({_READ} are read)") from error
-    except MemoryError:
-        raise
-    except Exception as error:  # a damaged file can make Pillow's readers raise anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{what}: is a damaged or unusual image ({reason})") from error
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F":
-        raise ValueError("floating-point pixels have no fixed range")
-    if image.mode.startswith("I"):  # Pillow would clip 16 bits, not scale them
-        grey = np.clip(np.asarray(image), 0, 65535) // 257
-        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
-
-
 # --- From many images to vectors --------------------------------------------------------
 
 
@@ -160,7 +60,7 @@ def extract(
 
     Args:
         backbone: one of `BACKBONES`.
-        images: N sources, see `read_image`.
+        images: N sources, see `images.read_image`.
         batch_size: images that pass through the CNN together.
         workers: threads, each of which takes a batch from its files to its features.
         on_error: called with the position and the error of an image that cannot be

@@ -3,22 +3,34 @@
 Features depend on how a photograph is resampled, so the graph does what Pillow does:
 two passes of a cubic filter whose width grows with the scale, in whole numbers of 22
 bits, rounded to 8 bits after each pass (Pillow's `Resample.c`). TensorFlow's own
-resampling differs.
+resampling differs. Orientation and transparency follow the rules of `images`.
 """
 
 import functools
+from collections.abc import Callable
 
 import tensorflow as tf
 from PIL import Image
 
-PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"  # how the files begin
-SIDES = 16  # where a PNG has its width and height, four bytes each
+from tagnet.photos.images import (
+    EXIF,
+    EXIF_HEADERS,
+    LONG,
+    ORIENTATION,
+    PNG,
+    PROFILE,
+    PROFILE_BYTES,
+    PROFILE_HEADER,
+    SHORT,
+)
+
+JPEG = b"\xff\xd8"  # the signature
+SIDES, COLOUR_TYPE = 16, 25  # offsets in a PNG: width and height of 4 bytes each, and 1 byte
+ALPHA = 4  # the first colour type with alpha
+MAX_CHUNKS = 2**16  # the search for metadata stops there: a file can hold millions of empty ones
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 2**27  # as `images.read_image`
 PRECISION = 22  # bits of a coefficient
 CUBIC = -0.5  # Keys' a
-EXIF = b"Exif\x00\x00"
-HEADER = 2**16  # bytes in which the orientation is looked for
-ORIENTATION = 0x0112
 
 
 def decode(contents: tf.Tensor) -> tf.Tensor:
@@ -33,17 +45,24 @@ def decode(contents: tf.Tensor) -> tf.Tensor:
         sides = tf.image.extract_jpeg_shape(contents, tf.int64)[:2]
         with tf.control_dependencies(_not_too_large(sides)):
             image = tf.io.decode_jpeg(contents, channels=3, dct_method="INTEGER_ACCURATE")
-        return _upright(image, _orientation(contents))
+            return _upright(image, _orientation(_exif_of_jpeg(contents)))
 
     def png() -> tf.Tensor:
-        head = tf.strings.substr(contents, 0, SIDES + 8)
-        whole = (tf.strings.length(head) == SIDES + 8) & (tf.strings.substr(head, 0, 8) == PNG)
+        head = tf.strings.substr(contents, 0, COLOUR_TYPE + 1)
+        whole = (tf.strings.length(head) > COLOUR_TYPE) & (tf.strings.substr(head, 0, 8) == PNG)
         size = tf.strings.length(contents)
         is_png = tf.debugging.Assert(whole, ["an image must be JPEG or PNG; received bytes:", size])
         with tf.control_dependencies([is_png]):
             sides = tf.io.decode_raw(tf.strings.substr(head, SIDES, 8), tf.int32, False)
         with tf.control_dependencies(_not_too_large(tf.cast(sides, tf.int64))):
-            return _over_white(tf.io.decode_png(contents, channels=4))
+            exif, transparent = _parts_of_png(contents)
+            # Opaque pixels of 1, 2 or 4 bits would get an alpha of 1, 3 or 15 instead of 255.
+            image = tf.cond(
+                transparent | (_bytes(head, COLOUR_TYPE, 1)[0] >= ALPHA),
+                lambda: _over_white(tf.io.decode_png(contents, channels=4)),
+                lambda: tf.io.decode_png(contents, channels=3),
+            )
+            return _upright(image, _orientation(exif))
 
     return tf.cond(tf.strings.substr(contents, 0, 2) == JPEG, jpeg, png)
 
@@ -125,39 +144,112 @@ def _over_white(image: tf.Tensor) -> tf.Tensor:
 def _upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     """Turns an image as the EXIF orientation 1 … 8 says."""
 
-    def when(values: list[int], turned: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-        return tf.cond(tf.reduce_any(orientation == values), lambda: turned, lambda: image)
+    def when(values: list[int], turned: Callable[[], tf.Tensor], image: tf.Tensor) -> tf.Tensor:
+        return tf.cond(tf.reduce_any(orientation == values), turned, lambda: image)
 
-    image = when([5, 6, 7, 8], tf.transpose(image, [1, 0, 2]), image)
-    image = when([2, 3, 6, 7], tf.reverse(image, [1]), image)
-    return when([3, 4, 7, 8], tf.reverse(image, [0]), image)
+    image = when([5, 6, 7, 8], functools.partial(tf.transpose, image, [1, 0, 2]), image)
+    image = when([2, 3, 6, 7], functools.partial(tf.reverse, image, [1]), image)
+    return when([3, 4, 7, 8], functools.partial(tf.reverse, image, [0]), image)
 
 
-def _orientation(contents: tf.Tensor) -> tf.Tensor:
-    """The orientation that the EXIF fields of a JPEG give; 1 where they give none."""
-    head = tf.cast(tf.io.decode_raw(tf.strings.substr(contents, 0, HEADER), tf.uint8), tf.int32)
-    bytes_ = tf.concat([head, tf.zeros([len(EXIF)], tf.int32)], axis=0)
-    count = tf.size(head)
-    matches = tf.reduce_all(
-        [bytes_[i : i + count] == letter for i, letter in enumerate(EXIF)], axis=0
-    )
-    at = tf.where(matches)[:, 0]
+# --- Metadata: each function follows the rule of its namesake in `images` ----------------
 
-    def read() -> tf.Tensor:
-        start = tf.cast(at[0], tf.int32) + len(EXIF)
-        little = bytes_[tf.minimum(start, count)] == ord("I")
 
-        def number(places: tf.Tensor, size: int) -> tf.Tensor:
-            digits = [
-                tf.gather(bytes_, tf.clip_by_value(places + i, 0, count)) for i in range(size)
-            ]
-            from_high = functools.reduce(lambda high, low: high * 256 + low, digits)
-            from_low = functools.reduce(lambda high, low: high * 256 + low, digits[::-1])
-            return tf.where(little, from_low, from_high)
+def _orientation(exif: tf.Tensor) -> tf.Tensor:
+    """Reads the orientation (1 to 8) from EXIF; 1 if there is none."""
+    exif = tf.strings.regex_replace(exif, EXIF_HEADERS, "", replace_global=False)
+    number = functools.partial(_number, little=_part(exif, 0, 2) == b"II")
+    first = number(_bytes(exif, 4, 4)) + 2
+    whole = tf.maximum((_length(exif) - first) // 12, 0)
+    count = tf.minimum(number(_bytes(exif, first - 2, 2)), whole)
+    fields = tf.reshape(tf.io.decode_raw(_part(exif, first, 12 * count), tf.uint8), [-1, 12])
+    kind = number(fields[:, 2:4])
+    value = tf.where(kind == SHORT, number(fields[:, 8:10]), 0)
+    value = tf.where(kind == LONG, number(fields[:, 8:]), value)
+    found = tf.boolean_mask(value, number(fields[:, :2]) == ORIENTATION)
+    return tf.concat([found, [1]], axis=0)[0]
 
-        directory = start + tf.clip_by_value(number(start + 4, 4), 0, HEADER)
-        entries = directory + 2 + 12 * tf.range(number(directory, 2))
-        values = tf.boolean_mask(number(entries + 8, 2), number(entries, 2) == ORIENTATION)
-        return tf.concat([values, [1]], axis=0)[0]
 
-    return tf.cond(tf.size(at) > 0, read, lambda: tf.constant(1))
+def _exif_of_jpeg(contents: tf.Tensor) -> tf.Tensor:
+    """Finds the first EXIF segment before the pixels; empty if there is none."""
+
+    def goes_on(at: tf.Tensor, exif: tf.Tensor) -> tf.Tensor:
+        is_scan = _part(contents, at, 2) == b"\xff\xda"
+        return (exif == b"") & (at < _length(contents)) & ~is_scan
+
+    def step(at: tf.Tensor, exif: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        head = _bytes(contents, at, 4)
+        is_marker = (head[0] == 0xFF) & (head[1] != 0xFF)  # else a fill byte
+        size = _number(head[2:])
+        found = is_marker & (head[1] == 0xE1) & (_part(contents, at + 4, len(EXIF)) == EXIF)
+        exif = tf.cond(found, lambda: _part(contents, at + 4, size - 2), lambda: exif)
+        return at + tf.where(is_marker, 2 + size, 1), exif
+
+    start = tf.constant(len(JPEG), tf.int64), tf.constant(b"")
+    return tf.while_loop(goes_on, step, start, maximum_iterations=MAX_CHUNKS)[1]
+
+
+def _parts_of_png(contents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Finds the EXIF in a PNG, and whether it has a `tRNS` chunk."""
+
+    def goes_on(at: tf.Tensor, exif: tf.Tensor, transparent: tf.Tensor) -> tf.Tensor:
+        return (at + 12 <= _length(contents)) & (_part(contents, at + 4, 4) != b"IEND")
+
+    def step(
+        at: tf.Tensor, exif: tf.Tensor, transparent: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        size, kind = _number(_bytes(contents, at, 4)), _part(contents, at + 4, 4)
+        content = functools.partial(_part, contents, at + 8, size)
+        is_text = ((kind == b"tEXt") | (kind == b"zTXt")) & (exif == b"")
+        exif = tf.cond(is_text, lambda: _exif_of_profile(kind, content()), lambda: exif)
+        exif = tf.cond(kind == b"eXIf", content, lambda: exif)
+        return at + 12 + size, exif, transparent | (kind == b"tRNS")
+
+    start = tf.constant(len(PNG), tf.int64), tf.constant(b""), tf.constant(False)
+    return tf.while_loop(goes_on, step, start, maximum_iterations=MAX_CHUNKS)[1:]
+
+
+def _exif_of_profile(kind: tf.Tensor, text: tf.Tensor) -> tf.Tensor:
+    """Decodes a `tEXt` or `zTXt` chunk; empty if it holds no EXIF."""
+
+    def inflated() -> tf.Tensor:
+        # Damaged data would fail the whole request; only a data set can ignore the error.
+        data = tf.data.Dataset.from_tensors(_part(text, len(PROFILE) + 1, PROFILE_BYTES))
+        data = data.map(functools.partial(tf.io.decode_compressed, compression_type="ZLIB"))
+        return data.ignore_errors().reduce(b"", lambda _, whole: whole)
+
+    def fields() -> tf.Tensor:
+        plain = functools.partial(_part, text, len(PROFILE), PROFILE_BYTES)
+        digits = tf.cond(kind == b"zTXt", inflated, plain)
+        digits = tf.strings.regex_replace(digits, PROFILE_HEADER, "", replace_global=False)
+        is_hex = tf.strings.regex_full_match(digits, r"(\s*[0-9a-fA-F]{2})*\s*")
+        digits = tf.where(is_hex, tf.strings.regex_replace(digits, r"\s", ""), b"")
+        codes = tf.cast(tf.io.decode_raw(digits, tf.uint8), tf.int32)
+        values = tf.where(codes > ord("9"), codes % 32 + 9, codes - ord("0"))  # "a" is 0x61
+        high, low = values[::2], values[1::2]
+        return tf.strings.reduce_join(tf.gather([bytes([i]) for i in range(256)], high * 16 + low))
+
+    is_profile = _part(text, 0, len(PROFILE)) == PROFILE
+    return tf.cond(is_profile & (_length(text) <= PROFILE_BYTES), fields, lambda: b"")
+
+
+def _length(text: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.strings.length(text), tf.int64)
+
+
+def _part(text: tf.Tensor, at: tf.Tensor | int, size: tf.Tensor | int) -> tf.Tensor:
+    """The `size` bytes from `at` on; fewer if `text` ends before."""
+    at, size = tf.cast(at, tf.int64), tf.maximum(tf.cast(size, tf.int64), 0)
+    return tf.strings.substr(text, tf.minimum(at, _length(text)), size)
+
+
+def _bytes(text: tf.Tensor, at: tf.Tensor | int, size: int) -> tf.Tensor:
+    """The same as uint8 [size], filled up with zeros."""
+    return tf.io.decode_raw(_part(text, at, size), tf.uint8, fixed_length=size)
+
+
+def _number(digits: tf.Tensor, little: tf.Tensor | bool = False) -> tf.Tensor:
+    """Bytes of a big-endian number, or a `little`-endian one: uint8 [..., k] → int64 [...]."""
+    powers = tf.constant([256**i for i in range(digits.shape[-1])], tf.int64)
+    powers = tf.where(little, powers, powers[::-1])
+    return tf.reduce_sum(tf.cast(digits, tf.int64) * powers, axis=-1)
