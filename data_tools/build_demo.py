@@ -31,6 +31,7 @@ from tagnet.errors import InputError
 from tagnet.photos.images import read_image
 from tagnet.system import console
 from tagnet.system.files import read_text, write_text, written_whole
+from tagnet.system.runtime import import_tensorflow
 
 # Examples whose labels are, all but a few, among those of the demo data set.
 EXAMPLES = (
@@ -280,6 +281,7 @@ def main(options: Options) -> None:
     values = asdict(options)
     if missing := [name for name, value in values.items() if value is None]:
         raise InputError(f"--{missing[0]} is missing (see --help)")
+    import_tensorflow()
     build(**values)
 
 

@@ -12,13 +12,12 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from data_tools.engines import opened
-from data_tools.pipeline import prepare
 from data_tools.settings import Settings, flags
 from tagnet.errors import InputError
 from tagnet.system import console
+from tagnet.system.runtime import import_tensorflow
 
-OPTIONS = dataclasses.make_dataclass(
+Options = dataclasses.make_dataclass(
     "Options",
     [
         *flags(),
@@ -47,6 +46,11 @@ def main(options: Any) -> None:
     if out is None:
         raise InputError("--out is missing: where should the prepared directory be?")
     chosen = Settings.of(**settings)
+    # TensorFlow takes seconds to import, which a wrong flag must not wait for.
+    import_tensorflow()
+    from data_tools.engines import opened
+    from data_tools.pipeline import prepare
+
     if dry_run:
         prepare(chosen, out, dry_run=True)
         return
@@ -55,4 +59,4 @@ def main(options: Any) -> None:
 
 
 if __name__ == "__main__":
-    console.run(OPTIONS, main, str(__doc__))
+    console.run(Options, main, str(__doc__))

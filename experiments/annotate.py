@@ -11,14 +11,18 @@ import io
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from experiments.annotation import gallery, sidecars
 from experiments.annotation.batch import Answer, Batch, Choice, Job, jobs_of, jobs_of_table, report
 from tagnet.errors import InputError, on_one_line
-from tagnet.serving.annotator import Annotator
 from tagnet.system import console
 from tagnet.system.console import option, require_at_least
 from tagnet.system.files import remove_unfinished, write_text, writing
+from tagnet.system.runtime import import_tensorflow
+
+if TYPE_CHECKING:
+    from tagnet.serving.annotator import Annotator
 
 USAGE = """Annotates photographs with the model of a run.
 
@@ -95,6 +99,10 @@ def main(options: Options) -> None:
         return
     _check_outputs(options, len(jobs))
     assert options.model is not None  # checked above
+    # TensorFlow takes seconds to import, which a wrong flag must not wait for.
+    import_tensorflow()
+    from tagnet.serving.annotator import Annotator
+
     annotator = Annotator.load(options.model, options.weights)
     choice = _choice(options, annotator)
     asked_to_print = not (options.jsonl or options.csv or options.html or options.xmp)
@@ -150,7 +158,7 @@ def _check_outputs(options: Options, count: int) -> None:
             )
 
 
-def _choice(options: Options, annotator: Annotator) -> Choice:
+def _choice(options: Options, annotator: "Annotator") -> Choice:
     """Which labels are given, by what was asked for and what the model knows."""
     known = annotator.labels
     for name in options.labels or ():

@@ -9,34 +9,13 @@ out under a condition in `conditions/` of the run.
 """
 
 import dataclasses
-import gc
-from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import Any, TypeAlias
 
-import numpy as np
-
-from experiments.paper.conditions import USUAL, Altered, Condition, Situation
-from experiments.paper.curves import CURVES, Curve, Measure
-from experiments.paper.published import Row
-from experiments.reports import curve_report
-from experiments.reports.curve_report import Results
-from experiments.runs import baselines, plan
-from experiments.runs.baselines import BaselineSettings
-from experiments.runs.demo_data import embedded
-from experiments.runs.options import make
-from experiments.runs.plan import Common, Job
-from experiments.runs.runner import restored, scoring_of
-from experiments.runs.sweeping import SharedTables, Sweep
-from tagnet.data.dataset import Part, PreparedDataset
-from tagnet.data.tables import Tables, lookups
+from experiments.paper.curves import CURVES, rows_of
+from experiments.runs.options import RowFlags
 from tagnet.errors import InputError
-from tagnet.evaluation import metrics
-from tagnet.evaluation.scoring import Scorer
 from tagnet.system import console
-from tagnet.system.checksums import sha256
 from tagnet.system.console import option, require_all_of
-from tagnet.system.files import read_json, write_json
+from tagnet.system.runtime import import_tensorflow
 
 USAGE = f"""Draws how models bear other tags, other neighbours and another vocabulary.
 
@@ -45,12 +24,8 @@ USAGE = f"""Draws how models bear other tags, other neighbours and another vocab
 curves: {", ".join(CURVES)}"""
 
 
-# Under a condition: logits [n, L], and how many images have no neighbours by tags.
-Score: TypeAlias = Callable[[Situation, Condition], tuple[np.ndarray, int]]
-
-
 @dataclasses.dataclass(frozen=True)
-class Options(plan.RowFlags):
+class Options(RowFlags):
     """The flags of the command."""
 
     curve: tuple[str, ...] = option((), "which curves, see above")
@@ -62,13 +37,16 @@ class Options(plan.RowFlags):
         self.check_rows([row.name for row in rows_of(self.curve)])
 
 
-def rows_of(names: Iterable[str]) -> list[Row]:
-    """The models of the curves with these names, each once."""
-    return list(dict.fromkeys(measure.row for name in names for measure in CURVES[name].measures))
-
-
 def main(options: Options) -> None:
     """Runs the command; ends with status 1 where a run failed."""
+    # TensorFlow takes seconds to import, which a wrong flag must not wait for.
+    import_tensorflow()
+    from experiments.paper.study import Study, lacking, results_of, trainings
+    from experiments.reports import curve_report
+    from experiments.runs import plan
+    from experiments.runs.demo_data import embedded
+    from experiments.runs.sweeping import SharedTables
+
     dataset = SharedTables(options.data or embedded(), table=None)
     common = plan.common_of(options, dataset)
     splits = plan.splits_of(options, dataset)
@@ -97,152 +75,6 @@ def main(options: Options) -> None:
     for name, curve in curves.items():
         curve_report.write(out / "curves", name, curve, results_of(study, curve, common.pool))
     study.conclude(f"figures and tables: {out / 'curves'}")
-
-
-def lacking(row: Row, common: Common) -> str | None:
-    """Why a model cannot be run on a data set; None if it can."""
-    max_rank = plan.scaled(row, common.stored)[1]
-    if row.m and max_rank > common.stored:
-        return f"the data set has {common.stored} neighbours an image (prepare it with --M)"
-    return plan.lacking(row, common.encodings)
-
-
-@dataclasses.dataclass(frozen=True)
-class Training(Job):
-    """A run, and the conditions that it is scored under.
-
-    Attributes:
-        condition: what it is trained under.
-        tests: what it is scored under.
-    """
-
-    condition: Condition
-    tests: tuple[Condition, ...]
-
-    @property
-    def name(self) -> str:
-        """The name of the run directory."""
-        usual = super().name
-        return usual if self.condition == USUAL else f"{self.condition.name}-{usual}"
-
-
-def trainings(
-    curves: Iterable[Curve],
-    rows: list[Row],
-    splits: tuple[int, ...],
-    common: Common,
-    dataset: PreparedDataset,
-) -> list[Training]:
-    """The runs that the curves need of these models, each once, with all its conditions."""
-    tests: dict[tuple[Row, Condition], dict[Condition, None]] = {}
-    for curve in curves:
-        for measure in curve.measures:
-            if measure.row in rows:
-                key = measure.row, trained_under(measure, common.pool)
-                tests.setdefault(key, {})[measure.test] = None
-    return [
-        Training(job.row, job.split, job.settings, condition, tuple(found))
-        for split in splits
-        for (row, condition), found in tests.items()
-        for job in plan.jobs(
-            [row],
-            (split,),
-            dataclasses.replace(common, pool=condition.pool or common.pool),
-            dataset,
-        )
-    ]
-
-
-def trained_under(measure: Measure, pool: str) -> Condition:
-    """What a measure's model is trained under, where `pool` is what is usual."""
-    return USUAL if measure.training == Condition(pool=pool) else measure.training
-
-
-class Study(Sweep[Training]):
-    """Runs in one folder that are scored under conditions."""
-
-    def directory(self, job: Training) -> Path:
-        """The run directory."""
-        return self.out / ("" if job.condition == USUAL else "altered") / job.name
-
-    def is_done(self, job: Training) -> bool:
-        """Whether the run was scored under all its conditions."""
-        return all(self.found(job, test) is not None for test in job.tests)
-
-    def place(self, job: Training, test: Condition) -> Path:
-        """Where it is written what came out under a condition."""
-        return self.directory(job) / "conditions" / f"{test.name}.json"
-
-    def found(self, job: Training, test: Condition) -> dict[str, Any] | None:
-        """What came out under a condition; None where that is not there."""
-        try:
-            found = read_json(self.place(job, test))
-        except InputError:
-            return None
-        return found if found.pop("of", None) == self._of(job) else None
-
-    def _of(self, job: Training) -> str:
-        """What tells the runs apart that something came out of."""
-        config = self.directory(job) / "config.json"
-        return sha256(config) if config.exists() else ""
-
-    def produce(self, job: Training) -> None:
-        """Trains a run unless it is there, and scores it under what it was not scored under."""
-        data, out = self.dataset, self.directory(job)
-        if dataclasses.replace(job.condition, pool=None) != USUAL:
-            seed = job.settings.seed
-            data = Altered(data, job.condition, job.split, seed, out / "neighbours")
-        make(job.settings, data, out, exports=False)
-        score = self._scores(job, data)
-        labels = self.dataset.labels[self.dataset.split(job.split)["test"]]
-        for test in job.tests:
-            if self.found(job, test) is not None:
-                continue
-            situation = Situation(self.dataset, test, job.split, job.settings.seed)
-            scores, by_features = score(situation, test)
-            found = {"test": metrics.evaluate(labels, scores), "by_features": by_features}
-            write_json(self.place(job, test), found | {"of": self._of(job)})
-            gc.collect()  # the tables of a condition are large
-
-    def _scores(self, job: Training, data: PreparedDataset) -> Score:
-        """How the model of a finished run scores the test images.
-
-        Args:
-            job: the run.
-            data: what it was trained on.
-        """
-        run, split, out = job.settings, self.dataset.split(job.split), self.directory(job)
-        if isinstance(run, BaselineSettings):
-            by_tags = baselines.restored(run, data, out)
-            return lambda situation, _: (by_tags(situation.tags), 0)
-        core, preset = restored(run, data, out), run.settings
-        known = data.words if isinstance(data, Altered) else None
-
-        def score(situation: Situation, test: Condition) -> tuple[np.ndarray, int]:
-            pi = None if run.feed is None else situation.encoded(run.feed, known)
-            tables = Tables(self.dataset.tables(None).phi, pi, len(data.vocabulary))
-            scoring = scoring_of(preset)
-            if test.samples is not None:
-                scoring = dataclasses.replace(scoring, exact=False, samples=test.samples)
-            found = situation.nearest("test", run.neighbours, run.pool, preset.max_rank)
-            part = Part(split["test"], found.neighbours, found.distances)
-            scores = Scorer(core, lookups(tables), scoring)(part, run.seed)
-            return scores, int(found.by_features.sum())
-
-        return score
-
-
-def results_of(study: Study, curve: Curve, pool: str) -> Results:
-    """What the runs of a study gave at the points of a curve; `pool` is what is usual."""
-    jobs = {(job.row, job.condition, job.split): job for job in study.jobs}
-    splits = dict.fromkeys(job.split for job in study.jobs)
-    found: Results = {}
-    for measure in curve.measures:
-        for split in splits:
-            job = jobs.get((measure.row, trained_under(measure, pool), split))
-            if job is not None and (one := study.found(job, measure.test)) is not None:
-                found.setdefault(measure, {})[split] = one
-    return found
 
 
 if __name__ == "__main__":

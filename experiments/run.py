@@ -7,18 +7,12 @@ The flags of a run are here and nowhere else; `runner.train_and_evaluate` runs i
 
 import textwrap
 from pathlib import Path
-from typing import Any
 
-from experiments.runs.baselines import BASELINES
-from experiments.runs.demo_data import embedded
-from experiments.runs.options import Options, default_name, make, resolve
-from experiments.runs.results import TITLES
-from tagnet.data.dataset import PreparedDataset
+from experiments.runs.options import BASELINES, Options
 from tagnet.errors import InputError
 from tagnet.models.architectures import JOINT, OURS, VISUAL
-from tagnet.serving import export
 from tagnet.system import console
-from tagnet.training.replicas import workers as workers_of
+from tagnet.system.runtime import import_tensorflow
 
 USAGE = f"""Trains one graph on a prepared data set, scores it on the test split and exports it.
 
@@ -32,6 +26,14 @@ joint graphs: {", ".join(JOINT)}
 
 def main(options: Options) -> None:
     """Runs the command."""
+    # TensorFlow takes seconds to import, which a wrong flag must not wait for.
+    import_tensorflow()
+    from experiments.runs.demo_data import embedded
+    from experiments.runs.resolving import default_name, make, resolve
+    from experiments.runs.results import show
+    from tagnet.data.dataset import PreparedDataset
+    from tagnet.training.replicas import workers as workers_of
+
     workers = workers_of(options.workers)  # before TensorFlow computes anything
     dataset = PreparedDataset(options.data or embedded(), options.table)
     if workers is not None and workers.devices > 1 and dataset.table == "device":
@@ -42,40 +44,7 @@ def main(options: Options) -> None:
         dataset = PreparedDataset(dataset.directory, "host")
     run = resolve(options, dataset)
     out = options.out or Path("runs") / default_name(dataset, run)
-    _show(make(run, dataset, out, layout=options.layout, workers=workers), out)
-
-
-def _show(results: dict[str, Any], out: Path) -> None:
-    """Prints the table of metrics, in per cent, and where everything is."""
-    k = results["test"]["k"]
-    console.say()
-    console.say(f"{results['arch']:<24}{'validation':>12}{'test':>8}{'upper bound':>14}")
-    for name, metric in TITLES.items():
-        title = metric + ("" if name.startswith("map") else f" @{k}")
-        values = (
-            results["validation"][name],
-            results["test"][name],
-            results["test"]["upper_bound"][name],
-        )
-        console.say(
-            f"{title:<24}{100 * values[0]:>12.2f}{100 * values[1]:>8.2f}{100 * values[2]:>14.2f}"
-        )
-    test = results["test"]
-    console.say(
-        f"left out of the test means: {test['labels_left_out']} labels without a positive, "
-        f"{test['images_left_out']} images without a label, "
-        f"{test['labels_never_predicted']} labels never predicted (precision)"
-    )
-    if results["epochs"] is None:
-        console.say(f"chosen on the validation split: {results['chosen']:g}")
-    else:
-        console.say(
-            f"{results['epochs']} epochs of {results['seconds_per_epoch']:.1f} s, "
-            f"best {results['best_epoch']}; {results['parameters']:,} parameters"
-        )
-        console.say(f"SavedModel   {out / 'saved_model' / export.VERSION}")
-        console.say(f"TensorBoard  tensorboard --logdir={out / 'tensorboard'}")
-    console.say(f"all of it    {out}")
+    show(make(run, dataset, out, layout=options.layout, workers=workers), out)
 
 
 if __name__ == "__main__":

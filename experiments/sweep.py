@@ -7,17 +7,13 @@ also from machines that share its disk; none makes a run that another is making.
 """
 
 import dataclasses
-from collections.abc import Sequence
 
 from experiments.paper import published
-from experiments.runs import plan
-from experiments.runs.baselines import BASELINES, ROWS
-from experiments.runs.demo_data import embedded
-from experiments.runs.plan import Common
-from experiments.runs.sweeping import SharedTables, Sweep, until
+from experiments.runs.options import BASELINE_ROWS, BASELINES, RowFlags
 from tagnet.errors import InputError
 from tagnet.system import console
 from tagnet.system.console import option, require_all_of
+from tagnet.system.runtime import import_tensorflow
 
 USAGE = """Makes the runs of a table or figure of the paper: what is missing, and nothing else.
 
@@ -26,7 +22,7 @@ USAGE = """Makes the runs of a table or figure of the paper: what is missing, an
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(plan.RowFlags):
+class Options(RowFlags):
     """The flags of a sweep."""
 
     table: tuple[str, ...] = option((), f"tables of the paper: {', '.join(published.TABLES)}")
@@ -49,11 +45,17 @@ class Options(plan.RowFlags):
         ]
         shown += [published.FIGURES[number] for number in self.figure]
         rows = [row for one in shown for row in published.rows_of(one)]
-        return list(dict.fromkeys([*rows, *(ROWS if self.baselines else ())]))
+        return list(dict.fromkeys([*rows, *(BASELINE_ROWS if self.baselines else ())]))
 
 
 def main(options: Options) -> None:
     """Runs the command; ends with status 1 where a run failed."""
+    # TensorFlow takes seconds to import, which a wrong flag must not wait for.
+    import_tensorflow()
+    from experiments.runs import plan
+    from experiments.runs.demo_data import embedded
+    from experiments.runs.sweeping import SharedTables, Sweep, announce
+
     dataset = SharedTables(options.data or embedded(), table=None)
     common = plan.common_of(options, dataset)
     rows = [row for row in options.rows if not options.only or row.name in options.only]
@@ -63,36 +65,13 @@ def main(options: Options) -> None:
     if (out / "sweep.json").exists():
         plan.settle(out, common)
     sweep = Sweep(out, jobs, dataset, options.export)
-    _announce(rows, splits, common, sweep)
+    announce(rows, splits, common, sweep)
     if options.dry_run:
         return
     plan.settle(out, common)
     sweep.run()
     console.say()
     sweep.conclude(f"the tables and figures: python -m experiments.report {sweep.out}")
-
-
-def _announce(
-    rows: Sequence[published.Row], splits: Sequence[int], common: Common, sweep: Sweep
-) -> None:
-    """Says beforehand what there is to do."""
-    left = len(sweep.left)
-    served = [row for row in rows if not plan.lacking(row, common.encodings)]
-    console.say(
-        f"{common.dataset}, preset {common.preset}, pool {common.pool}, seed {common.seed}: "
-        f"{len(served)} rows x {len(splits)} splits = {len(sweep.jobs)} runs; "
-        f"{len(sweep.jobs) - left} done, {left} to make{until(sweep.seconds_left())}; "
-        f"into {sweep.out}"
-    )
-    for row in rows:
-        m, max_rank = plan.scaled(row, common.stored)
-        if reason := plan.lacking(row, common.encodings):
-            console.say(f"  {row.name}: left out, {reason}")
-        elif row.arch in BASELINES:
-            console.say(f"  {row.name}")
-        else:
-            scaled = "" if (m, max_rank) == (row.m, row.max_rank) else " (scaled to the data set)"
-            console.say(f"  {row.name}: (m, M) = ({m}, {max_rank}){scaled}")
 
 
 if __name__ == "__main__":

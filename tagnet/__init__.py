@@ -1,45 +1,75 @@
 """tagnet: image annotation from visual cues and social-network tags.
 
-Tesan, Coscia and Ballan, "A CNN-RNN Framework for Image Annotation from Visual
-Cues and Social Network Metadata". The modules, in reading order, are listed in
-`ARCHITECTURE.md`.
+After Tesan, Coscia and Ballan, "A CNN-RNN Framework for Image Annotation from Visual Cues and
+Social Network Metadata". Importing the package is instant; TensorFlow is imported when one of
+these names is first used:
+
+build             an architecture as a `keras.Model`
+ARCHITECTURES     the architectures by name
+GraphSettings     the sizes and the regularisation of a model
+TrainingSettings  optimizer, epochs, loss
+load              opens a prepared directory
+train             trains a model on a prepared directory
+evaluate          mAP, precision and recall of scores
+export            writes a model as a SavedModel that annotates
+Annotator         annotates photographs with a trained model
+Annotation        what an annotator answers
+InputError        what every function raises for bad input
 """
 
-import os
-import sys
-import tempfile
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from tagnet.errors import InputError
+from tagnet.settings import GraphSettings, TrainingSettings
 
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+if TYPE_CHECKING:
+    from tagnet.data.dataset import load
+    from tagnet.evaluation.metrics import evaluate
+    from tagnet.models.architectures import ARCHITECTURES, build
+    from tagnet.serving.annotator import Annotation, Annotator
+    from tagnet.serving.export import export
+    from tagnet.training.experiment import train
+
+__version__ = "0.2.0"
+__all__ = [
+    "ARCHITECTURES",
+    "Annotation",
+    "Annotator",
+    "GraphSettings",
+    "InputError",
+    "TrainingSettings",
+    "__version__",
+    "build",
+    "evaluate",
+    "export",
+    "load",
+    "train",
+]
+
+_LAZY = {
+    "ARCHITECTURES": "models.architectures",
+    "Annotation": "serving.annotator",
+    "Annotator": "serving.annotator",
+    "build": "models.architectures",
+    "evaluate": "evaluation.metrics",
+    "export": "serving.export",
+    "load": "data.dataset",
+    "train": "training.experiment",
+}
 
 
-def _import_tensorflow_quietly() -> None:
-    """Imports TensorFlow without the lines that it writes when it starts.
+def __getattr__(name: str) -> Any:
+    """Imports what a public name stands for, when it is first used (PEP 562)."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'tagnet' has no attribute {name!r}")
+    from tagnet.system.runtime import import_tensorflow
 
-    Its C++ libraries write to file descriptor 2 before any logging level is
-    read, so the descriptor itself is parked meanwhile. Whoever sets
-    `TF_CPP_MIN_LOG_LEVEL` wants those lines and gets them.
-    """
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
-        return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-    with tempfile.TemporaryFile() as parked:
-        stderr = os.dup(2)
-        os.dup2(parked.fileno(), 2)
-        try:
-            import tensorflow as tf
-
-            tf.config.list_physical_devices("GPU")  # looks for drivers, and complains
-        except BaseException:
-            parked.seek(0)
-            os.write(stderr, parked.read())
-            raise
-        finally:
-            sys.stderr.flush()
-            os.dup2(stderr, 2)
-            os.close(stderr)
-            del os.environ["TF_CPP_MIN_LOG_LEVEL"]  # it has been read, and is not for others
+    import_tensorflow()
+    value = getattr(importlib.import_module(f"tagnet.{_LAZY[name]}"), name)
+    globals()[name] = value
+    return value
 
 
-_import_tensorflow_quietly()
+def __dir__() -> list[str]:
+    return __all__

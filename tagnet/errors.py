@@ -2,6 +2,7 @@
 
 import re
 
+HINT_PREPARE = "prepare the data again"  # ends a line about a damaged prepared directory
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 

@@ -12,8 +12,12 @@ import hypothesis
 import numpy as np
 import pytest
 
-from data_tools.pipeline import prepare
-from data_tools.settings import Settings
+from tagnet.system.runtime import import_tensorflow
+
+import_tensorflow()  # before any module imports it
+
+from data_tools.pipeline import prepare  # noqa: E402
+from data_tools.settings import Settings  # noqa: E402
 
 WORDS = ("sky", "sea", "sand", "sun", "dog", "cat", "car", "road", "tree", "bird", "snow", "boat")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -23,6 +23,7 @@ from data_tools.settings import Settings
 from data_tools.stages import MARKS
 from experiments import robustness
 from experiments.annotation.batch import Batch, Choice, jobs_of
+from experiments.paper import study
 from experiments.paper.conditions import USUAL, Condition
 from experiments.paper.curves import LTN, Curve, Measure, Series
 from experiments.runs import plan, results
@@ -302,15 +303,15 @@ def condition_subject(place: Path, datasets: Sequence[Path]) -> Subject:
         options = robustness.Options(**flags, hidden=3, max_epochs=1, seed=number)
         dataset = SharedTables(data)
         common = plan.common_of(options, dataset)
-        jobs = robustness.trainings([curve], [LTN], (0,), common, dataset)
+        jobs = study.trainings([curve], [LTN], (0,), common, dataset)
         plan.settle(folders[-1], common)
-        studies.append(functools.partial(robustness.Study, jobs=jobs, dataset=dataset))
+        studies.append(functools.partial(study.Study, jobs=jobs, dataset=dataset))
 
     def drawn(copy: Path, number: int = 0) -> dict[str, str]:
         study = studies[number](copy)
         study.run()
         (job,) = study.jobs
-        found = robustness.results_of(study, curve, "train")
+        found = study.results_of(study, curve, "train")
         results = {measure.test.name: digest(values) for measure, values in found.items()}
         return results | contents(copy / job.name / "conditions")
 

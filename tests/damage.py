@@ -17,14 +17,18 @@ import tensorflow as tf
 
 from data_tools.stages import MARKS
 from tagnet.data.cache import CACHE
-from tagnet.data.dataset import CURE
-from tagnet.errors import InputError
+from tagnet.errors import HINT_PREPARE, InputError
 from tagnet.serving import export
-from tagnet.system.checksums import RUN_AGAIN
+from tagnet.system.checksums import HINT_RERUN
 
 KINDS = ("missing", "empty", "cut off", "a bit flipped", "of another set", "older format")
 OUTCOMES = ("detected", "mended", "harmless", "wrong")
-CURES = (CURE, RUN_AGAIN, export.CURE, "make one with python -m data_tools.prepare")
+CURES = (
+    HINT_PREPARE,
+    HINT_RERUN,
+    export.HINT_PREPARE,
+    "make one with python -m data_tools.prepare",
+)
 CURES += ("must be a finished run or a SavedModel of one", "choose another --out or remove")
 CURES += ("was the data set prepared?", "must hold a finished run")
 CURES += ("choose another file",)

@@ -22,7 +22,8 @@ import pandas as pd
 
 from data_tools.pipeline import prepare
 from data_tools.settings import Settings
-from experiments.runs.options import Options, make, resolve
+from experiments.runs.options import Options
+from experiments.runs.resolving import make, resolve
 from experiments.runs.results import TITLES
 from experiments.runs.sweeping import SharedTables, forget_graphs
 from tagnet.models.architectures import ARCHITECTURES, OURS

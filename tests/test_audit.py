@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import make_table
 
-from data_tools import audit, audit_plots
+from data_tools import audit, audit_plots, checks
 from data_tools.pipeline import prepare
 from tagnet.data.dataset import PreparedDataset
 from tagnet.data.records import write_images, write_neighbourhoods
@@ -58,7 +58,7 @@ def test_a_sound_directory_passes(prepared: Path, capsys: pytest.CaptureFixture[
 
 
 def test_what_it_says_about_neighbours(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _, report = audit.audit(small)
+    _, report = checks.audit(small)
     data = PreparedDataset(small)
     counts, likeness = [0] * 60, []
     for part in PARTS:

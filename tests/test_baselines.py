@@ -10,7 +10,7 @@ from conftest import one_line
 from experiments import report
 from experiments import run as command
 from experiments.runs import baselines, label_transfer
-from experiments.runs.baselines import BASELINES, NEIGHBOURS, BaselineSettings, Problem
+from experiments.runs.baselines import METHODS, NEIGHBOURS, BaselineSettings, Problem
 from experiments.runs.label_transfer import EPSILON, TagPropDistance, TagPropRank
 from tagnet.data.dataset import PreparedDataset
 from tagnet.evaluation import metrics
@@ -26,12 +26,12 @@ def execute(*flags):
 def runs(prepared, tmp_path_factory):
     """Every baseline run on the small data set, each in a folder of its name."""
     folder = tmp_path_factory.mktemp("baselines")
-    for arch in BASELINES:
+    for arch in METHODS:
         assert execute(f"--arch={arch}", f"--data={prepared}", f"--out={folder / arch}") == 0
     return folder
 
 
-@pytest.mark.parametrize("arch", BASELINES)
+@pytest.mark.parametrize("arch", METHODS)
 def test_the_run_directory(runs, arch):
     out = runs / arch
     assert {path.name for path in out.iterdir()} == {
@@ -42,7 +42,7 @@ def test_the_run_directory(runs, arch):
         again = metrics.evaluate(predictions["labels"], predictions["scores"])
     assert results["test"] == again
     assert results["images"] == {"train": 36, "validation": 12, "test": 12}
-    choices = BASELINES[arch].choices
+    choices = METHODS[arch].choices
     usable = [n for n in choices if n < 36] if choices is NEIGHBOURS else choices
     assert results["chosen"] in usable
 
@@ -51,7 +51,7 @@ def test_one_report_shows_them_all(runs, tmp_path):
     argv = ["report", str(runs), f"--out={tmp_path}"]
     assert console.execute(report.Options, report.main, report.USAGE, argv) == 0
     text = (tmp_path / "report.md").read_text()
-    for arch in BASELINES:
+    for arch in METHODS:
         assert re.search(rf"^\| {arch}[^|]* \|", text, re.M)
     # The paper's first row, McAuley and Leskovec's tag-only SVM.
     assert re.search(r"^\| Tag-only model \+ linear SVM .* \| 46\.67 \|", text, re.M)

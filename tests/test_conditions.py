@@ -6,7 +6,8 @@ import numpy as np
 import oracle
 import pytest
 
-from experiments.paper.conditions import OLD_HALF, USUAL, Altered, Condition, Situation, deal
+from experiments.paper.conditions import OLD_HALF, USUAL, Condition
+from experiments.paper.perturbed import Altered, Situation, deal
 from tagnet.data.dataset import PreparedDataset
 from tagnet.data.embeddings import rho
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_tools.audit import audit
+from data_tools.checks import audit
 from data_tools.pipeline import prepare
 from data_tools.settings import Settings
 from data_tools.sources import mirflickr

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from experiments.paper import published
-from experiments.runs.baselines import BASELINES
+from experiments.runs.options import BASELINES
 from tagnet.models.architectures import ARCHITECTURES, JOINT
 
 METRICS = {

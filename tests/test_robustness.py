@@ -7,12 +7,12 @@ from conftest import LABELS
 from PIL import Image
 
 from experiments import robustness, sweep
-from experiments.paper import curves
+from experiments.paper import curves, study
 from experiments.paper.conditions import OLD_HALF, USUAL, Condition
 from experiments.paper.curves import CURVES, LOGISTIC, LTN, LTWIN, V_ONLY, Curve, Measure, Series
 from experiments.paper.published import MAPS, Row
 from experiments.reports import curve_report
-from experiments.runs import plan
+from experiments.runs import options, plan
 from tagnet.data.dataset import PreparedDataset
 from tagnet.system import console
 from tagnet.system.files import read_json, write_json
@@ -60,7 +60,7 @@ def made(monkeypatch):
         return score
 
     monkeypatch.setattr(robustness, "make", make)
-    monkeypatch.setattr(robustness.Study, "_scores", scores)
+    monkeypatch.setattr(study.Study, "_scores", scores)
     return names
 
 
@@ -204,10 +204,10 @@ def test_one_line_for_a_mistake(refused, given, line):
 
 def test_trainings_are_shared_between_curves(prepared):
     dataset = PreparedDataset(prepared)
-    flags = plan.Flags(data=prepared)
+    flags = options.Flags(data=prepared)
     common = plan.common_of(flags, dataset)
     wanted = [CURVES[name] for name in ("pool", "expectation", "order")]
-    jobs = robustness.trainings(wanted, [LTN, Row("rtn", "id")], (0, 1), common, dataset)
+    jobs = study.trainings(wanted, [LTN, Row("rtn", "id")], (0, 1), common, dataset)
     assert [job.name for job in jobs if job.split == 0] == [
         "ltn-n_id-m12-M24-split0",
         "pool_train-ltn-n_id-m12-M24-split0",

@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from experiments import run, search
-from experiments.runs import options, runner
+from experiments.runs import options, resolving, runner
 from tagnet.system import console
 from tagnet.system.files import read_json
 from tagnet.training.loop import Diverged
@@ -68,7 +68,7 @@ def flags(prepared, tmp_path):
 def test_the_grid_tries_every_value_once_and_the_best_stands_first(made, flags, tmp_path, capsys):
     assert command(*flags, "--grid", "--splits=0,1") == 0
     assert [name for name, _ in made] == [
-        f"l2_{value:g}-split{split}" for value in search.GRID for split in (0, 1)
+        f"l2_{value:g}-split{split}" for value in options.GRID for split in (0, 1)
     ]
     lines = table(tmp_path / "out")
     assert [float(line["l2"]) for line in lines][0] == 1e-4
@@ -85,12 +85,12 @@ def test_the_grid_tries_every_value_once_and_the_best_stands_first(made, flags, 
 def test_the_preset_is_tried_first_and_what_is_sampled_finds_better(made, flags, tmp_path):
     assert command(*flags, "--trials=25") == 0
     lines = tried(tmp_path / "out")
-    first = {name: float(lines[0][name]) for name in search.SEARCHED}
+    first = {name: float(lines[0][name]) for name in options.SEARCHED}
     assert first == {"learning_rate": 3e-4, "l2": 3e-5, "dropout": 0.5, "hidden": 500, "m": 3}
     assert len({name for name, _ in made}) == 25
     ranges = trials.ranges(max_rank=6)
     for line in lines:
-        for name in search.SEARCHED:
+        for name in options.SEARCHED:
             assert ranges[name].low <= float(line[name]) <= ranges[name].high
     nearness = [abs(np.log10(float(line["l2"])) + 4) for line in lines]
     assert np.mean(nearness[15:]) < np.mean(nearness[1:11])  # it learns from what came out
@@ -105,7 +105,7 @@ def test_what_is_tried_is_what_the_run_is_made_with(made, flags):
 
 def test_v_only_is_searched_for_what_it_has(made, flags, tmp_path):
     assert command(*flags, "--arch=v_only", "--trials=2") == 0
-    assert [name for name in table(tmp_path / "out")[0] if name in search.SEARCHED] == [
+    assert [name for name in table(tmp_path / "out")[0] if name in options.SEARCHED] == [
         "learning_rate",
         "l2",
     ]
@@ -190,13 +190,17 @@ def test_several_searches_at_once_try_everything_once(made, flags, tmp_path, mon
     for thread in threads:
         thread.join()
     assert status == [0, 0, 0]
-    assert sorted(name for name, _ in made) == sorted(f"l2_{v:g}-split0" for v in search.GRID)
+    assert sorted(name for name, _ in made) == sorted(f"l2_{v:g}-split0" for v in options.GRID)
 
 
 def test_it_waits_for_a_trial_that_another_is_making(made, flags, tmp_path, monkeypatch, capsys):
     assert command(*flags, "--grid", "--trials=2") == 0
     others = trials.Trials(
-        tmp_path / "out", {"l2": trials.one_of(search.GRID)}, [{"l2": v} for v in search.GRID], 0, 3
+        tmp_path / "out",
+        {"l2": trials.one_of(options.GRID)},
+        [{"l2": v} for v in options.GRID],
+        0,
+        3,
     )
     other = others.next()
 
@@ -216,7 +220,7 @@ def test_a_trial_that_ends_while_it_is_looked_at_is_not_given_up(
     made, flags, tmp_path, monkeypatch
 ):
     assert command(*flags, "--grid", "--trials=1") == 0
-    grid = {"l2": trials.one_of(search.GRID)}, [{"l2": value} for value in search.GRID], 0, 2
+    grid = {"l2": trials.one_of(options.GRID)}, [{"l2": value} for value in options.GRID], 0, 2
     one, other = (trials.Trials(tmp_path / "out", *grid) for _ in range(2))
     trial = other.next()
 
@@ -285,7 +289,7 @@ def test_tensorboard_has_the_settings_and_the_validation_figures_of_every_trial(
 
 def test_the_printed_command_makes_the_best_run_without_training_it_again(searched, monkeypatch):
     out, printed = searched
-    make = functools.partial(options.make, exports=False)  # the export is no matter of the search
+    make = functools.partial(resolving.make, exports=False)  # the export is no matter of the search
     monkeypatch.setattr(run, "make", make)
     (line,) = (line for line in printed.splitlines() if "experiments.run " in line)
     argv = shlex.split(line)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import machine
-from experiments.runs.baselines import BASELINES
+from experiments.runs.options import BASELINES
 from tagnet.models.architectures import ARCHITECTURES, OURS
 
 SEEDS = (0, 1, 2)
@@ -39,7 +39,7 @@ def figures(arch: str, seed: int, data: Path, out: Path, *further: str) -> dict[
     flags = [f"--arch={arch}", f"--seed={seed}", f"--data={data}", *further]
     if arch in ARCHITECTURES:
         flags.append("--preset=demo")
-    if arch in OURS or (arch in BASELINES and BASELINES[arch].reads == "feed"):
+    if arch in OURS or (arch in BASELINES and BASELINES[arch] == "feed"):
         flags.append("--feed=id")
     folder = out / f"{arch}-seed{seed}"
     command = [sys.executable, "-m", "experiments.run", *flags, f"--out={folder}"]

@@ -20,7 +20,7 @@ from benchmarks import machine
 from experiments.paper.conditions import USUAL, Condition
 from experiments.paper.curves import Curve, Measure, Series, title_of
 from experiments.paper.published import Row
-from experiments.robustness import Study, trainings
+from experiments.paper.study import Study, trainings
 from experiments.runs import plan, results
 from experiments.runs.demo_data import embedded
 from experiments.runs.results import Run
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="of what is done, and stop")
     options = parser.parse_args()
     dataset = SharedTables(embedded(), table=None)
-    flags = plan.Flags(hidden=options.hidden, splits=tuple(options.splits.split(",")))
+    flags = options.Flags(hidden=options.hidden, splits=tuple(options.splits.split(",")))
     common = plan.common_of(flags, dataset)
     tests, rows = TESTS.values(), [OURS, *OTHERS]
     series = [Series(title_of(row), tuple(Measure(row, USUAL, t) for t in tests)) for row in rows]

@@ -11,15 +11,18 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
 from tagnet.errors import InputError, Unavailable, on_one_line
 from tagnet.photos.keywords import Photograph, find_photographs, read_keywords, split_keywords
-from tagnet.serving.annotator import MAX_TAGS, Annotation, Annotator
+from tagnet.settings import MAX_TAGS
 from tagnet.system.console import progress
 from tagnet.system.files import read_text, writing, written_whole
+
+if TYPE_CHECKING:  # flags are listed without TensorFlow
+    from tagnet.serving.annotator import Annotation, Annotator
 
 CHUNK = 128  # photographs whose answers are written together
 AHEAD = 2  # chunks that are read meanwhile
@@ -149,7 +152,7 @@ class Choice:
     thresholds: dict[str, float]
     top_k: int
 
-    def answer(self, name: str, annotation: Annotation) -> Answer:
+    def answer(self, name: str, annotation: "Annotation") -> Answer:
         """What is written of an annotation."""
         labels = [
             label
@@ -191,7 +194,7 @@ class Batch:
 
     def __init__(
         self,
-        annotator: Annotator,
+        annotator: "Annotator",
         choice: Choice,
         jsonl: Path | None,
         each: Sequence[Callable[[Job, Answer], None]] = (),

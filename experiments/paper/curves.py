@@ -206,3 +206,8 @@ CURVES: dict[str, Curve] = {
     "expectation": _expectation(),
     "order": _order(),
 }
+
+
+def rows_of(names: Iterable[str]) -> list[Row]:
+    """The models of the curves with these names, each once."""
+    return list(dict.fromkeys(measure.row for name in names for measure in CURVES[name].measures))

@@ -16,7 +16,7 @@ from experiments.reports.tables import shown
 from experiments.runs import results
 from tagnet.system.files import write_text
 
-# What came out: by measure and split, as `robustness.Study` writes it.
+# What came out: by measure and split, as `study.Study` writes it.
 Results: TypeAlias = dict[Measure, dict[int, dict[str, Any]]]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tagnet.data.dataset import CURE
+from tagnet.errors import HINT_PREPARE
 from tagnet.photos.images import read_image
 from tagnet.system.checksums import verify_known
 from tagnet.system.files import advising, read_text
@@ -136,7 +136,7 @@ def photograph_paths(data: str | Path) -> dict[int, tuple[str, Path]]:
     manifest = Path(data) / "manifest.jsonl"
     if not manifest.exists():
         return {}
-    with advising(CURE):
+    with advising(HINT_PREPARE):
         verify_known(manifest.parent, manifest.name)
     images = (json.loads(line) for line in read_text(manifest).split("\n") if line)
     return {

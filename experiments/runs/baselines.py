@@ -19,7 +19,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
-from experiments.paper.published import Row
 from experiments.runs import label_transfer
 from experiments.runs.label_transfer import Neighbours
 from experiments.runs.results import BASELINE, read_checked
@@ -45,7 +44,7 @@ class BaselineSettings:
     """One run of a baseline: with these and the data set its numbers repeat.
 
     Attributes:
-        arch: a key of `BASELINES`.
+        arch: a key of `METHODS`.
         data: the prepared directory.
         split: index of the random split.
         neighbours: encoding whose distance picks the neighbours; empty where none are.
@@ -75,12 +74,10 @@ class Baseline:
     Attributes:
         choices: the values of its setting.
         fit: (problem, choice) → the scores of a part.
-        reads: `neighbours`, `feed` or nothing: the flag of a run that it heeds.
     """
 
     choices: tuple[float, ...]
     fit: Callable[["Problem", Any], Scores]
-    reads: str | None = None
 
 
 class Problem:
@@ -242,26 +239,16 @@ def _tagprop_distance(problem: Problem, number: int) -> Scores:
     return lambda part: model(*given(part))
 
 
-BASELINES: dict[str, Baseline] = {
+METHODS: dict[str, Baseline] = {
     "svm_tags": Baseline(PENALTIES, _linear(Problem.tags, LinearSVC)),
     "logistic_features": Baseline(PENALTIES, _linear(Problem.features, LogisticRegression)),
     "logistic_tags": Baseline(PENALTIES, _linear(Problem.tags, LogisticRegression)),
-    "logistic_both": Baseline(PENALTIES, _linear(Problem.both, LogisticRegression), "feed"),
-    "knn_tags": Baseline(NEIGHBOURS, _transfer("tags"), "neighbours"),
+    "logistic_both": Baseline(PENALTIES, _linear(Problem.both, LogisticRegression)),
+    "knn_tags": Baseline(NEIGHBOURS, _transfer("tags")),
     "knn_pixels": Baseline(NEIGHBOURS, _transfer("pixels")),
-    "tagprop_rank": Baseline(NEIGHBOURS, _tagprop_rank, "neighbours"),
-    "tagprop_distance": Baseline(NEIGHBOURS, _tagprop_distance, "neighbours"),
+    "tagprop_rank": Baseline(NEIGHBOURS, _tagprop_rank),
+    "tagprop_distance": Baseline(NEIGHBOURS, _tagprop_distance),
 }
-ROWS = tuple(
-    Row(
-        arch,
-        "id" if baseline.reads == "neighbours" else "",
-        "id" if baseline.reads == "feed" else None,
-        m=0,
-        max_rank=0,
-    )
-    for arch, baseline in BASELINES.items()
-)
 
 
 def fit_and_evaluate(
@@ -287,7 +274,7 @@ def _fit_and_evaluate(
 ) -> dict[str, Any]:
     begun = time.perf_counter()
     problem = Problem(settings, dataset)
-    baseline = BASELINES[settings.arch]
+    baseline = METHODS[settings.arch]
     most = len(problem.split["train"]) - 1
     choices = [n for n in baseline.choices if baseline.choices is PENALTIES or n <= most]
     best: tuple[float, float, Evaluation, Scores] | None = None
@@ -327,7 +314,7 @@ def restored(
     """
     problem = Problem(settings, dataset)
     chosen = read_checked(out)["chosen"]
-    scores = BASELINES[settings.arch].fit(problem, chosen)
+    scores = METHODS[settings.arch].fit(problem, chosen)
 
     def score(tags: TagLists) -> np.ndarray:
         problem.tag_lists = tags

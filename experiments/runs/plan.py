@@ -7,58 +7,19 @@ what, and `failed/` has a record of each run that did not come to its end.
 """
 
 import dataclasses
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from experiments.paper.published import Row
-from experiments.runs.baselines import BASELINES, BaselineSettings
-from experiments.runs.options import Options, resolve
-from experiments.runs.presets import PRESETS
+from experiments.runs.baselines import BaselineSettings
+from experiments.runs.options import BASELINES, Flags, Options
+from experiments.runs.resolving import resolve
 from experiments.runs.runner import RunSettings
 from tagnet.data.dataset import PreparedDataset
 from tagnet.errors import InputError
-from tagnet.system.console import option, require_all_of, require_at_least
 from tagnet.system.files import read_json, write_json
 
 LARGEST = 24  # M of the paper's tables
-
-
-@dataclasses.dataclass(frozen=True)
-class Flags:
-    """The flags of every command that makes many runs."""
-
-    data: Path | None = option(None, "a prepared directory [the embedded data set]")
-    splits: tuple[str, ...] = option((), "which random splits [all that the data set has]")
-    pool: str = option("open", "where neighbours come from: open, closed, train")
-    preset: str | None = option(None, f"{', '.join(PRESETS)} [paper; without --data demo]")
-    seed: int = option(0, "of weights, order, draws and dropout")
-    hidden: int | None = option(None, "units of a hidden layer, h [the preset's]")
-    max_epochs: int | None = option(None, "stop after so many epochs [the preset's]")
-    dry_run: bool = option(False, "say what would be run, and stop")
-    out: Path | None = option(None, "the folder of the runs [runs/…, named after the settings]")
-
-    def check(self) -> None:
-        """Raises `InputError` for a value that is wrong whatever the data set."""
-        if wrong := [split for split in self.splits if not split.isdecimal()]:
-            raise InputError(f"--splits must be numbers from 0; received {wrong[0]!r}")
-        require_at_least(self, hidden=1, max_epochs=1, seed=0)
-
-
-@dataclasses.dataclass(frozen=True)
-class RowFlags(Flags):
-    """The flags of every command that makes the runs of rows."""
-
-    only: tuple[str, ...] = option((), "of the rows only these, by the names that are printed")
-
-    def check_rows(self, rows: Collection[str]) -> None:
-        """Raises `InputError` for a value that is wrong whatever the data set.
-
-        Args:
-            rows: the names that `only` may have.
-        """
-        require_all_of("only", self.only, rows)
-        self.check()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,8 @@ from scipy import stats
 from experiments.paper.published import ROWS, Row
 from tagnet.errors import InputError
 from tagnet.evaluation import metrics
-from tagnet.system.checksums import RUN_AGAIN, verify_known, write_checksums
+from tagnet.system import console
+from tagnet.system.checksums import HINT_RERUN, verify_known, write_checksums
 from tagnet.system.files import Check, advising, as_json, read_arrays, read_json, write_text
 
 TITLES = {
@@ -61,7 +62,7 @@ class Run:
     def predictions(self) -> dict[str, np.ndarray]:
         """Scores [n, L], labels [n, L], rows [n] and label_names [L] of the test split."""
         names = ("scores", "labels", "rows", "label_names")
-        with advising(RUN_AGAIN):
+        with advising(HINT_RERUN):
             arrays = read_arrays(self.directory / "predictions.npz", *names)
         check(self.directory, "predictions.npz")
         return arrays
@@ -108,7 +109,7 @@ def check(directory: Path, *files: str) -> None:
     Raises:
         InputError: one is not as it was when the run ended.
     """
-    with advising(RUN_AGAIN):
+    with advising(HINT_RERUN):
         verify_known(directory, *files)  # a baseline has no weights and no history
 
 
@@ -118,7 +119,7 @@ def read_checked(directory: Path, file: str = METRICS) -> dict[str, Any]:
     Raises:
         InputError: it is not as it was written.
     """
-    with advising(RUN_AGAIN):
+    with advising(HINT_RERUN):
         values = read_json(directory / file)
     check(directory, file)
     return values
@@ -313,3 +314,38 @@ def _check_once(runs: Sequence[Run]) -> None:
                 f"{other.directory}: must not repeat split {other.replicate[0]} and seed "
                 f"{other.replicate[1]} of {one.directory}, a run of the same settings"
             )
+
+
+def show(results: dict[str, Any], out: Path) -> None:
+    """Prints the table of metrics, in per cent, and where everything is."""
+    from tagnet.serving.export import VERSION
+
+    k = results["test"]["k"]
+    console.say()
+    console.say(f"{results['arch']:<24}{'validation':>12}{'test':>8}{'upper bound':>14}")
+    for name, metric in TITLES.items():
+        title = metric + ("" if name.startswith("map") else f" @{k}")
+        values = (
+            results["validation"][name],
+            results["test"][name],
+            results["test"]["upper_bound"][name],
+        )
+        console.say(
+            f"{title:<24}{100 * values[0]:>12.2f}{100 * values[1]:>8.2f}{100 * values[2]:>14.2f}"
+        )
+    test = results["test"]
+    console.say(
+        f"left out of the test means: {test['labels_left_out']} labels without a positive, "
+        f"{test['images_left_out']} images without a label, "
+        f"{test['labels_never_predicted']} labels never predicted (precision)"
+    )
+    if results["epochs"] is None:
+        console.say(f"chosen on the validation split: {results['chosen']:g}")
+    else:
+        console.say(
+            f"{results['epochs']} epochs of {results['seconds_per_epoch']:.1f} s, "
+            f"best {results['best_epoch']}; {results['parameters']:,} parameters"
+        )
+        console.say(f"SavedModel   {out / 'saved_model' / VERSION}")
+        console.say(f"TensorBoard  tensorboard --logdir={out / 'tensorboard'}")
+    console.say(f"all of it    {out}")

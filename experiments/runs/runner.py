@@ -30,7 +30,7 @@ from tagnet.serving import export
 from tagnet.serving.model import Deployment, deploy
 from tagnet.settings import PARTS, DeploymentSettings, GraphSettings, Neighbourhood, ScoringSettings
 from tagnet.system import console
-from tagnet.system.checksums import RUN_AGAIN
+from tagnet.system.checksums import HINT_RERUN
 from tagnet.system.files import Check, read_json, remove_leftovers, write_arrays, write_json
 from tagnet.system.locks import exclusive
 from tagnet.training import loop, tensorboard
@@ -412,7 +412,7 @@ def _settle_run(flat: dict[str, Any], out: Path) -> None:
     if config.exists():
         read_checked(out, config.name)
     elif any((out / name).exists() for name in (METRICS, VALIDATION, "checkpoints")):
-        raise InputError(f"{config}: is missing from a run that is there; {RUN_AGAIN}")
+        raise InputError(f"{config}: is missing from a run that is there; {HINT_RERUN}")
     settle(flat, out)
 
 

@@ -16,8 +16,11 @@ import keras
 import tensorflow as tf
 
 from experiments.paper import published
-from experiments.runs.options import make
-from experiments.runs.plan import Job
+from experiments.paper.published import Row
+from experiments.runs import plan
+from experiments.runs.options import BASELINES
+from experiments.runs.plan import Common, Job
+from experiments.runs.resolving import make
 from experiments.runs.results import read_checked
 from tagnet.data.dataset import PreparedDataset
 from tagnet.data.tables import Tables, placed
@@ -222,3 +225,24 @@ def until(seconds: float | None) -> str:
     hours, minutes = divmod(max(1, round(seconds / 60)), 60)
     length = f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
     return f", about {length}, until {end:%a %H:%M}"
+
+
+def announce(rows: Sequence[Row], splits: Sequence[int], common: Common, sweep: Sweep) -> None:
+    """Says beforehand what there is to do."""
+    left = len(sweep.left)
+    served = [row for row in rows if not plan.lacking(row, common.encodings)]
+    console.say(
+        f"{common.dataset}, preset {common.preset}, pool {common.pool}, seed {common.seed}: "
+        f"{len(served)} rows x {len(splits)} splits = {len(sweep.jobs)} runs; "
+        f"{len(sweep.jobs) - left} done, {left} to make{until(sweep.seconds_left())}; "
+        f"into {sweep.out}"
+    )
+    for row in rows:
+        m, max_rank = plan.scaled(row, common.stored)
+        if reason := plan.lacking(row, common.encodings):
+            console.say(f"  {row.name}: left out, {reason}")
+        elif row.arch in BASELINES:
+            console.say(f"  {row.name}")
+        else:
+            scaled = "" if (m, max_rank) == (row.m, row.max_rank) else " (scaled to the data set)"
+            console.say(f"  {row.name}: (m, M) = ({m}, {max_rank}){scaled}")

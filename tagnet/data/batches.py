@@ -11,9 +11,9 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from tagnet.data import packed, records
-from tagnet.data.dataset import CURE, PreparedDataset
+from tagnet.data.dataset import PreparedDataset
 from tagnet.data.tables import ROWS, Lookups, gather_rows, looked_up, padded_lists
-from tagnet.errors import InputError
+from tagnet.errors import HINT_PREPARE, InputError
 from tagnet.settings import Neighbourhood
 from tagnet.system.files import advising
 
@@ -127,7 +127,7 @@ def _shards(
             f"{dataset.directory}: has no packed records; prepare the data with --layout=packed"
         )
     directory = dataset.packed_directory(split, encoding, pool)
-    with advising(CURE):
+    with advising(HINT_PREPARE):
         found = records.shard_paths(directory, "train")
     dataset.check(found)
     return found, block

@@ -15,14 +15,13 @@ from tagnet.data.cache import cached_encoding, cached_images
 from tagnet.data.embeddings import Embedding, rho
 from tagnet.data.tables import Tables
 from tagnet.data.tags import TagLists, Vocabulary
-from tagnet.errors import InputError, Unavailable
+from tagnet.errors import HINT_PREPARE, InputError, Unavailable
 from tagnet.settings import PARTS, TABLES
 from tagnet.system.checksums import read_checksums, verify
 from tagnet.system.files import advising, read_arrays, read_json, read_text
 
 FORMAT = 1
 SUMMARY = "dataset.json"
-CURE = "prepare the data again"  # the end of a line that tells of damage
 LARGEST_SHARE = 0.5  # of the memory that is available, for a table that is chosen to be in it
 CONTAINER = Path("/sys/fs/cgroup")  # what its limits and use of memory are told in
 
@@ -68,7 +67,7 @@ class PreparedDataset:
                 f"{self.directory}: not a prepared data set (no dataset.json); "
                 "make one with python -m data_tools.prepare"
             )
-        with advising(CURE):
+        with advising(HINT_PREPARE):
             self.info: dict[str, Any] = read_json(summary)
         if self.info.get("format") != FORMAT:
             raise InputError(
@@ -106,7 +105,7 @@ class PreparedDataset:
 
     @functools.cached_property
     def _sums(self) -> dict[str, str]:
-        with advising(CURE):
+        with advising(HINT_PREPARE):
             return read_checksums(self.directory)
 
     def check(self, files: Iterable[str | Path]) -> None:
@@ -117,14 +116,14 @@ class PreparedDataset:
         """
         if self._checked:
             names = [Path(file).relative_to(self.directory).as_posix() for file in files]
-            with advising(CURE):
+            with advising(HINT_PREPARE):
                 verify(self.directory, names, self._sums)
 
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:
         """The τ tags in id order."""
         path = self.directory / "vocabulary.txt"
-        with advising(CURE):
+        with advising(HINT_PREPARE):
             vocabulary = Vocabulary.load(path)
         self.check([path])
         return vocabulary
@@ -133,14 +132,14 @@ class PreparedDataset:
     def label_names(self) -> tuple[str, ...]:
         """The L labels in id order."""
         path = self.directory / "labels.txt"
-        with advising(CURE):
+        with advising(HINT_PREPARE):
             names = read_text(path).splitlines()
         self.check([path])
         return tuple(names)
 
     @functools.cached_property
     def _images(self) -> tuple[np.ndarray, TagLists, TagLists, tuple[str, ...]]:
-        with advising(CURE):
+        with advising(HINT_PREPARE):
             if self.table == "mmap":  # the cache compares what it is made from itself
                 read = cached_images(self.directory, self.num_images, self.feature_dim)
             else:
@@ -186,7 +185,7 @@ class PreparedDataset:
         """β of `w2v` or `wnet` for the vocabulary."""
         self._check("embedding", encoding, [name for name in self.encodings if name != "id"])
         path = self.directory / "embeddings" / f"{encoding}.npz"
-        with advising(CURE):
+        with advising(HINT_PREPARE):
             embedding = Embedding.load(path, num_words=len(self.vocabulary))
         self.check([path])
         return embedding
@@ -227,7 +226,7 @@ class PreparedDataset:
                 f"{self.directory}: split must be 0 to {self.num_splits - 1}; received {index}"
             )
         path = self.directory / "splits" / f"split-{index}.npz"
-        with advising(CURE):
+        with advising(HINT_PREPARE):
             rows = read_arrays(path, *PARTS)
         self.check([path])
         return rows
@@ -250,7 +249,7 @@ class PreparedDataset:
         """Reads the neighbourhoods of a part whole, cut to the `max_rank` nearest."""
         stored = self.max_rank(encoding, pool)
         directory = self.neighbourhood_directory(split, encoding, pool)
-        with advising(CURE):
+        with advising(HINT_PREPARE):
             batches = list(records.read_neighbourhoods(directory, part, stored))
             self.check(records.shard_paths(directory, part))
         rows, neighbours, distances = (
@@ -287,3 +286,16 @@ def available_memory() -> int:
         # What files have in memory goes where there is need.
         available = min(available, limit - used + int(counts.get("inactive_file", 0)))
     return available
+
+
+def load(directory: str | Path, table: str | None = None) -> PreparedDataset:
+    """Opens a prepared directory.
+
+    Args:
+        directory: as `data_tools.prepare` wrote it.
+        table: where the features are kept: `device`, `host` or `mmap`; None chooses by their size.
+
+    Raises:
+        InputError: it is not a prepared directory.
+    """
+    return PreparedDataset(directory, table)

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tagnet.data.records import ALIGNMENT, empty_table
 from tagnet.data.tags import TagLists
+from tagnet.system.runtime import silence_float16_notice
 from tagnet.models.layers import PADDING
 
 HOST = "CPU:0"
@@ -91,6 +92,8 @@ def on_device(table: np.ndarray | tf.Tensor) -> tf.Tensor:
     """
     if not isinstance(table, np.ndarray):
         return table
+    if table.dtype == np.float16:
+        silence_float16_notice()
     if table.ctypes.data % ALIGNMENT or not (table.flags.c_contiguous and table.flags.writeable):
         aligned = empty_table(table.shape, table.dtype)
         aligned[:] = table

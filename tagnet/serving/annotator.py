@@ -1,6 +1,6 @@
 """A photograph and its tags → ranked labels, and the neighbours that spoke for them.
 
-from tagnet.annotator import Annotator
+from tagnet import Annotator
 annotator = Annotator.load("runs/ltwin")
 annotation = annotator.annotate("photo.jpg", ["beach", "sunset"])
 print(annotation.labels[0].name, annotation.labels[0].probability)
@@ -24,11 +24,10 @@ from tagnet.photos.images import ImageSource
 from tagnet.serving.corpus import Corpus, TaggedImages
 from tagnet.serving.export import export, load
 from tagnet.serving.model import BATCH, Deployment
+from tagnet.settings import MAX_TAGS
 
 Photo: TypeAlias = ImageSource
 """A path, a file's bytes, a PIL image, a uint8 array [height, width, 3], or Φ of it, [D]."""
-
-MAX_TAGS = 1000  # of one image
 
 
 @dataclasses.dataclass(frozen=True)

@@ -35,7 +35,7 @@ from tagnet.system.files import (
 VERSION = "1"  # TensorFlow Serving's layout: saved_model/<version>/
 FORMAT = 2
 # The end of a line that tells of damage.
-CURE = "to export it again, remove metrics.json of its run and start the run again"
+HINT_EXPORT = "to export it again, remove metrics.json of its run and start the run again"
 SETTINGS = "annotator.json"
 VOCABULARY = "vocabulary.txt"
 
@@ -154,7 +154,7 @@ def load(folder: str | Path) -> Deployment:
         raise InputError(
             f"{folder}: must be a finished run or a SavedModel of one, with saved_model.pb"
         )
-    with advising(CURE):
+    with advising(HINT_EXPORT):
         settings, judgement = _read_settings(found[0] / "assets" / SETTINGS)
         _check(found[0])
     vocabulary = Vocabulary.load(found[0] / "assets" / VOCABULARY)
@@ -188,7 +188,7 @@ def _read_settings(path: Path) -> tuple[DeploymentSettings, Judgement | None]:
         )
     values: dict[str, Any] = read_json(path)
     if values.pop("format", None) != FORMAT:
-        raise InputError(f"{path}: must be of format {FORMAT}; {CURE}")
+        raise InputError(f"{path}: must be of format {FORMAT}; {HINT_EXPORT}")
     try:
         values, judged = values["settings"], values["judgement"]
         values["graph"] = GraphSettings(**values["graph"])

@@ -11,7 +11,7 @@ from tagnet.system.console import progress
 from tagnet.system.files import Check, read_text, write_text
 
 CHECKSUMS = "checksums.sha256"  # lines as `sha256sum --check` reads them
-RUN_AGAIN = "remove the run's folder and run it again"  # what to do about a damaged run
+HINT_RERUN = "remove the run's folder and run it again"  # what to do about a damaged run
 READ_BYTES = 2**22
 WORKERS = 4  # files that are read at once
 

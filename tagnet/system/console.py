@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from absl import flags, logging
 from tqdm import tqdm
 
+import tagnet
 from tagnet.errors import InputError, on_one_line
 from tagnet.system.files import OF_FILES, is_out_of_memory, refusal
 
@@ -104,6 +105,9 @@ def execute(
     fields = [field for field in dataclasses.fields(options_type) if field.name != "arguments"]
     if "--help" in argv[1:]:
         say("\n".join([usage.strip(), "", *map(_help, fields)]))
+        return 0
+    if "--version" in argv[1:]:
+        say(f"tagnet {tagnet.__version__}")
         return 0
     if threading.current_thread() is threading.main_thread():  # no other thread can set handlers
         # Schedulers send SIGTERM. Like Ctrl-C, it ends the command and releases its locks.

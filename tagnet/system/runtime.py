@@ -20,6 +20,8 @@ def import_tensorflow() -> None:
         InputError: an environment variable asks for something that tagnet cannot run on.
     """
     _require_backend()
+    if "tensorflow" not in sys.modules:
+        print("loading TensorFlow …", file=sys.stderr, flush=True)
     with _quiet():
         import tensorflow as tf
 
@@ -34,7 +36,7 @@ def import_tensorflow() -> None:
 
 
 @functools.cache
-def import_half_precision() -> None:
+def silence_float16_notice() -> None:
     """Uses float16 once, quietly; call it before the first float16 tensor.
 
     On processors with AVX-512 but without AVX512-FP16, oneDNN's first sight of float16 writes

@@ -16,7 +16,7 @@ from tagnet.data.tables import Lookups, by_rows
 from tagnet.errors import InputError
 from tagnet.models.parts import with_path_outputs
 from tagnet.settings import TrainingSettings
-from tagnet.system.checksums import RUN_AGAIN, sha256
+from tagnet.system.checksums import HINT_RERUN, sha256
 from tagnet.system.console import progress
 from tagnet.system.files import (
     Check,
@@ -261,17 +261,17 @@ class _State:
         """Takes up the last stored state and returns its history; none stored, it is empty."""
         if not self._last.exists():
             return []
-        with advising(RUN_AGAIN):
+        with advising(HINT_RERUN):
             arrays = read_arrays(self._last, "history", "best", "of", *self._variables)
         for name, variable in self._variables.items():
             if arrays[name].shape != tuple(variable.shape):
                 raise InputError(
                     f"{self._last}: {name} must have shape {tuple(variable.shape)}; "
-                    f"received {arrays[name].shape}; was it written by another run? {RUN_AGAIN}"
+                    f"received {arrays[name].shape}; was it written by another run? {HINT_RERUN}"
                 )
             variable.assign(arrays[name])
         if arrays["of"].item() != self._of:
-            raise InputError(f"{self._last}: must be of the run in config.json; {RUN_AGAIN}")
+            raise InputError(f"{self._last}: must be of the run in config.json; {HINT_RERUN}")
         self._best_sum = arrays["best"].item()
         return json.loads(arrays["history"].item())
 
@@ -283,6 +283,6 @@ class _State:
         """
         if not self._best.is_file() or sha256(self._best) != self._best_sum:
             raise InputError(
-                f"{self._best}: must be the weights that {self._last.name} tells of; {RUN_AGAIN}"
+                f"{self._best}: must be the weights that {self._last.name} tells of; {HINT_RERUN}"
             )
         self._core.load_weights(self._best)

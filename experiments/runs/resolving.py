@@ -1,0 +1,123 @@
+"""From the flags of a run to its resolved settings, and to the run."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from experiments.runs.baselines import BaselineSettings, fit_and_evaluate
+from experiments.runs.options import BASELINES, Options
+from experiments.runs.presets import PRESETS, Preset
+from experiments.runs.runner import RunSettings, train_and_evaluate
+from tagnet.data.dataset import PreparedDataset
+from tagnet.errors import InputError
+from tagnet.models.architectures import JOINT
+from tagnet.settings import Neighbourhood
+from tagnet.training.replicas import Workers
+
+
+def make(
+    run: RunSettings | BaselineSettings,
+    dataset: PreparedDataset,
+    out: Path,
+    *,
+    exports: bool = True,
+    layout: str = "rows",
+    workers: Workers | None = None,
+) -> dict[str, Any]:
+    """Makes a run of a graph or a baseline in `out`, or reads it back; what `metrics.json` holds.
+
+    Raises:
+        InputError: `out` holds a run with other settings, or the data set lacks something.
+    """
+    if isinstance(run, BaselineSettings):
+        return fit_and_evaluate(run, dataset, out)
+    return train_and_evaluate(run, dataset, out, exports=exports, layout=layout, workers=workers)
+
+
+def resolve(options: Options, dataset: PreparedDataset) -> RunSettings | BaselineSettings:
+    """The options over the preset over what the data set has.
+
+    Raises:
+        InputError: the data set lacks what the options ask for.
+    """
+    feed = None
+    if options.arch in JOINT or _reads(options.arch, "feed"):
+        feed = options.feed or ("w2v" if "w2v" in dataset.encodings else "id")
+        if feed not in dataset.encodings:
+            known = ", ".join(dataset.encodings)
+            raise InputError(f"--feed must be one of {known}; received {feed!r}")
+    if options.arch in BASELINES:
+        return _resolved_baseline(options, dataset, feed)
+    preset = options.preset or ("paper" if options.data else "demo")
+    stored = dataset.max_rank(options.neighbours, options.pool)
+    settings = _overridden(PRESETS[preset](options.arch), options, stored)
+    if settings.max_rank > stored:
+        raise InputError(
+            f"--M must be at most {stored}, the neighbours stored in {dataset.directory}; "
+            f"received {settings.max_rank}"
+        )
+    dataset.split(options.split)
+    return RunSettings(
+        arch=options.arch,
+        data=str(dataset.directory.resolve()),
+        split=options.split,
+        neighbours=options.neighbours,
+        feed=feed,
+        pool=options.pool,
+        preset=preset,
+        seed=options.seed,
+        precision=options.precision,
+        settings=settings,
+    )
+
+
+def _reads(arch: str, flag: str) -> bool:
+    return BASELINES.get(arch) == flag
+
+
+def _resolved_baseline(
+    options: Options, dataset: PreparedDataset, feed: str | None
+) -> BaselineSettings:
+    dataset.max_rank(options.neighbours, options.pool)  # raises where either is unknown
+    dataset.split(options.split)
+    return BaselineSettings(
+        arch=options.arch,
+        data=str(dataset.directory.resolve()),
+        split=options.split,
+        neighbours=options.neighbours if _reads(options.arch, "neighbours") else "",
+        feed=feed,
+        seed=options.seed,
+    )
+
+
+def _overridden(preset: Preset, options: Options, stored: int) -> Preset:
+    """The preset with what the options say instead; (m, M) shrinks to a small set unless given."""
+    max_rank = options.M or max(options.m or 1, min(preset.max_rank, stored))
+    m = options.m or min(preset.m, max(1, max_rank // 2))
+    Neighbourhood(m, max_rank)
+    changes = {"hidden": options.hidden, "dropout": options.dropout, "l2": options.l2}
+    changes |= {"m": m, "max_rank": max_rank}
+    epochs = options.max_epochs or preset.training.max_epochs
+    training_changes = {
+        "learning_rate": options.learning_rate,
+        "max_epochs": epochs,
+        "min_epochs": min(preset.training.min_epochs, epochs),
+    }
+    return dataclasses.replace(
+        preset,
+        training=dataclasses.replace(preset.training, **_given(training_changes)),
+        **_given(changes),
+    )
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def default_name(dataset: PreparedDataset, run: RunSettings | BaselineSettings) -> str:
+    """The name of a run directory, made from the settings."""
+    flat = run.flat()
+    parts = [flat[name] for name in ("arch", "neighbours", "feed", "pool", "preset")]
+    size = [f"m{flat['m']}-M{flat['max_rank']}"] if flat["m"] else []
+    numbers = [*size, f"split{run.split}", f"seed{run.seed}"]
+    return "-".join([dataset.name, *filter(None, parts), *numbers])
