@@ -119,17 +119,24 @@ def alexnet_graph(layers: Layers, normalise_first: bool) -> keras.Model:
         kernel, bias = layers[name]
         padding = "valid" if stride > 1 else "same"
         layer = keras.layers.Conv2D(
-            len(bias), len(kernel), stride, padding, groups=groups, name=name, **relu
+            len(bias),
+            len(kernel),
+            stride,
+            padding,
+            "channels_last",
+            groups=groups,
+            name=name,
+            **relu,
         )
         x = layer(x)
         layer.set_weights([kernel, bias])
         if normalised and normalise_first:
             x = LocalNormalisation(dtype="float32")(x)
         if pooled:
-            x = keras.layers.MaxPooling2D(3, 2, dtype="float32")(x)
+            x = keras.layers.MaxPooling2D(3, 2, data_format="channels_last", dtype="float32")(x)
         if normalised and not normalise_first:
             x = LocalNormalisation(dtype="float32")(x)
-    x = keras.layers.Flatten(dtype="float32")(x)  # [B, 6 * 6 * 256]
+    x = keras.layers.Flatten("channels_last", dtype="float32")(x)  # [B, 6 * 6 * 256]
     for name in ("fc6", "fc7"):
         kernel, bias = layers[name]
         layer = keras.layers.Dense(len(bias), name=name, **relu)

@@ -81,7 +81,9 @@ def _built(arrays: Mapping[str, np.ndarray], classes: bool) -> keras.Model:
     for block, stride in enumerate(_LITE0_STRIDES):
         x = mbconv(x, arrays, f"_blocks.{block}.", stride)  # [B, 7, 7, 320] at the end
     x = convolve(x, arrays, "_conv_head", "_bn1")
-    x = keras.layers.GlobalAveragePooling2D(dtype="float32")(x)  # [B, 1280]
+    x = keras.layers.GlobalAveragePooling2D(data_format="channels_last", dtype="float32")(
+        x
+    )  # [B, 1280]
     if classes:
         layer = keras.layers.Dense(1000, dtype="float32")
         x = layer(x)
@@ -136,7 +138,13 @@ def convolve(
     scale = weights[f"{norm}.weight"] / np.sqrt(weights[f"{norm}.running_var"] + 1e-3)
     kernel = weights[f"{conv}.weight"] * scale[:, None, None, None]
     bias = weights[f"{norm}.bias"] - weights[f"{norm}.running_mean"] * scale
-    shared = dict(strides=stride, padding="same", activation=activation, dtype="float32")
+    shared = dict(
+        strides=stride,
+        padding="same",
+        data_format="channels_last",
+        activation=activation,
+        dtype="float32",
+    )
     if conv.endswith("_depthwise_conv"):
         layer = keras.layers.DepthwiseConv2D(kernel.shape[2], **shared)
         kernel = kernel.transpose(2, 3, 0, 1)  # [k, k, C, 1]

@@ -34,7 +34,9 @@ def keras_model(name: str, size: int, weights: Path | None) -> keras.Model:
         raise InputError(f"{weights}: cannot be read (No such file)")
     vgg = name.startswith("VGG")
     policy = keras.config.dtype_policy()
+    data_format = keras.config.image_data_format()
     keras.config.set_dtype_policy("float32")
+    keras.config.set_image_data_format("channels_last")
     try:
         model = getattr(keras.applications, name)(
             include_top=vgg,
@@ -52,6 +54,7 @@ def keras_model(name: str, size: int, weights: Path | None) -> keras.Model:
         raise InputError(f"{weights}: is not a weight file of {name} ({reason})") from error
     finally:
         keras.config.set_dtype_policy(policy)
+        keras.config.set_image_data_format(data_format)
     return keras.Model(model.inputs, model.get_layer("fc2").output) if vgg else model
 
 
@@ -66,4 +69,6 @@ def prepare_keras(module: str, size: int, image: Image.Image) -> np.ndarray:
     Returns:
         float32 [size, size, 3].
     """
-    return getattr(keras.applications, module).preprocess_input(central_square(image, size))
+    return getattr(keras.applications, module).preprocess_input(
+        central_square(image, size), data_format="channels_last"
+    )

@@ -15,8 +15,8 @@ import tensorflow as tf
 
 from tagnet.data.records import ALIGNMENT, empty_table
 from tagnet.data.tags import TagLists
-from tagnet.system.runtime import silence_float16_notice
 from tagnet.models.layers import PADDING
+from tagnet.system.runtime import silence_float16_notice
 
 HOST = "CPU:0"
 ROWS = {"x": "row", "z": "neighbours"}  # whose row numbers: an image's, and its neighbours'

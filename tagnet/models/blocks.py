@@ -139,7 +139,7 @@ class Blocks:
         return self._input(name, (*axes, self.settings.tag_dim))
 
     def _input(
-        self, name: str, shape: tuple[int | None, ...], dtype: str | None = None
+        self, name: str, shape: tuple[int | None, ...], dtype: str = "float32"
     ) -> KerasTensor:
         if name not in self.inputs:
             self.inputs[name] = keras.Input(shape, name=name, dtype=dtype)

@@ -33,6 +33,11 @@ def import_tensorflow() -> None:
             f"tagnet needs Keras on {BACKEND}; received Keras on {keras.backend.backend()}, "
             "which this process had imported before"
         )
+    if keras.config.floatx() != "float32":
+        raise InputError(
+            f"Keras' floatx must be float32; received {keras.config.floatx()!r}; change it in "
+            "~/.keras/keras.json, and choose the arithmetic of a run with --precision"
+        )
 
 
 @functools.cache
