@@ -11,7 +11,6 @@ from data_tools.sources.registry import SOURCES, NusWide
 from data_tools.steps.embedding import Origin, from_file, from_source, from_tags, from_wordnet
 from data_tools.steps.splits import parse_sizes
 from data_tools.vectors.wordnet import DIM as WORDNET_DIM
-from tagnet.data.packed import LAYOUTS
 from tagnet.errors import InputError
 from tagnet.settings import ENCODINGS, INDEXES, POOLS
 from tagnet.system.console import option, require_at_least, require_one_of
@@ -47,9 +46,6 @@ class Settings:
     neighbour_index: str = option(
         "exact", "exact, or hnsw or ivf for millions of images; id is always exact"
     )
-    layout: str = option(
-        "rows", "rows, or packed: training records hold their neighbours' features too"
-    )
     pools: tuple[str, ...] = option(tuple(POOLS), "where neighbours come from")
     encodings: tuple[str, ...] | None = option(
         None, "id, w2v, wnet: neighbours by what [id and those with vectors]"
@@ -59,7 +55,6 @@ class Settings:
 
     def __post_init__(self) -> None:
         require_one_of("neighbour_index", self.neighbour_index, INDEXES)
-        require_one_of("layout", self.layout, LAYOUTS)
         for flag, values, known in (
             ("pools", self.pools, tuple(POOLS)),
             ("encodings", self.encodings_or_default, ENCODINGS),

@@ -45,9 +45,9 @@ def main(options: Options) -> None:
     from experiments.reports import curve_report
     from experiments.runs import plan
     from experiments.runs.demo_data import embedded
-    from experiments.runs.sweeping import SharedTables
+    from tagnet.data.dataset import PreparedDataset
 
-    dataset = SharedTables(options.data or embedded(), table=None)
+    dataset = PreparedDataset(options.data or embedded(), table=None)
     common = plan.common_of(options, dataset)
     splits = plan.splits_of(options, dataset)
     out = options.out or plan.default_folder(common)

@@ -44,7 +44,7 @@ def main(options: Options) -> None:
         dataset = PreparedDataset(dataset.directory, "host")
     run = resolve(options, dataset)
     out = options.out or Path("runs") / default_name(dataset, run)
-    show(make(run, dataset, out, layout=options.layout, workers=workers), out)
+    show(make(run, dataset, out, workers=workers), out)
 
 
 if __name__ == "__main__":

@@ -32,10 +32,10 @@ def main(options: SearchOptions) -> None:
     import_tensorflow()
     from experiments.runs.demo_data import embedded
     from experiments.runs.searching import Search, require_optuna
-    from experiments.runs.sweeping import SharedTables
+    from tagnet.data.dataset import PreparedDataset
 
     require_optuna()
-    dataset = SharedTables(options.data or embedded(), table=None)
+    dataset = PreparedDataset(options.data or embedded(), table=None)
     search = Search(options, dataset)
     console.say(
         f"{dataset.name}, {options.arch}, preset {search.base.preset}, pool {options.pool}, seed "

@@ -54,9 +54,10 @@ def main(options: Options) -> None:
     import_tensorflow()
     from experiments.runs import plan
     from experiments.runs.demo_data import embedded
-    from experiments.runs.sweeping import SharedTables, Sweep, announce
+    from experiments.runs.sweeping import Sweep, announce
+    from tagnet.data.dataset import PreparedDataset
 
-    dataset = SharedTables(options.data or embedded(), table=None)
+    dataset = PreparedDataset(options.data or embedded(), table=None)
     common = plan.common_of(options, dataset)
     rows = [row for row in options.rows if not options.only or row.name in options.only]
     splits = plan.splits_of(options, dataset)

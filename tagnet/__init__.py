@@ -10,7 +10,7 @@ GraphSettings     the sizes and the regularisation of a model
 TrainingSettings  optimizer, epochs, loss
 load              opens a prepared directory
 train             trains a model on a prepared directory
-evaluate          mAP, precision and recall of scores
+evaluate          scores a part of a split: mAP, precision, recall
 export            writes a model as a SavedModel that annotates
 Annotator         annotates photographs with a trained model
 Annotation        what an annotator answers
@@ -25,11 +25,10 @@ from tagnet.settings import GraphSettings, TrainingSettings
 
 if TYPE_CHECKING:
     from tagnet.data.dataset import load
-    from tagnet.evaluation.metrics import evaluate
     from tagnet.models.architectures import ARCHITECTURES, build
     from tagnet.serving.annotator import Annotation, Annotator
     from tagnet.serving.export import export
-    from tagnet.training.experiment import train
+    from tagnet.training.experiment import evaluate, train
 
 __version__ = "0.2.0"
 __all__ = [
@@ -52,7 +51,7 @@ _LAZY = {
     "Annotation": "serving.annotator",
     "Annotator": "serving.annotator",
     "build": "models.architectures",
-    "evaluate": "evaluation.metrics",
+    "evaluate": "training.experiment",
     "export": "serving.export",
     "load": "data.dataset",
     "train": "training.experiment",

@@ -147,3 +147,24 @@ class Neighbourhood:
     def __post_init__(self) -> None:
         if not 1 <= self.m <= self.max_rank:
             raise InputError(f"m must be 1 to M; received m {self.m}, M {self.max_rank}")
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchSettings:
+    """What the batches of a run depend on, besides the data set.
+
+    Attributes:
+        split: index of the random split.
+        encoding: whose distance picked the neighbours.
+        pool: where they come from.
+        neighbourhood: (m, M).
+        batch_size: images in a batch; the last of an epoch may be smaller.
+        seed: of order and draws.
+    """
+
+    split: int
+    encoding: str
+    pool: str
+    neighbourhood: Neighbourhood
+    batch_size: int
+    seed: int

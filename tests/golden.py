@@ -25,7 +25,8 @@ from data_tools.settings import Settings
 from experiments.runs.options import Options
 from experiments.runs.resolving import make, resolve
 from experiments.runs.results import TITLES
-from experiments.runs.sweeping import SharedTables, forget_graphs
+from experiments.runs.sweeping import forget_graphs
+from tagnet.data.dataset import PreparedDataset
 from tagnet.models.architectures import ARCHITECTURES, OURS
 from tagnet.system.files import read_json, write_json
 
@@ -42,7 +43,7 @@ def prepared(folder: Path) -> Path:
     return folder
 
 
-def reached(arch: str, dataset: SharedTables, out: Path, seed: int = 0) -> dict[str, float]:
+def reached(arch: str, dataset: PreparedDataset, out: Path, seed: int = 0) -> dict[str, float]:
     """Trains a graph in `out` and returns its figures: loss of the last epoch, both parts' scores.
 
     Args:
@@ -89,7 +90,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="where data and runs are kept")
     parser.add_argument("--write", action="store_true", help="store today's figures")
     options = parser.parse_args()
-    dataset = SharedTables(prepared(options.out / "data"))
+    dataset = PreparedDataset(prepared(options.out / "data"))
     graphs = {arch: reached(arch, dataset, options.out / arch) for arch in ARCHITECTURES}
     if options.write:
         made: dict[str, Any] = {package: version(package) for package in PACKAGES}

@@ -27,7 +27,7 @@ from experiments.annotation.batch import CHUNK, Batch, Choice, Job
 from tagnet.backbones import features
 from tagnet.errors import InputError, Unavailable
 from tagnet.serving.annotator import MAX_TAGS, Annotator
-from tagnet.serving.export import export
+from tagnet.serving.export import write_saved_model
 from tagnet.system import console
 
 ROOT = Path(__file__).parent.parent
@@ -40,7 +40,7 @@ def tiny_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export(calibrated(backbone="tiny"), tmp_path_factory.mktemp("model")).parent
+    return write_saved_model(calibrated(backbone="tiny"), tmp_path_factory.mktemp("model")).parent
 
 
 @pytest.fixture(scope="module")

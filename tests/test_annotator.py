@@ -17,7 +17,7 @@ from tagnet.errors import InputError
 from tagnet.evaluation.scoring import Scorer
 from tagnet.search.neighbours import nearest
 from tagnet.serving.annotator import MAX_TAGS, Annotator
-from tagnet.serving.export import export
+from tagnet.serving.export import write_saved_model
 from tagnet.settings import ScoringSettings
 from tagnet.system.checksums import read_checksums, write_checksums
 
@@ -27,7 +27,7 @@ PHI = np.linspace(0, 1, D, dtype=np.float32)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SavedModel of ltwin, fed with w2v, neighbours by tags, calibrated."""
-    return export(calibrated(), tmp_path_factory.mktemp("model")).parent
+    return write_saved_model(calibrated(), tmp_path_factory.mktemp("model")).parent
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +90,8 @@ def test_a_batch_answers_as_its_images_alone(annotator, monkeypatch):
 
 
 def test_lstm_graphs_cannot_be_split_and_v_only_has_no_neighbours(tmp_path):
-    export(deployed("rtn", None), tmp_path / "rtn")
-    export(deployed("v_only", None), tmp_path / "v_only")
+    write_saved_model(deployed("rtn", None), tmp_path / "rtn")
+    write_saved_model(deployed("v_only", None), tmp_path / "v_only")
     rtn = Annotator.load(tmp_path / "rtn").annotate(PHI)
     assert [label.shares for label in rtn.labels] == [None] * L
     assert len(rtn.neighbours) == M + 2
@@ -160,7 +160,7 @@ def test_who_moves_to_another_vocabulary_with_his_images_gets_the_scores_of_the_
 def test_a_vocabulary_needs_fitting_vectors(annotator, tmp_path):
     with pytest.raises(InputError, match=r"must be finite numbers \[2, 5\]; received \[2, 4\]"):
         annotator.with_vocabulary(["a", "b"], np.zeros([2, 4]))
-    export(deployed("ltwin", "id"), tmp_path / "id")
+    write_saved_model(deployed("ltwin", "id"), tmp_path / "id")
     with pytest.raises(InputError, match="a model fed with w2v or wnet; received one fed with id"):
         Annotator.load(tmp_path / "id").with_vocabulary(["a"], np.zeros([1, N]))
 

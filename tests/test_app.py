@@ -15,7 +15,7 @@ from PIL import Image
 
 from experiments import app as command
 from tagnet.serving.annotator import Annotation, Label, Neighbour, Shares
-from tagnet.serving.export import export
+from tagnet.serving.export import write_saved_model
 from tagnet.system import console
 
 ROOT = Path(__file__).parent.parent
@@ -111,7 +111,7 @@ def test_without_the_extra_it_says_what_is_needed(monkeypatch, capsys):
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model, a photograph with a keyword, and photographs of two images of the corpus."""
     folder = tmp_path_factory.mktemp("app")
-    export(calibrated(backbone="tiny"), folder / "model")
+    write_saved_model(calibrated(backbone="tiny"), folder / "model")
     write(folder / "photo.jpg", xmp(dc_subject=["tag 1"]), colour="red")
     for number in range(20):
         write(folder / "corpus" / f"image {number}.jpg", colour="blue")

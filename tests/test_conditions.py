@@ -7,7 +7,7 @@ import oracle
 import pytest
 
 from experiments.paper.conditions import OLD_HALF, USUAL, Condition
-from experiments.paper.perturbed import Altered, Situation, deal
+from experiments.paper.perturbed import Situation, deal, perturbed
 from tagnet.data.dataset import PreparedDataset
 from tagnet.data.embeddings import rho
 
@@ -148,7 +148,7 @@ def test_the_usual_neighbours_are_those_that_were_prepared(dataset, pool):
 
 
 def test_a_run_is_trained_with_the_old_half_alone(dataset, tmp_path):
-    half = Altered(dataset, OLD_HALF, SPLIT, SEED, tmp_path / "neighbours")
+    half = perturbed(dataset, OLD_HALF, SPLIT, SEED, tmp_path / "neighbours")
     old = situation(dataset, overlap=1.0)
     assert half.vocabulary.words == tuple(dataset.vocabulary.words[word] for word in old.words)
     for row, own in enumerate(half.tags):

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from tagnet.data.batches import training_batches
+from tagnet.data.batches import BatchSettings, training_batches
 from tagnet.data.dataset import PreparedDataset
 from tagnet.data.tags import TagLists
 from tagnet.errors import InputError
@@ -24,15 +24,9 @@ def copy(prepared, tmp_path):
 
 
 def batches(dataset, epochs, seed=0, m=2, max_rank=4, inputs=("row", "neighbours"), **kw):
-    settings = {"split": 0, "encoding": "id", "pool": "open", "batch_size": 16} | kw
-    stream = training_batches(
-        dataset,
-        neighbourhood=Neighbourhood(m, max_rank),
-        inputs=list(inputs),
-        seed=seed,
-        epochs=epochs,
-        **settings,
-    )
+    given = {"split": 0, "encoding": "id", "pool": "open", "batch_size": 16, "seed": seed} | kw
+    settings = BatchSettings(neighbourhood=Neighbourhood(m, max_rank), **given)
+    stream = training_batches(dataset, settings, list(inputs), epochs)
     return [({k: v.numpy() for k, v in x.items()}, y.numpy()) for x, y in stream]
 
 

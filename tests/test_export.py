@@ -21,7 +21,7 @@ from tagnet.backbones.features import Backbone, extract
 from tagnet.photos.images import read_image
 from tagnet.serving import signatures
 from tagnet.serving.annotator import Annotation, Annotator
-from tagnet.serving.export import export
+from tagnet.serving.export import write_saved_model
 from tagnet.system.files import read_arrays
 
 WITHOUT_TAGNET = """
@@ -69,7 +69,7 @@ FEWER = [("v_only", None), ("rtn", None), ("ltn_vecs", "id"), ("ltwin", "w2v"), 
 def test_signature_answers_as_the_graph(arch, feed, tmp_path):
     deployment = deployed(arch, feed)
     deployment.temperature.assign(2.0)
-    export(deployment, tmp_path / "saved_model")
+    write_saved_model(deployment, tmp_path / "saved_model")
     model = deployment.core
     serve = tf.saved_model.load(tmp_path / "saved_model" / "1").signatures["serving_default"]
     assert set(serve.structured_input_signature[1]) == {tensor.name for tensor in model.inputs}
@@ -133,7 +133,7 @@ def example(image: bytes, tags: list[str]) -> bytes:
 )
 def test_every_signature_answers_equally_without_tagnet_and_moved(arch, feed, tmp_path, tiny):
     deployment = deployed(arch, feed, backbone="tiny")
-    export(deployment, tmp_path / "saved_model")
+    write_saved_model(deployment, tmp_path / "saved_model")
     moved = tmp_path / "empty" / "elsewhere"
     shutil.move(tmp_path / "saved_model" / "1", moved)
     photos = sorted((Path(__file__).parent.parent / "examples" / "photos").glob("*.jpg"))[:3]
@@ -190,7 +190,7 @@ def test_the_requests_that_warm_a_server_up(tmp_path, tiny):
     """One for each signature, read by the server's own protocol, and answered."""
     logs = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
     for feed in ("w2v", "id"):
-        folder = export(deployed("ltwin", feed, backbone="tiny"), tmp_path / feed)
+        folder = write_saved_model(deployed("ltwin", feed, backbone="tiny"), tmp_path / feed)
         path = folder / "assets.extra" / "tf_serving_warmup_requests"
         served = tf.saved_model.load(folder).signatures
         asked = []
@@ -227,7 +227,7 @@ def test_the_requests_of_the_guide_are_those_of_the_signatures(tmp_path, tiny):
     requests = [json.loads(body) for body in re.findall(r"-d '(\{.*?\})'", text, re.DOTALL)]
     (told,) = (json.loads(body) for body in re.findall(r"```json\n(.*?)```", text, re.DOTALL))
     served = tf.saved_model.load(
-        export(deployed("ltwin", "w2v", backbone="tiny"), tmp_path / "saved_model")
+        write_saved_model(deployed("ltwin", "w2v", backbone="tiny"), tmp_path / "saved_model")
     ).signatures
     assert [request["signature_name"] for request in requests] == [
         "annotate_image",
@@ -255,7 +255,7 @@ def test_the_requests_of_the_guide_are_those_of_the_signatures(tmp_path, tiny):
 def test_max_pool_graphs_answer_more_neighbours_with_the_mean_over_subsets(tmp_path):
     """K = M given to a graph of m: eq. 2 without a loop (see test_layers for the weights)."""
     deployment = deployed("ltn", None, m=2)
-    serve = tf.saved_model.load(export(deployment, tmp_path / "saved_model"))
+    serve = tf.saved_model.load(write_saved_model(deployment, tmp_path / "saved_model"))
     model = deployment.core
     inputs = random_inputs(None, neighbours=3)
     pairs = [inputs["phi_z"][:, list(pair)] for pair in ((0, 1), (0, 2), (1, 2))]

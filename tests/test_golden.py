@@ -5,7 +5,7 @@ import math
 import pytest
 from golden import EPOCHS, STORE, TOLERANCE, prepared, reached, too_far
 
-from experiments.runs.sweeping import SharedTables
+from tagnet.data.dataset import PreparedDataset
 from tagnet.models.architectures import ARCHITECTURES
 from tagnet.system.files import read_json
 
@@ -16,7 +16,7 @@ GRAPHS = STORED["graphs"]
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     """The embedded data set; its tables are held once for all runs."""
-    return SharedTables(prepared(tmp_path_factory.mktemp("golden") / "data"))
+    return PreparedDataset(prepared(tmp_path_factory.mktemp("golden") / "data"))
 
 
 def test_the_store_is_of_all_graphs():

@@ -25,7 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import machine
-from tagnet.data.batches import training_batches
+from tagnet.data.batches import BatchSettings, training_batches
 from tagnet.data.dataset import PreparedDataset
 from tagnet.data.records import shard_paths
 from tagnet.data.tables import RowLookup
@@ -56,7 +56,7 @@ def measure_loading(directory: Path, repeats: int) -> None:
 
     ways = {"cat of the same files": cat, "NumPy, into new memory": numpy}
     cat()
-    load()  # compiles, or reads what was compiled before
+    load()
     rounds = [[timed(way) for way in (load, *ways.values())] for _ in range(repeats)]
     ours, *theirs = zip(*rounds, strict=True)
     print(f"loading: {median(ours):.2f} s ({min(ours):.2f} to {max(ours):.2f})")
@@ -70,17 +70,9 @@ def measure_loading(directory: Path, repeats: int) -> None:
 
 def one_epoch(dataset: PreparedDataset, inputs: list[str]) -> tf.data.Dataset:
     """The batches of a first epoch with the paper's settings, as far as `inputs` go."""
-    return training_batches(
-        dataset,
-        split=0,
-        encoding="id",
-        pool="open",
-        neighbourhood=Neighbourhood(12, dataset.max_rank("id", "open")),
-        inputs=inputs,
-        batch_size=64,
-        seed=0,
-        epochs=range(1),
-    )
+    neighbourhood = Neighbourhood(12, dataset.max_rank("id", "open"))
+    settings = BatchSettings(0, "id", "open", neighbourhood, batch_size=64, seed=0)
+    return training_batches(dataset, settings, inputs, range(1))
 
 
 def measure_pipeline(directory: Path, repeats: int) -> float:
@@ -138,7 +130,7 @@ def main() -> None:
     parser.add_argument("--runs", nargs="*", default=["ltn", "ltwin-w2v"], help="ARCH[-FEED]")
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
-    print(machine.described("tensorflow", "numpy", "numba"))
+    print(machine.described("tensorflow", "numpy"))
     measure_loading(options.data, options.repeats)
     rate = measure_pipeline(options.data, options.repeats)
     for name in options.runs:

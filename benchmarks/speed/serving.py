@@ -76,7 +76,7 @@ def main(options: Options) -> None:
         enlarged = _enlarged(deployment, size)
         table = enlarged.corpus.phi.table.numpy().astype(np.float32)
         with tempfile.TemporaryDirectory() as folder:
-            written = export.export(enlarged, folder)
+            written = export.write_saved_model(enlarged, folder)
             megabytes = sum(f.stat().st_size for f in written.rglob("*") if f.is_file()) / 1e6
             served = tf.saved_model.load(str(written)).signatures["annotate_image"]
         for request, (decoding, network) in zip(requests, seconds, strict=True):

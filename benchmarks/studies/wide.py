@@ -24,7 +24,7 @@ from experiments.paper.study import Study, trainings
 from experiments.runs import plan, results
 from experiments.runs.demo_data import embedded
 from experiments.runs.results import Run
-from experiments.runs.sweeping import SharedTables
+from tagnet.data.dataset import PreparedDataset
 from tagnet.system.files import read_json
 
 OURS = Row("ltwin_wide", "id", "id")
@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=200, help="h")
     parser.add_argument("--table", action="store_true", help="of what is done, and stop")
     options = parser.parse_args()
-    dataset = SharedTables(embedded(), table=None)
+    dataset = PreparedDataset(embedded(), table=None)
     flags = options.Flags(hidden=options.hidden, splits=tuple(options.splits.split(",")))
     common = plan.common_of(flags, dataset)
     tests, rows = TESTS.values(), [OURS, *OTHERS]

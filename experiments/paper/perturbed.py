@@ -1,17 +1,14 @@
 """The images of a data set under a condition: their tags, and the neighbours found by them."""
 
-import dataclasses
-import functools
 from pathlib import Path
 
 import numpy as np
 
 from experiments.paper.conditions import Condition
 from tagnet.data.dataset import PreparedDataset
-from tagnet.data.embeddings import Embedding, rho
+from tagnet.data.embeddings import rho
 from tagnet.data.records import write_neighbourhoods
-from tagnet.data.tables import Tables
-from tagnet.data.tags import TagLists, Vocabulary
+from tagnet.data.tags import TagLists
 from tagnet.search.neighbours import Neighbourhoods, nearest
 from tagnet.settings import PARTS
 from tagnet.system.files import written_whole
@@ -130,63 +127,31 @@ def renumbered(tags: TagLists, words: np.ndarray) -> TagLists:
     return TagLists(np.searchsorted(words, tags.ids[kept]).astype(np.int32), offsets)
 
 
-class Altered(PreparedDataset):
+def perturbed(
+    dataset: PreparedDataset, condition: Condition, split: int, seed: int, folder: Path
+) -> PreparedDataset:
     """What a run is trained on under a condition: its tags, and the neighbours found by them.
 
     Args:
-        dataset: as it was prepared; what does not change is taken from it.
+        dataset: as it was prepared.
         condition: what is different.
-        split, seed: see `Situation`.
-        folder: where its neighbourhoods are written, once.
-
-    Attributes:
-        words: see `Situation`, of a whole vocabulary all.
+        split: which random split.
+        seed: of all that is drawn.
+        folder: where its neighbourhoods are written, when they are first asked for.
     """
+    situation = Situation(dataset, condition, split, seed)
+    words = np.arange(len(dataset.vocabulary)) if situation.words is None else situation.words
 
-    def __init__(
-        self,
-        dataset: PreparedDataset,
-        condition: Condition,
-        split: int,
-        seed: int,
-        folder: Path,
-    ) -> None:
-        # What is read of the directory is read, and compared with its checksum, by `dataset`.
-        super().__init__(dataset.directory, checked=False)
-        self._dataset = dataset
-        self._situation = Situation(dataset, condition, split, seed)
-        self._folder = folder
-        words = self._situation.words
-        self.words = np.arange(len(dataset.vocabulary)) if words is None else words
-
-    @functools.cached_property
-    def _images(self) -> tuple[np.ndarray, TagLists, TagLists, tuple[str, ...]]:
-        phi, _, labels, image_ids = self._dataset._images
-        return phi, renumbered(self._situation.tags, self.words), labels, image_ids
-
-    @functools.cached_property
-    def vocabulary(self) -> Vocabulary:
-        """The words in use."""
-        return Vocabulary(tuple(self._dataset.vocabulary.decode(self.words)))
-
-    def embedding(self, encoding: str) -> Embedding:
-        """See `PreparedDataset.embedding`."""
-        whole = self._dataset.embedding(encoding)
-        return Embedding(whole.vectors[self.words], whole.known[self.words])
-
-    def tables(self, feed: str | None) -> Tables:
-        """See `PreparedDataset.tables`."""
-        return dataclasses.replace(super().tables(feed), phi=self._dataset.tables(None).phi)
-
-    def neighbourhood_directory(self, split: int, encoding: str, pool: str) -> Path:
-        """Where the neighbourhoods are; they are found on the first call."""
-        directory = self._folder / f"{encoding}-{pool}"
+    def neighbourhoods(encoding: str, pool: str) -> Path:
+        directory = folder / f"{encoding}-{pool}"
         if not directory.exists():
-            stored = self.max_rank(encoding, pool)
             with written_whole(directory) as temporary:
                 for part in PARTS:
-                    found = self._situation.nearest(part, encoding, pool, stored)
+                    M = dataset.max_rank(encoding, pool)
+                    found = situation.nearest(part, encoding, pool, M)
                     write_neighbourhoods(
                         temporary, part, found.rows, found.neighbours, found.distances
                     )
         return directory
+
+    return dataset.with_tags(renumbered(situation.tags, words), words, neighbourhoods)

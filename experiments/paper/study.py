@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.paper.conditions import USUAL, Condition
 from experiments.paper.curves import Curve, Measure
-from experiments.paper.perturbed import Altered, Situation
+from experiments.paper.perturbed import Situation, perturbed
 from experiments.paper.published import Row
 from experiments.reports.curve_report import Results
 from experiments.runs import baselines, plan
@@ -123,7 +123,7 @@ class Study(Sweep[Training]):
         data, out = self.dataset, self.directory(job)
         if dataclasses.replace(job.condition, pool=None) != USUAL:
             seed = job.settings.seed
-            data = Altered(data, job.condition, job.split, seed, out / "neighbours")
+            data = perturbed(data, job.condition, job.split, seed, out / "neighbours")
         make(job.settings, data, out, exports=False)
         score = self._scores(job, data)
         labels = self.dataset.labels[self.dataset.split(job.split)["test"]]
@@ -148,10 +148,9 @@ class Study(Sweep[Training]):
             by_tags = baselines.restored(run, data, out)
             return lambda situation, _: (by_tags(situation.tags), 0)
         core, preset = restored(run, data, out), run.settings
-        known = data.words if isinstance(data, Altered) else None
 
         def score(situation: Situation, test: Condition) -> tuple[np.ndarray, int]:
-            pi = None if run.feed is None else situation.encoded(run.feed, known)
+            pi = None if run.feed is None else situation.encoded(run.feed, data.words)
             tables = Tables(self.dataset.tables(None).phi, pi, len(data.vocabulary))
             scoring = scoring_of(preset)
             if test.samples is not None:

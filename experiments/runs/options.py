@@ -8,7 +8,6 @@ from typing import Any
 
 from experiments.paper.published import Row
 from experiments.runs.presets import PRESETS
-from tagnet.data.packed import LAYOUTS
 from tagnet.errors import InputError
 from tagnet.models.architectures import ARCHITECTURES, JOINT, VISUAL
 from tagnet.settings import POLICIES, TABLES
@@ -60,7 +59,6 @@ class Options:
     learning_rate: float | None = option(None, "of RMSProp [the preset's]")
     l2: float | None = option(None, "weight of the squared kernels in the loss [the preset's]")
     table: str | None = option(None, f"{', '.join(TABLES)}: where features are [by their size]")
-    layout: str = option("rows", f"{', '.join(LAYOUTS)}: what training records hold")
     workers: int = option(1, "devices of this machine, or processes of TF_CONFIG, that train")
     precision: str = option("float32", f"arithmetic: {', '.join(POLICIES)}")
     out: Path | None = option(None, "the run directory [runs/…, named after the settings]")
@@ -74,7 +72,6 @@ class Options:
             if value not in known:
                 raise InputError(f"--{flag} must be one of {', '.join(known)}; received {value!r}")
         require_one_of("table", self.table, TABLES)
-        require_one_of("layout", self.layout, LAYOUTS)
         if self.feed and self.arch in VISUAL:
             raise InputError(
                 f"--feed is for joint models ({', '.join(JOINT)}); "
@@ -97,8 +94,6 @@ class Options:
 
     def _check_baseline(self) -> None:
         unread = [flag for flag in FOR_GRAPHS if getattr(self, flag) is not None]
-        if self.layout != "rows":
-            unread.append("layout")
         if self.workers != 1:
             unread.append("workers")
         if self.precision != "float32":

@@ -21,7 +21,6 @@ def make(
     out: Path,
     *,
     exports: bool = True,
-    layout: str = "rows",
     workers: Workers | None = None,
 ) -> dict[str, Any]:
     """Makes a run of a graph or a baseline in `out`, or reads it back; what `metrics.json` holds.
@@ -31,7 +30,7 @@ def make(
     """
     if isinstance(run, BaselineSettings):
         return fit_and_evaluate(run, dataset, out)
-    return train_and_evaluate(run, dataset, out, exports=exports, layout=layout, workers=workers)
+    return train_and_evaluate(run, dataset, out, exports=exports, workers=workers)
 
 
 def resolve(options: Options, dataset: PreparedDataset) -> RunSettings | BaselineSettings:

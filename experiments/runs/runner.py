@@ -2,11 +2,12 @@
 
 import contextlib
 import dataclasses
+import functools
 import importlib.metadata
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,23 +18,20 @@ import tagnet
 from experiments import plots
 from experiments.runs.presets import Preset
 from experiments.runs.results import METRICS, TITLES, VALIDATION, check, finish, read_checked
-from tagnet.data.batches import training_batches
 from tagnet.data.dataset import PreparedDataset, available_memory
-from tagnet.data.tables import Tables, lookups
 from tagnet.errors import InputError
-from tagnet.evaluation import metrics
 from tagnet.evaluation.calibration import Judgement
-from tagnet.evaluation.scoring import Scorer
 from tagnet.models import architectures
 from tagnet.models.parts import Parts
-from tagnet.serving import export
-from tagnet.serving.model import Deployment, deploy
-from tagnet.settings import PARTS, DeploymentSettings, GraphSettings, Neighbourhood, ScoringSettings
+from tagnet.serving.export import write_saved_model
+from tagnet.serving.model import deploy
+from tagnet.settings import BatchSettings, GraphSettings, Neighbourhood, ScoringSettings
 from tagnet.system import console
 from tagnet.system.checksums import HINT_RERUN
 from tagnet.system.files import Check, read_json, remove_leftovers, write_arrays, write_json
 from tagnet.system.locks import exclusive
 from tagnet.training import loop, tensorboard
+from tagnet.training.experiment import Evaluation, Experiment
 from tagnet.training.replicas import Workers, company, is_chief
 
 LINEAR_C = 0.4  # of a linear path; chosen on the validation split of the embedded data set
@@ -81,15 +79,13 @@ def train_and_evaluate(
     out: Path,
     *,
     exports: bool = True,
-    layout: str = "rows",
     workers: Workers | None = None,
 ) -> dict[str, Any]:
     """Trains, scores and, unless told otherwise, exports into the run directory `out`.
 
-    A finished run is read back, an unfinished one goes on. Where the data set's table is and
-    in which layout training records are read changes no result; on how many workers it is
-    trained changes it by rounding alone. Of several processes, which share the disk that `out`
-    is on, all call this.
+    A finished run is read back, an unfinished one goes on. Where the data set's table is
+    changes no result; on how many workers it is trained changes it by rounding alone. Of
+    several processes, which share the disk that `out` is on, all call this.
 
     Returns:
         What `metrics.json` holds.
@@ -100,21 +96,19 @@ def train_and_evaluate(
     """
     with company(workers):
         if workers is not None and not is_chief(workers):
-            return _help(run, dataset, out, layout, workers)
+            return _help(run, dataset, out, workers)
         with being_made(run.flat(), out) as (finished, check):
-            return finished or _train_and_evaluate(
-                run, dataset, out, check, exports, layout, workers
-            )
+            return finished or _train_and_evaluate(run, dataset, out, check, exports, workers)
 
 
 def _help(
-    run: RunSettings, dataset: PreparedDataset, out: Path, layout: str, workers: Workers
+    run: RunSettings, dataset: PreparedDataset, out: Path, workers: Workers
 ) -> dict[str, Any]:
     """Takes part in the training of a run whose files another process writes."""
     if (out / METRICS).exists():
         _settle_run(run.flat(), out)
     else:
-        _Experiment(run, dataset, layout, workers).fit(out)
+        experiment_of(run, dataset, workers).fit(out)
         workers.wait()
     return read_checked(out, METRICS)
 
@@ -125,22 +119,21 @@ def _train_and_evaluate(
     out: Path,
     check: Check | None,
     exports: bool,
-    layout: str,
     workers: Workers | None,
 ) -> dict[str, Any]:
     """As `train_and_evaluate`, in a directory that is this process' alone."""
     begun = time.perf_counter()
-    with _trained(run, dataset, out, check, layout, workers) as (experiment, history):
+    with _trained(run, dataset, out, check, workers) as (experiment, history):
         test = experiment.evaluate("test")
-        _write_dashboards(experiment, test, out / "tensorboard")
-        judgement = _export(experiment, out, check) if exports else None
+        _write_dashboards(run, experiment, test, out / "tensorboard")
+        judgement = _export(run, experiment, out, check) if exports else None
     results = {
         "arch": run.arch,
         "epochs": len(history),
         "best_epoch": loop.best_epoch(history) + 1,
         "seconds": time.perf_counter() - begun,
         "seconds_per_epoch": float(np.mean([epoch["seconds"] for epoch in history])),
-        "parameters": experiment.core.count_params(),
+        "parameters": experiment.model.count_params(),
         "validation": experiment.evaluate("validation").figures,
     }
     if judgement is not None:
@@ -170,7 +163,7 @@ def train_and_validate(run: RunSettings, dataset: PreparedDataset, out: Path) ->
             return finished
         with _trained(run, dataset, out, check) as (experiment, history):
             figures = experiment.evaluate("validation").figures
-            _write_hparams(experiment, "validation", figures)
+            _write_hparams(run, experiment, "validation", figures)
         results = {"best_epoch": loop.best_epoch(history) + 1, "validation": figures}
         finish(out, results, check, VALIDATION)
         return results
@@ -182,24 +175,32 @@ def _trained(
     dataset: PreparedDataset,
     out: Path,
     check: Check | None,
-    layout: str = "rows",
     workers: Workers | None = None,
-) -> Iterator[tuple["_Experiment", list[loop.Epoch]]]:
+) -> Iterator[tuple[Experiment, list[loop.Epoch]]]:
     """A run with its best weights, and its history; summaries go to its TensorBoard meanwhile."""
-    experiment = _Experiment(run, dataset, layout, workers)
-    _announce(experiment, out)
+    experiment = experiment_of(run, dataset, workers)
+    _announce(run, experiment, out)
     with tf.summary.create_file_writer(str(out / "tensorboard")).as_default():
-        tensorboard.write_graph(experiment.core)
-        yield experiment, experiment.fit(out, check)
+        tensorboard.write_graph(experiment.model)
+        yield experiment, experiment.fit(out, functools.partial(_say_epoch, run), check)
 
 
-def _export(experiment: "_Experiment", out: Path, check: Check | None) -> Judgement | None:
+def _export(
+    run: RunSettings, experiment: Experiment, out: Path, check: Check | None
+) -> Judgement | None:
     """Writes the SavedModel, and shows in TensorBoard what its probabilities are worth."""
-    deployment = experiment.deploy()
-    export.export(deployment, out / "saved_model", check)
+    deployment = deploy(
+        experiment.model,
+        experiment.dataset,
+        split=run.split,
+        neighbours=run.neighbours,
+        max_rank=run.settings.max_rank,
+        samples=run.settings.samples,
+    )
+    write_saved_model(deployment, out / "saved_model", check)
     if (judgement := deployment.judgement) is not None:
         with plots.style():
-            drawing = plots.png(plots.reliability([(experiment.run.arch, judgement)]))
+            drawing = plots.png(plots.reliability([(run.arch, judgement)]))
         tensorboard.write_calibration(judgement, drawing)
     return judgement
 
@@ -207,7 +208,7 @@ def _export(experiment: "_Experiment", out: Path, check: Check | None) -> Judgem
 def write_results(
     out: Path,
     results: dict[str, Any],
-    test: "Evaluation",
+    test: Evaluation,
     dataset: PreparedDataset,
     split: dict[str, np.ndarray],
     check: Check | None,
@@ -243,7 +244,7 @@ def restored(run: RunSettings, dataset: PreparedDataset, out: Path) -> keras.Mod
         dataset: what it was trained on.
         out: the run directory.
     """
-    core = architectures.build(run.arch, _graph(run, dataset, dataset.tables(run.feed)))
+    core = architectures.build(run.arch, _graph_settings(run, dataset))
     weights = loop.best_weights(out)
     check(out, weights.relative_to(out).as_posix())
     core.load_weights(weights)
@@ -255,126 +256,48 @@ def scoring_of(preset: Preset) -> ScoringSettings:
     return ScoringSettings(preset.m, preset.exact, preset.samples, preset.average)
 
 
-def _graph(run: RunSettings, dataset: PreparedDataset, tables: Tables) -> GraphSettings:
-    return GraphSettings(
-        feature_dim=tables.feature_dim,
-        num_labels=len(dataset.label_names),
-        m=run.settings.m,
-        feed=run.feed,
-        tag_dim=tables.tag_dim,
-        hidden=run.settings.hidden,
-        dropout=run.settings.dropout,
-        l2=run.settings.l2,
+def _graph_settings(run: RunSettings, dataset: PreparedDataset) -> GraphSettings:
+    preset = run.settings
+    return dataset.graph_settings(
+        preset.m,
+        run.feed,
+        hidden=preset.hidden,
+        dropout=preset.dropout,
+        l2=preset.l2,
         # What logistic regression with this C has: of all images' loss, ‖W‖² / 2 against C.
         linear_l2=1 / (2 * LINEAR_C * len(dataset.split(run.split)["train"])),
     )
 
 
-class Evaluation(NamedTuple):
-    """Scores [n, L] and labels [n, L] of a part, and `metrics.evaluate` of them."""
+def experiment_of(
+    run: RunSettings, dataset: PreparedDataset, workers: Workers | None = None
+) -> Experiment:
+    """The model of a run, untrained, with what it is trained and scored on."""
+    keras.utils.set_random_seed(run.seed)
+    keras.config.set_dtype_policy(run.precision)
+    preset = run.settings
+    batches = BatchSettings(
+        split=run.split,
+        encoding=run.neighbours,
+        pool=run.pool,
+        neighbourhood=Neighbourhood(preset.m, preset.max_rank),
+        batch_size=preset.training.batch_size,
+        seed=run.seed,
+    )
+    model = architectures.build(run.arch, _graph_settings(run, dataset))
+    return Experiment(model, dataset, batches, preset.training, scoring_of(preset), workers)
 
-    scores: np.ndarray
-    labels: np.ndarray
-    figures: dict[str, Any]
 
-
-class _Experiment:
-    """A graph, its tables, and the parts that it is scored on."""
-
-    def __init__(
-        self,
-        run: RunSettings,
-        dataset: PreparedDataset,
-        layout: str,
-        workers: Workers | None,
-    ) -> None:
-        keras.utils.set_random_seed(run.seed)
-        keras.config.set_dtype_policy(run.precision)
-        preset = run.settings
-        tables = dataset.tables(run.feed)
-        graph = _graph(run, dataset, tables)
-        self.run = run
-        self.dataset = dataset
-        self.split = dataset.split(run.split)
-        # The training part streams; reading it here once finds damage before the work begins.
-        self.parts = {
-            part: dataset.part(run.split, run.neighbours, run.pool, part, preset.max_rank)
-            for part in PARTS
-        }
-        self.core = architectures.build(run.arch, graph)
-        self._graph = graph
-        self._lookups = lookups(tables)
-        self.layout = layout
-        self._workers = workers
-        # What a training step is given: row numbers, or what stands in those rows.
-        self._given_rows = tables.on_device and layout == "rows"
-        self._scorer = Scorer(self.core, self._lookups, scoring_of(preset))
-
-    def fit(self, out: Path, check: Check | None = None) -> list[loop.Epoch]:
-        """Trains the graph; see `loop.train`."""
-        return loop.train(
-            self.core,
-            lookups=self._lookups if self._given_rows else None,
-            batches=self._batches,
-            num_images=len(self.split["train"]),
-            validate=self._validate,
-            settings=self.run.settings.training,
-            directory=out,
-            on_epoch=self._on_epoch,
-            check=check,
-            workers=self._workers,
-        )
-
-    def evaluate(self, part: str) -> Evaluation:
-        """Scores a part with the present weights."""
-        scores = self._scorer(self.parts[part], seed=self.run.seed)
-        labels = self.dataset.labels[self.parts[part].rows]
-        return Evaluation(scores, labels, metrics.evaluate(labels, scores))
-
-    def deploy(self) -> Deployment:
-        """The graph with the training images to find neighbours among, as a server needs it."""
-        run, dataset = self.run, self.dataset
-        settings = DeploymentSettings(
-            arch=run.arch,
-            graph=self._graph,
-            neighbours=run.neighbours,
-            max_rank=run.settings.max_rank,
-            samples=run.settings.samples,
-            labels=dataset.label_names,
-            backbone=dataset.info["backbone"],
-        )
-        return deploy(self.core, settings, dataset, self.split)
-
-    def _batches(self, inputs: list[str], epochs: range) -> tf.data.Dataset:
-        settings = self.run.settings
-        return training_batches(
-            self.dataset,
-            split=self.run.split,
-            encoding=self.run.neighbours,
-            pool=self.run.pool,
-            neighbourhood=Neighbourhood(settings.m, settings.max_rank),
-            inputs=inputs,
-            batch_size=settings.training.batch_size,
-            seed=self.run.seed,
-            epochs=epochs,
-            lookups=None if self._given_rows else self._lookups,
-            layout=self.layout,
-            feed=self.run.feed,
-        )
-
-    def _validate(self) -> dict[str, float]:
-        figures = self.evaluate("validation").figures
-        return {name: figures[name] for name in WATCHED}
-
-    def _on_epoch(self, epoch: loop.Epoch) -> None:
-        console.say(
-            f"epoch {epoch['epoch']:>2}/{self.run.settings.training.max_epochs}  "
-            f"loss {epoch['loss']:.4f}  "
-            f"validation mAP per label {100 * epoch['validation_map_label']:.2f}, "
-            f"per image {100 * epoch['validation_map_image']:.2f}  {epoch['seconds']:.1f} s"
-        )
-        for name in ("loss", *(f"validation_{name}" for name in WATCHED)):
-            tf.summary.scalar(f"epoch/{name}", epoch[name], step=epoch["epoch"])
+def _say_epoch(run: RunSettings, epoch: loop.Epoch) -> None:
+    """Prints the figures of an epoch, and writes them for TensorBoard."""
+    console.say(
+        f"epoch {epoch['epoch']:>2}/{run.settings.training.max_epochs}  "
+        f"loss {epoch['loss']:.4f}  "
+        f"validation mAP per label {100 * epoch['validation_map_label']:.2f}, "
+        f"per image {100 * epoch['validation_map_image']:.2f}  {epoch['seconds']:.1f} s"
+    )
+    for name in ("loss", *(f"validation_{name}" for name in WATCHED)):
+        tf.summary.scalar(f"epoch/{name}", epoch[name], step=epoch["epoch"])
 
 
 @contextlib.contextmanager
@@ -445,8 +368,8 @@ def settle(settings: dict[str, Any], out: Path, what: str = "run", file: str = "
             )
 
 
-def _announce(experiment: _Experiment, out: Path) -> None:
-    run, dataset, preset = experiment.run, experiment.dataset, experiment.run.settings
+def _announce(run: RunSettings, experiment: Experiment, out: Path) -> None:
+    dataset, preset = experiment.dataset, run.settings
     sizes = " / ".join(f"{len(rows):,}" for rows in experiment.split.values())
     console.say(
         f"{run.arch} on {dataset.name}: {dataset.num_images:,} images, "
@@ -459,29 +382,33 @@ def _announce(experiment: _Experiment, out: Path) -> None:
         f"(m, M) = ({preset.m}, {preset.max_rank}); {fed}; preset {run.preset}, seed {run.seed}"
     )
     console.say(
-        f"layout {experiment.layout}, table {dataset.table}: "
+        f"table {dataset.table}: "
         f"{dataset.table_bytes / 1e9:.2f} GB of features, "
         f"{available_memory() / 1e9:.2f} GB of memory available"
     )
     console.say(
-        f"{experiment.core.count_params():,} parameters, {preset.training.min_epochs} to "
+        f"{experiment.model.count_params():,} parameters, {preset.training.min_epochs} to "
         f"{preset.training.max_epochs} epochs; into {out}"
     )
 
 
-def _write_dashboards(experiment: _Experiment, test: Evaluation, directory: Path) -> None:
+def _write_dashboards(
+    run: RunSettings, experiment: Experiment, test: Evaluation, directory: Path
+) -> None:
     """What TensorBoard shows of a finished run."""
-    run, dataset = experiment.run, experiment.dataset
-    _write_hparams(experiment, "test", test.figures)
+    dataset = experiment.dataset
+    _write_hparams(run, experiment, "test", test.figures)
     tensorboard.write_pr_curves(test.labels, expit(test.scores), dataset.label_names)
     if run.feed:
-        vectors = _tag_vectors(experiment.core, dataset, run.feed)
+        vectors = _tag_vectors(experiment.model, dataset, run.feed)
         tensorboard.write_projector(directory, vectors, dataset.vocabulary.words, run.feed)
 
 
-def _write_hparams(experiment: _Experiment, part: str, figures: dict[str, Any]) -> None:
+def _write_hparams(
+    run: RunSettings, experiment: Experiment, part: str, figures: dict[str, Any]
+) -> None:
     """Writes the settings, and beside them the figures of a part."""
-    settings = experiment.run.flat() | {"data": experiment.dataset.name}
+    settings = run.flat() | {"data": experiment.dataset.name}
     tensorboard.write_hparams(settings, {f"{part}/{name}": figures[name] for name in TITLES})
 
 

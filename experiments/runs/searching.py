@@ -10,7 +10,8 @@ import pandas as pd
 from experiments.runs import options, plan, resolving
 from experiments.runs.options import GRID, SearchOptions
 from experiments.runs.runner import RunSettings, settle, train_and_validate
-from experiments.runs.sweeping import POLL, SharedTables, forget_graphs, until
+from experiments.runs.sweeping import POLL, forget_graphs, until
+from tagnet.data.dataset import PreparedDataset
 from tagnet.errors import InputError
 from tagnet.system import console, locks
 from tagnet.system.files import remove_unfinished, write_text
@@ -44,7 +45,7 @@ class Search:
         InputError: the data set lacks what the options ask for.
     """
 
-    def __init__(self, options: SearchOptions, dataset: SharedTables) -> None:
+    def __init__(self, options: SearchOptions, dataset: PreparedDataset) -> None:
         self._options = options
         self._dataset = dataset
         self.splits = plan.splits_of(options, dataset)

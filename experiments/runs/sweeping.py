@@ -1,8 +1,6 @@
 """Makes the runs of one folder that are missing; several processes may share the folder."""
 
-import dataclasses
 import datetime
-import functools
 import gc
 import sys
 import time
@@ -23,34 +21,12 @@ from experiments.runs.plan import Common, Job
 from experiments.runs.resolving import make
 from experiments.runs.results import read_checked
 from tagnet.data.dataset import PreparedDataset
-from tagnet.data.tables import Tables, placed
 from tagnet.errors import Unavailable
 from tagnet.system import console, locks
 from tagnet.system.files import read_json, refusal, remove_unfinished, write_json
 
 AnyJob = TypeVar("AnyJob", bound=Job)
 POLL = 5.0  # seconds between looks at the runs that others are making
-
-
-class SharedTables(PreparedDataset):
-    """A data set whose tables are put where they are looked up once, for all runs of a process.
-
-    TensorFlow does not free the graph of a compiled training step, nor what it refers to
-    (measured with 2.21). With tables of its own every run of a sweep would leave one behind.
-    """
-
-    @functools.cached_property
-    def _placed(self) -> dict[str | None, Tables]:
-        return {}
-
-    def tables(self, feed: str | None) -> Tables:
-        """See `PreparedDataset.tables`; the arrays are tensors."""
-        if feed not in self._placed:
-            tables = super().tables(feed)
-            if feed:
-                tables = dataclasses.replace(tables, phi=self.tables(None).phi)
-            self._placed[feed] = placed(tables)
-        return self._placed[feed]
 
 
 class Sweep(Generic[AnyJob]):

@@ -1,22 +1,24 @@
 """Opens a prepared directory: its tables, its splits, and the neighbourhoods of a part."""
 
 import contextlib
+import copy
 import dataclasses
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
+import tensorflow as tf
 
 from tagnet.data import records
 from tagnet.data.cache import cached_encoding, cached_images
 from tagnet.data.embeddings import Embedding, rho
-from tagnet.data.tables import Tables
+from tagnet.data.tables import Tables, to_device
 from tagnet.data.tags import TagLists, Vocabulary
 from tagnet.errors import HINT_PREPARE, InputError, Unavailable
-from tagnet.settings import PARTS, TABLES
+from tagnet.settings import PARTS, TABLES, GraphSettings
 from tagnet.system.checksums import read_checksums, verify
 from tagnet.system.files import advising, read_arrays, read_json, read_text
 
@@ -41,6 +43,16 @@ class Part:
     distances: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True)
+class _Images:
+    """The images of a directory in row order: Φ float16 [N, D], ids of tags and labels, names."""
+
+    phi: np.ndarray
+    tags: TagLists
+    labels: TagLists
+    image_ids: tuple[str, ...]
+
+
 class PreparedDataset:
     """A prepared directory, as `data_tools.prepare` writes it.
 
@@ -50,6 +62,9 @@ class PreparedDataset:
             mapped from disk (`mmap`; see `cache.py`). None takes the first that has room,
             which on a processor leaves out the second.
         checked: whether what is read is compared with its checksum.
+
+    Attributes:
+        words: ids of the words in use, of those that were prepared; None for all.
 
     Raises:
         InputError: the folder is not a prepared directory of this format, or there is no
@@ -91,6 +106,9 @@ class PreparedDataset:
         if table is None:
             table = "device" if self.table_bytes <= LARGEST_SHARE * available_memory() else "mmap"
         self._check("table", table, list(TABLES))
+        self.words: np.ndarray | None = None
+        self._pi: dict[str | None, tf.Tensor | TagLists | None] = {}
+        self._neighbourhoods: Callable[[str, str], Path] | None = None
         self.table = table
 
     def require(self) -> None:
@@ -115,6 +133,7 @@ class PreparedDataset:
             InputError: one is not as it was prepared.
         """
         if self._checked:
+            files = [file for file in files if Path(file).is_relative_to(self.directory)]
             names = [Path(file).relative_to(self.directory).as_posix() for file in files]
             with advising(HINT_PREPARE):
                 verify(self.directory, names, self._sums)
@@ -122,6 +141,10 @@ class PreparedDataset:
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:
         """The τ tags in id order."""
+        return self._prepared_vocabulary
+
+    @functools.cached_property
+    def _prepared_vocabulary(self) -> Vocabulary:
         path = self.directory / "vocabulary.txt"
         with advising(HINT_PREPARE):
             vocabulary = Vocabulary.load(path)
@@ -138,16 +161,18 @@ class PreparedDataset:
         return tuple(names)
 
     @functools.cached_property
-    def _images(self) -> tuple[np.ndarray, TagLists, TagLists, tuple[str, ...]]:
+    def _images(self) -> "_Images":
         with advising(HINT_PREPARE):
-            if self.table == "mmap":  # the cache compares what it is made from itself
-                read = cached_images(self.directory, self.num_images, self.feature_dim)
+            if self.table == "mmap":
+                read = cached_images(self.directory, self.num_images, self.feature_dim, self._sums)
             else:
                 sums = self._sums if self._checked else None
                 read = records.read_images(self.directory, self.num_images, self.feature_dim, sums)
-        return (
+        return _Images(
             read.phi,
-            self._lists(read.tag_ids, read.tag_counts, "vocabulary.txt", len(self.vocabulary)),
+            self._lists(
+                read.tag_ids, read.tag_counts, "vocabulary.txt", len(self._prepared_vocabulary)
+            ),
             self._lists(read.label_ids, read.label_counts, "labels.txt", len(self.label_names)),
             read.image_ids,
         )
@@ -164,31 +189,33 @@ class PreparedDataset:
     @property
     def features(self) -> np.ndarray:
         """Φ, float16 [N, D]."""
-        return self._images[0]
+        return self._images.phi
 
     @property
     def tags(self) -> TagLists:
         """The tag ids of every image."""
-        return self._images[1]
+        return self._images.tags
 
     @property
     def image_ids(self) -> tuple[str, ...]:
         """The names of the images, in row order."""
-        return self._images[3]
+        return self._images.image_ids
 
     @functools.cached_property
     def labels(self) -> np.ndarray:
         """y, uint8 [N, L] of 0 and 1."""
-        return self._images[2].multi_hot(len(self.label_names)).astype(np.uint8)
+        return self._images.labels.multi_hot(len(self.label_names)).astype(np.uint8)
 
     def embedding(self, encoding: str) -> Embedding:
         """β of `w2v` or `wnet` for the vocabulary."""
         self._check("embedding", encoding, [name for name in self.encodings if name != "id"])
         path = self.directory / "embeddings" / f"{encoding}.npz"
         with advising(HINT_PREPARE):
-            embedding = Embedding.load(path, num_words=len(self.vocabulary))
+            embedding = Embedding.load(path, num_words=len(self._prepared_vocabulary))
         self.check([path])
-        return embedding
+        if self.words is None:
+            return embedding
+        return Embedding(embedding.vectors[self.words], embedding.known[self.words])
 
     def encoded(self, encoding: str) -> np.ndarray | TagLists:
         """π of all images: their tags' ids for `id`, otherwise ρ(o_x; β), float32 [N, n]."""
@@ -196,11 +223,14 @@ class PreparedDataset:
             return self.tags
         if self.table == "mmap":
             embedding = self.embedding(encoding)
-            return cached_encoding(self.directory, encoding, self.tags, embedding)
+            return cached_encoding(self.directory, encoding, self.tags, embedding, self._sums)
         return rho(self.tags, self.embedding(encoding))
 
     def tables(self, feed: str | None) -> Tables:
-        """Φ and π of all images.
+        """Φ and π of all images, put where they are looked up once, for all models of a process.
+
+        TensorFlow does not free the graph of a compiled training step, nor what it refers to, so
+        with tables of its own every run of a sweep would leave one behind.
 
         Args:
             feed: `id`, `w2v`, `wnet`, or None for a visual model.
@@ -213,11 +243,57 @@ class PreparedDataset:
                 f"{self.directory}: was prepared with --tags_only, without the features that "
                 "every model reads; prepare it again with --features or photographs"
             )
-        pi: np.ndarray | TagLists | None = None
+        if feed not in self._pi:
+            self._check("feed", feed or "id", self.encodings)
+            pi = None if feed is None else self.encoded(feed)
+            if pi is not None and not isinstance(pi, TagLists):
+                pi = to_device(pi, self.table == "device")
+            self._pi[feed] = pi
+        return Tables(self._phi, self._pi[feed], len(self.vocabulary), self.table == "device")
+
+    @functools.cached_property
+    def _phi(self) -> tf.Tensor:
+        """Φ where it is looked up."""
+        return to_device(self.features, self.table == "device")
+
+    def graph_settings(self, m: int, feed: str | None = None, **others: Any) -> GraphSettings:
+        """The settings of a model for this data set.
+
+        Args:
+            m: the size of a neighbourhood.
+            feed: the encoding of the tags for a joint model; None for a visual one.
+            others: further fields of `GraphSettings`.
+
+        Raises:
+            InputError: the encoding is not in the data set.
+        """
+        tag_dim = 0
         if feed is not None:
             self._check("feed", feed, self.encodings)
-            pi = self.encoded(feed)
-        return Tables(self.features, pi, len(self.vocabulary), self.table == "device")
+            tag_dim = (
+                len(self.vocabulary) if feed == "id" else self.embedding(feed).vectors.shape[1]
+            )
+        sizes = {"feature_dim": self.feature_dim, "num_labels": len(self.label_names)}
+        return GraphSettings(m=m, feed=feed, tag_dim=tag_dim, **sizes, **others)
+
+    def with_tags(
+        self, tags: TagLists, words: np.ndarray, neighbourhoods: Callable[[str, str], Path]
+    ) -> "PreparedDataset":
+        """The same images with other tags, and the neighbourhoods found by them.
+
+        Args:
+            tags: of every image, ids that count `words`.
+            words: ids of the words in use, int64, ascending.
+            neighbourhoods: encoding and pool → the folder of the neighbourhood shards.
+        """
+        other = copy.copy(self)
+        other._phi  # noqa: B018  both look up the same table
+        other.vocabulary = Vocabulary(tuple(self.vocabulary.decode(words)))
+        other._images = dataclasses.replace(self._images, tags=tags)
+        other.words = words
+        other._neighbourhoods = neighbourhoods
+        other._pi = {}
+        return other
 
     def split(self, index: int) -> dict[str, np.ndarray]:
         """The row numbers of `train`, `validation` and `test` of random split `index`."""
@@ -239,11 +315,9 @@ class PreparedDataset:
 
     def neighbourhood_directory(self, split: int, encoding: str, pool: str) -> Path:
         """Where the neighbourhood shards of a split, encoding and pool are."""
+        if self._neighbourhoods is not None:
+            return self._neighbourhoods(encoding, pool)
         return self.directory / "neighbours" / f"split-{split}" / f"{encoding}-{pool}"
-
-    def packed_directory(self, split: int, encoding: str, pool: str) -> Path:
-        """Where those shards are that hold the neighbours' features too, if there are any."""
-        return self.directory / "packed" / f"split-{split}" / f"{encoding}-{pool}"
 
     def part(self, split: int, encoding: str, pool: str, part: str, max_rank: int) -> Part:
         """Reads the neighbourhoods of a part whole, cut to the `max_rank` nearest."""

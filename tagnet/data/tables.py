@@ -69,12 +69,12 @@ class RowLookup(keras.layers.Layer):
 
     Args:
         table: [N, n], of any float type; rows come out in the layer's compute type. See
-            `on_device`.
+            `as_tensor`.
     """
 
     def __init__(self, table: np.ndarray | tf.Tensor, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._table = on_device(table)
+        self._table = as_tensor(table)
 
     def call(self, rows: tf.Tensor) -> tf.Tensor:
         """Gathers, then casts: the table's float16 halves what has to be read."""
@@ -85,7 +85,7 @@ class RowLookup(keras.layers.Layer):
         return (*input_shape, int(self._table.shape[1]))
 
 
-def on_device(table: np.ndarray | tf.Tensor) -> tf.Tensor:
+def as_tensor(table: np.ndarray | tf.Tensor) -> tf.Tensor:
     """The table [N, n] as a tensor; one that is a tensor already is on its device.
 
     It shares the memory of an array, which `tf.constant` would hold twice more.
@@ -116,17 +116,12 @@ class TagLookup(keras.layers.Layer):
 
     def call(self, rows: tf.Tensor) -> tf.Tensor:
         """Gathers ragged lists and pads them."""
-        return padded_lists(self._tags, rows)
+        flat = tf.gather(self._tags, tf.reshape(rows, [-1])).to_tensor(PADDING)
+        return tf.reshape(flat, tf.concat([tf.shape(rows), [tf.shape(flat)[1]]], axis=0))
 
     def compute_output_spec(self, rows: keras.KerasTensor) -> keras.KerasTensor:
         """int32 [..., T], T unknown."""
         return keras.KerasTensor((*rows.shape, None), "int32")
-
-
-def padded_lists(lists: tf.RaggedTensor, rows: tf.Tensor) -> tf.Tensor:
-    """The lists [N, None] of `rows` [...], padded with −1 to the longest of them: [..., T]."""
-    flat = tf.gather(lists, tf.reshape(rows, [-1])).to_tensor(PADDING)
-    return tf.reshape(flat, tf.concat([tf.shape(rows), [tf.shape(flat)[1]]], axis=0))
 
 
 def looked_up(
@@ -144,7 +139,7 @@ def looked_up(
 
 def lookups(tables: Tables) -> Lookups:
     """Puts the tables where they are looked up, once: `phi` and, where there are tags, `pi`."""
-    with _place(tables):
+    with contextlib.nullcontext() if tables.on_device else tf.device(HOST):
         layers: dict[str, keras.Layer] = {"phi": RowLookup(tables.phi)}
         if isinstance(tables.pi, TagLists):
             layers["pi"] = TagLookup(tables.pi)
@@ -155,17 +150,10 @@ def lookups(tables: Tables) -> Lookups:
     return {name: functools.partial(_on_host, layer) for name, layer in layers.items()}
 
 
-def placed(tables: Tables) -> Tables:
-    """The same tables, their arrays as tensors where they are looked up."""
-    with _place(tables):
-        phi, pi = on_device(tables.phi), tables.pi
-        if pi is not None and not isinstance(pi, TagLists):
-            pi = on_device(pi)
-    return dataclasses.replace(tables, phi=phi, pi=pi)
-
-
-def _place(tables: Tables) -> contextlib.AbstractContextManager:
-    return contextlib.nullcontext() if tables.on_device else tf.device(HOST)
+def to_device(table: np.ndarray, on_device: bool) -> tf.Tensor:
+    """A table [N, n] as a tensor, in the memory of the device or of the host."""
+    with contextlib.nullcontext() if on_device else tf.device(HOST):
+        return as_tensor(table)
 
 
 def _on_host(layer: keras.Layer, rows: tf.Tensor) -> tf.Tensor:

@@ -163,7 +163,8 @@ def build(arch: str, settings: GraphSettings) -> keras.Model:
         A functional model from the inputs that the graph reads, by name among
         `phi_x`, `phi_z`, `pi_x`, `pi_z`, to the logits [B, L]. The number of
         neighbours given to it is free: m for f of the equations; a max-pool graph
-        answers more than m with the average over all m-subsets (eq. 2).
+        answers more than m with the average over all m-subsets (eq. 2). Its attribute
+        `graph_settings` holds the settings.
     """
     import keras
 
@@ -171,4 +172,6 @@ def build(arch: str, settings: GraphSettings) -> keras.Model:
 
     blocks = Blocks(settings)
     scores = ARCHITECTURES[arch](blocks)
-    return keras.Model(blocks.inputs, scores, name=arch)
+    model = keras.Model(blocks.inputs, scores, name=arch)
+    model.graph_settings = settings
+    return model

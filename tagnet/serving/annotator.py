@@ -22,7 +22,7 @@ from tagnet.errors import InputError
 from tagnet.evaluation import calibration
 from tagnet.photos.images import ImageSource
 from tagnet.serving.corpus import Corpus, TaggedImages
-from tagnet.serving.export import export, load
+from tagnet.serving.export import load, write_saved_model
 from tagnet.serving.model import BATCH, Deployment
 from tagnet.settings import MAX_TAGS
 
@@ -167,7 +167,7 @@ class Annotator:
         Returns:
             The folder of that version.
         """
-        return export(self._deployment, directory)
+        return write_saved_model(self._deployment, directory)
 
     def features(
         self,

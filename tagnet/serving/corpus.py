@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tagnet.data.dataset import PreparedDataset
 from tagnet.data.records import empty_table
-from tagnet.data.tables import on_device
+from tagnet.data.tables import as_tensor
 from tagnet.data.tags import TagLists
 from tagnet.errors import InputError
 from tagnet.search.vectors import ROUNDING, SLACK, norms
@@ -86,7 +86,7 @@ class Vectors(tf.Module):
             row = int(np.argmin(np.isfinite(lengths)))
             raise InputError(f"corpus: vectors must be finite; received others in row {row}")
         # As a tensor, which the variable takes over; it would copy an array twice.
-        self.table = tf.Variable(on_device(table), trainable=False)
+        self.table = tf.Variable(as_tensor(table), trainable=False)
         self.norms = tf.Variable(lengths, trainable=False)
 
     def gather(self, rows: tf.Tensor) -> tf.Tensor:

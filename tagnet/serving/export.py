@@ -11,15 +11,17 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
+from tagnet.data.dataset import PreparedDataset
 from tagnet.data.tags import TagLists, Vocabulary
 from tagnet.errors import InputError
 from tagnet.evaluation.calibration import Judgement
 from tagnet.models.architectures import ARCHITECTURES
 from tagnet.serving.corpus import Corpus, TaggedImages
-from tagnet.serving.model import Deployment, float32_graph
+from tagnet.serving.model import Deployment, deploy, float32_graph
 from tagnet.serving.signatures import Server
 from tagnet.settings import DeploymentSettings, GraphSettings
 from tagnet.system.checksums import CHECKSUMS, read_checksums, verify, write_checksums
@@ -40,7 +42,50 @@ SETTINGS = "annotator.json"
 VOCABULARY = "vocabulary.txt"
 
 
-def export(deployment: Deployment, directory: str | Path, check: Check | None = None) -> Path:
+def export(
+    model: keras.Model,
+    dataset: PreparedDataset,
+    directory: str | Path,
+    *,
+    split: int = 0,
+    neighbours: str = "id",
+    max_rank: int = 24,
+    samples: int = 10,
+) -> Path:
+    """Writes a trained model as a SavedModel that annotates; `Annotator.load` opens it.
+
+    The training images travel inside, as those that neighbours are found among. Probabilities
+    are calibrated on the validation images.
+
+    Args:
+        model: of `build`, trained.
+        dataset: what it was trained on, of `load`.
+        directory: the SavedModel becomes its version 1, as TensorFlow Serving expects.
+        split: index of the split.
+        neighbours: encoding whose distance picks the neighbours: `id`, `w2v` or `wnet`.
+        max_rank: M, how many nearest images a neighbourhood is drawn from.
+        samples: how many neighbourhoods a model with an LSTM averages over.
+
+    Returns:
+        The folder written.
+
+    Raises:
+        InputError: the data set lacks something, or the directory cannot be written.
+    """
+    deployment = deploy(
+        model,
+        dataset,
+        split=split,
+        neighbours=neighbours,
+        max_rank=max_rank,
+        samples=samples,
+    )
+    return write_saved_model(deployment, directory)
+
+
+def write_saved_model(
+    deployment: Deployment, directory: str | Path, check: Check | None = None
+) -> Path:
     """Writes a deployment to `DIRECTORY/1` with the signatures of `signatures.py`.
 
     `serving_default` takes the graph's inputs by name (`phi_x` [B, D], `phi_z`

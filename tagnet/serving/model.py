@@ -255,25 +255,40 @@ class Deployment(tf.Module):
 
 def deploy(
     core: keras.Model,
-    settings: DeploymentSettings,
     dataset: PreparedDataset,
-    split: Mapping[str, np.ndarray],
+    *,
+    split: int = 0,
+    neighbours: str = "id",
+    max_rank: int = 24,
+    samples: int = 10,
 ) -> Deployment:
     """Deploys a trained graph with the training images as its corpus.
 
     It is calibrated on the validation split, and judged on the test split.
 
     Args:
-        core: the trained graph.
-        settings: what it is.
+        core: the trained model, of `architectures.build`.
         dataset: what it was trained on.
-        split: rows of `train`, `validation` and `test`.
+        split: index of the split.
+        neighbours: encoding whose distance picks the neighbours.
+        max_rank: M.
+        samples: how many neighbourhoods an LSTM model averages over.
 
     Returns:
         The deployment, in float32 whatever the precision that the graph was trained in.
     """
+    settings = DeploymentSettings(
+        arch=core.name,
+        graph=core.graph_settings,
+        neighbours=neighbours,
+        max_rank=max_rank,
+        samples=samples,
+        labels=dataset.label_names,
+        backbone=dataset.info["backbone"],
+    )
+    rows = dataset.split(split)
     embeddings = {name: dataset.embedding(name) for name in settings.encodings}
-    images = TaggedImages.of(dataset, split["train"])
+    images = TaggedImages.of(dataset, rows["train"])
     deployment = Deployment(
         settings,
         float32_graph(
@@ -288,8 +303,8 @@ def deploy(
         ),
     )
     answer = deployment.function()
-    deployment.calibrate(*_scored(answer, dataset, split["validation"]))
-    deployment.judge(*_scored(answer, dataset, split["test"]))
+    deployment.calibrate(*_scored(answer, dataset, rows["validation"]))
+    deployment.judge(*_scored(answer, dataset, rows["test"]))
     return deployment
 
 

@@ -13,7 +13,13 @@ from tagnet.data.dataset import PreparedDataset
 from tagnet.data.tables import lookups
 from tagnet.evaluation import metrics
 from tagnet.evaluation.scoring import Scorer
-from tagnet.settings import PARTS, Neighbourhood, ScoringSettings, TrainingSettings
+from tagnet.settings import (
+    PARTS,
+    BatchSettings,
+    Neighbourhood,
+    ScoringSettings,
+    TrainingSettings,
+)
 from tagnet.system.files import Check
 from tagnet.training import loop
 from tagnet.training.replicas import Workers
@@ -35,13 +41,9 @@ class Experiment:
     Args:
         model: of `architectures.build`.
         dataset: the prepared directory.
-        split: index of the split.
-        neighbours: encoding whose distance picks the neighbours.
-        pool: where neighbours come from.
-        max_rank: M, how many nearest images a neighbourhood is drawn from.
+        batches: which neighbourhoods it is trained on, and in what batches.
         training: optimizer, epochs, loss.
-        scoring: how scores are averaged over neighbourhoods; None for the default.
-        seed: of the order of the images, and of the drawn neighbourhoods.
+        scoring: how scores are averaged over neighbourhoods.
         workers: what shares out the batches; None for this process and its device alone.
 
     Raises:
@@ -52,34 +54,33 @@ class Experiment:
         self,
         model: keras.Model,
         dataset: PreparedDataset,
-        *,
-        split: int = 0,
-        neighbours: str = "id",
-        pool: str = "open",
-        max_rank: int = 24,
-        training: TrainingSettings | None = None,
-        scoring: ScoringSettings | None = None,
-        seed: int = 0,
+        batches: BatchSettings,
+        training: TrainingSettings,
+        scoring: ScoringSettings,
         workers: Workers | None = None,
     ) -> None:
-        graph = model.graph_settings
         self.model = model
         self.dataset = dataset
-        self.split = dataset.split(split)
+        self.split = dataset.split(batches.split)
         # The training part streams; reading it here once finds damage before the work begins.
         self.parts = {
-            part: dataset.part(split, neighbours, pool, part, max_rank) for part in PARTS
+            part: dataset.part(
+                batches.split,
+                batches.encoding,
+                batches.pool,
+                part,
+                batches.neighbourhood.max_rank,
+            )
+            for part in PARTS
         }
-        tables = dataset.tables(graph.feed)
+        tables = dataset.tables(model.graph_settings.feed)
         self._lookups = lookups(tables)
-        # What a training step is given: row numbers, or what stands in those rows.
-        self._given_rows = tables.on_device
-        self._where = {"split": split, "encoding": neighbours, "pool": pool}
-        self._neighbourhood = Neighbourhood(graph.m, max_rank)
-        self._training = training or TrainingSettings()
-        self._seed = seed
+        # A training step looks rows up, or is given what stands in them.
+        self._looks_up = tables.on_device
+        self._batches = batches
+        self._training = training
         self._workers = workers
-        self._scorer = Scorer(model, self._lookups, scoring or ScoringSettings(graph.m))
+        self._scorer = Scorer(model, self._lookups, scoring)
 
     def fit(
         self,
@@ -90,8 +91,8 @@ class Experiment:
         """Trains the model; see `loop.train`."""
         return loop.train(
             self.model,
-            lookups=self._lookups if self._given_rows else None,
-            batches=self._batches,
+            lookups=self._lookups if self._looks_up else None,
+            batches=self._stream,
             num_images=len(self.split["train"]),
             validate=self._validate,
             settings=self._training,
@@ -103,21 +104,13 @@ class Experiment:
 
     def evaluate(self, part: str) -> Evaluation:
         """Scores a part with the present weights."""
-        scores = self._scorer(self.parts[part], seed=self._seed)
+        scores = self._scorer(self.parts[part], seed=self._batches.seed)
         labels = self.dataset.labels[self.parts[part].rows]
         return Evaluation(scores, labels, metrics.evaluate(labels, scores))
 
-    def _batches(self, inputs: list[str], epochs: range) -> tf.data.Dataset:
-        return training_batches(
-            self.dataset,
-            **self._where,
-            neighbourhood=self._neighbourhood,
-            inputs=inputs,
-            batch_size=self._training.batch_size,
-            seed=self._seed,
-            epochs=epochs,
-            lookups=None if self._given_rows else self._lookups,
-        )
+    def _stream(self, inputs: list[str], epochs: range) -> tf.data.Dataset:
+        lookups = None if self._looks_up else self._lookups
+        return training_batches(self.dataset, self._batches, inputs, epochs, lookups)
 
     def _validate(self) -> dict[str, float]:
         figures = self.evaluate("validation").figures
@@ -157,16 +150,12 @@ def train(
     Raises:
         InputError: the data set lacks something, or the loss is not finite.
     """
-    experiment = Experiment(
-        model,
-        dataset,
-        split=split,
-        neighbours=neighbours,
-        pool=pool,
-        max_rank=max_rank,
-        training=settings,
-        seed=seed,
+    settings = settings or TrainingSettings()
+    m = model.graph_settings.m
+    batches = BatchSettings(
+        split, neighbours, pool, Neighbourhood(m, max_rank), settings.batch_size, seed
     )
+    experiment = Experiment(model, dataset, batches, settings, ScoringSettings(m))
     return experiment.fit(directory)
 
 
@@ -186,13 +175,16 @@ def evaluate(
         model: of `build`, trained.
         dataset: of `load`.
         part: `train`, `validation` or `test`.
-        split, neighbours, pool, max_rank: as in `train`.
+        split: index of the split.
+        neighbours: encoding whose distance picks the neighbours.
+        pool: where neighbours come from.
+        max_rank: M, how many nearest images neighbourhoods are made of.
 
     Returns:
         `map_label`, `map_image`, precision and recall at k = 3 as fractions, their upper
         bounds, and the counts that are left out of the means; see `metrics.evaluate`.
     """
-    experiment = Experiment(
-        model, dataset, split=split, neighbours=neighbours, pool=pool, max_rank=max_rank
-    )
-    return experiment.evaluate(part).figures
+    m = model.graph_settings.m
+    rows = dataset.part(split, neighbours, pool, part, max_rank)
+    scorer = Scorer(model, lookups(dataset.tables(model.graph_settings.feed)), ScoringSettings(m))
+    return metrics.evaluate(dataset.labels[rows.rows], scorer(rows))
