@@ -2,8 +2,8 @@
 # make test    run the tests
 # make check   style, types, and tests and doctests of the package as it would be installed
 # make check-long   what takes hours, the next four; with -k all of them even where one fails
-# make long-tests   damage, hardship, kills, clusters, random files, the figures that every graph
-#              reaches; prints their counts
+# make long-tests   kills, damaged files, full disks, clusters, random files, the figures that every
+#              graph reaches; prints their counts
 # make cluster prepare the twin of NUS-WIDE by one process and by two nodes of a Ray cluster
 # make check-versions   some tests under each Python that is here, with the lowest and the newest
 #              versions of what the package needs

@@ -7,15 +7,10 @@ import json
 import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
 import zlib
 from pathlib import Path
 
-import numpy as np
 import pytest
-from conftest import contents
 from graphs import TINY, L, calibrated
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -257,74 +252,6 @@ def test_a_sidecar_that_cannot_be_written_is_skipped(model, photos, tmp_path, ca
     assert "the sidecars of 3 photographs" in capsys.readouterr().out  # d.jpg has none
     assert run("--remove", photos / "a.jpg") == 2
     assert "no sidecar can be written; the first: " in capsys.readouterr().err
-
-
-def start(place: Path, *flags: str, when: str = "never") -> tuple[int, str]:
-    """Annotates `photos` in a process of its own, killed as killed.py says: its status, output."""
-    argv = [str(ROOT / "tests" / "killed.py"), str(place), when, "experiments.annotate", *flags]
-    done = subprocess.run(
-        [sys.executable, *argv, "photos"],
-        cwd=place,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
-    return done.returncode, done.stdout
-
-
-def test_killed_in_the_middle_every_photograph_is_annotated_once(model, tmp_path):
-    for number in range(12):
-        write(tmp_path / "photos" / f"{number}.jpg", xmp(dc_subject=[f"tag {number}"]))
-    flags = [f"--model={model}", "--jsonl=answers.jsonl", "--xmp"]
-    when = "operation:83"  # of 92; the last are the sidecars of the second chunk
-    assert start(tmp_path, *flags, when=when)[0] == -signal.SIGKILL
-    assert len(answers(tmp_path / "answers.jsonl")) == 8
-    assert start(tmp_path, *flags)[0] == 0
-    names = [Path(answer["photo"]).name for answer in answers(tmp_path / "answers.jsonl")]
-    assert sorted(names) == sorted(f"{number}.jpg" for number in range(12))
-    assert len(list((tmp_path / "photos").iterdir())) == 24
-
-
-@pytest.mark.large
-@pytest.mark.parametrize(
-    "flags",
-    [["--jsonl=a.jsonl"], ["--csv=a.csv"], ["--xmp"], ["--jsonl=a.jsonl", "--csv=a.csv", "--xmp"]],
-    ids=" ".join,
-)
-def test_a_thousand_photographs_killed_at_random_moments(model, tmp_path, flags):
-    """What is killed again and again ends with the files of a batch that nothing disturbed."""
-    rng = np.random.default_rng(len(flags))
-    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    for number in range(1000):
-        colour = tuple(rng.integers(0, 256, 3).tolist())
-        keywords = xmp(dc_subject=[f"tag {number % 10}"])
-        write(undisturbed / "photos" / f"{number:04}.jpg", keywords, colour=colour)
-    shutil.copytree(undisturbed, killed)
-    flags = [f"--model={model}", *flags]
-    status, told = start(undisturbed, *flags)
-    assert status == 0
-    operations, seconds = (float(told.split()[place]) for place in (-5, -2))
-    assert operations > 1000
-    statuses = []
-    for share in rng.random(5).tolist():
-        whens = f"operation:{1 + share * operations:.0f}", f"second:{share * seconds:.3f}"
-        statuses.append(start(killed, *flags, when=whens[len(statuses) % 2])[0])
-        if statuses[-1] == 0:  # less was left than what it was to live for
-            break
-    assert statuses[0] == -signal.SIGKILL
-    status, told = start(killed, *flags)
-    assert status == 0
-    assert set(statuses) <= {0, -signal.SIGKILL}
-    assert contents(killed) == contents(undisturbed)
-    if "--jsonl=a.jsonl" in flags:
-        names = [Path(answer["photo"]).name for answer in answers(killed / "a.jsonl")]
-        assert names == [f"{number:04}.jpg" for number in range(1000)]
-    if "--csv=a.csv" in flags:
-        rows = csv.DictReader((killed / "a.csv").read_text().splitlines())
-        pairs = [(row["photo"], row["label"]) for row in rows]
-        assert len(pairs) == len(set(pairs)) == 1000 * L
-    if "--xmp" in flags:
-        assert len(list((killed / "photos").glob("*.xmp"))) == 1000
 
 
 def test_what_a_killed_batch_had_begun_is_removed_and_nothing_else(model, photos, tmp_path):

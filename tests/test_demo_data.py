@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gensim.models import KeyedVectors
+from helpers.wordnet import SYNSETS
+from helpers.wordnet import write as write_wordnet
 from PIL import Image
-from test_wordnet import SYNSETS
-from test_wordnet import write as write_wordnet
 
 from data_tools import build_demo
 from data_tools.sources import demo

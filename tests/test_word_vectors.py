@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import WORDS, Table, make_table
 from gensim.models import KeyedVectors
-from test_wordnet import write as write_wordnet
+from helpers.wordnet import write as write_wordnet
 
 from data_tools.pipeline import prepare
 from data_tools.vectors import vector_files

@@ -35,7 +35,8 @@ SHOWN = ("tensorflow", "keras", "numpy", "pandas", "scipy", "numba", "scikit-lea
 # What leans on other packages: their readers, arrays, compiled code, layers and optimizers; and a
 # run from a prepared directory to figures and a SavedModel.
 QUICK = (
-    *("tests/test_files.py", "tests/test_tags.py", "tests/test_metrics.py", "tests/test_fuzz.py"),
+    *("tests/test_files.py", "tests/test_tags.py", "tests/test_metrics.py"),
+    "tests/reliability/test_fuzz.py",
     *("tests/test_embeddings.py", "tests/test_approximate.py", "tests/test_table.py"),
     *("tests/test_feature_files.py", "tests/test_features.py", "tests/test_keywords.py"),
     *("tests/test_weights.py", "tests/test_word_vectors.py", "tests/test_calibration.py"),

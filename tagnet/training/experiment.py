@@ -13,13 +13,7 @@ from tagnet.data.dataset import PreparedDataset
 from tagnet.data.tables import lookups
 from tagnet.evaluation import metrics
 from tagnet.evaluation.scoring import Scorer
-from tagnet.settings import (
-    PARTS,
-    BatchSettings,
-    Neighbourhood,
-    ScoringSettings,
-    TrainingSettings,
-)
+from tagnet.settings import PARTS, BatchSettings, Neighbourhood, ScoringSettings, TrainingSettings
 from tagnet.system.files import Check
 from tagnet.training import loop
 from tagnet.training.replicas import Workers

@@ -1,0 +1,1 @@
+"""What commands and readers make of kills, damaged files, full disks and random bytes."""
