@@ -18,8 +18,8 @@ from typing import Any
 import conftest  # noqa: F401  # and with it tagnet, which keeps TensorFlow quiet
 import h5py
 import numpy as np
-from graphs import TINY
-from photographs import write, xmp
+from helpers.graphs import TINY
+from helpers.photographs import write, xmp
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from data_tools import prepare  # noqa: F401  # forks have them loaded

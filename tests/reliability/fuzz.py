@@ -20,13 +20,13 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import make_table
 from helpers.mirflickr import write_lists, write_published
 from helpers.nus_wide import IMAGES, write_raw
+from helpers.photographs import iim, write, xmp
 from helpers.records import write as write_shards
+from helpers.tables import make_table
 from helpers.weights import BIAS, KERNEL, Stored, Tensor, caffemodel, torch_modules, write_pth
 from helpers.wordnet import write as write_wordnet
-from photographs import iim, write, xmp
 
 from data_tools.sources import image_features, manifest, mirflickr, nus_wide
 from data_tools.sources.table import read_table

@@ -1,7 +1,7 @@
 """Full disks and folders that cannot be written: one line, and afterwards the same files."""
 
 import pytest
-from conftest import one_line
+from helpers.tables import one_line
 
 from experiments import run, search, sweep
 from reliability import matrix, page

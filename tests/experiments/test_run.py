@@ -1,0 +1,310 @@
+"""The main command: what it writes, what it prints, and one line for every mistake."""
+
+import dataclasses
+import itertools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers.tables import LABELS, one_line
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from experiments import run as command
+from experiments.runs import presets
+from experiments.runs.runner import restored
+from tagnet.data.dataset import PreparedDataset
+from tagnet.evaluation import metrics
+from tagnet.models.architectures import ARCHITECTURES, JOINT, VISUAL
+from tagnet.serving import export
+from tagnet.system import console
+
+ROOT = Path(__file__).parents[2]
+
+
+# As in setup.cfg.
+KNOWN = (
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning",
+    "ignore::DeprecationWarning:gast.astn",
+)
+WARNINGS = ["-W", "error", *(part for known in KNOWN for part in ("-W", known))]
+
+
+def run(*flags, cwd=ROOT, **environment):
+    """Runs the command; returns (exit status, standard output, standard error)."""
+    command = [sys.executable, *WARNINGS, "-m", "experiments.run", *flags]
+    env = os.environ | {"PYTHONPATH": str(ROOT)} | environment
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env)
+    return ended.returncode, ended.stdout, ended.stderr
+
+
+SMALL = ("--hidden=8", "--m=2", "--M=4", "--max_epochs=2")
+
+
+@pytest.fixture(scope="module")
+def finished(prepared, tmp_path_factory):
+    """A finished run, and what it printed."""
+    out = tmp_path_factory.mktemp("runs") / "ltwin_2rnn"
+    status, printed, errors = run("--arch=ltwin_2rnn", f"--data={prepared}", f"--out={out}", *SMALL)
+    assert status == 0, errors
+    assert errors == ""
+    return out, printed
+
+
+def test_the_run_directory(finished):
+    out, _ = finished
+    assert {path.name for path in out.iterdir()} == {
+        "config.json",
+        "history.csv",
+        "metrics.json",
+        "predictions.npz",
+        "checksums.sha256",
+        "checkpoints",
+        "tensorboard",
+        "saved_model",
+    }
+    config = json.loads((out / "config.json").read_text())
+    assert config["arch"] == "ltwin_2rnn"
+    assert config["feed"] == "w2v"
+    assert (config["m"], config["max_rank"], config["seed"]) == (2, 4, 0)
+    assert set(config["versions"]) == {"tensorflow", "keras", "numpy", "tagnet"}
+
+
+def test_metrics_are_those_of_the_predictions(finished):
+    out, _ = finished
+    results = json.loads((out / "metrics.json").read_text())
+    with np.load(out / "predictions.npz") as predictions:
+        again = metrics.evaluate(predictions["labels"], predictions["scores"])
+        assert len(predictions["rows"]) == len(predictions["scores"]) == 12
+        assert tuple(predictions["label_names"]) == LABELS
+    assert results["test"] == again
+    assert set(results) == {
+        *("arch", "epochs", "best_epoch", "seconds", "seconds_per_epoch", "parameters"),
+        *("dataset", "images", "validation", "test", "calibration"),
+    }
+
+
+def test_what_its_probabilities_are_worth_is_kept_with_the_model_and_drawn(finished):
+    """On the 12 test images; 5 labels each."""
+    out, _ = finished
+    results = json.loads((out / "metrics.json").read_text())
+    deployment = export.load(out)
+    assert results["calibration"] == dataclasses.asdict(deployment.judgement)
+    assert results["calibration"]["images"] == 12
+    for when in ("before", "after"):
+        assert sum(results["calibration"][when]["pairs"]) == 12 * 5
+    events = EventAccumulator(str(out / "tensorboard"))
+    events.Reload()
+    for when in ("before", "after"):
+        (error,) = events.Tensors(f"calibration/error_{when}")
+        assert tf.make_ndarray(error.tensor_proto) == pytest.approx(
+            results["calibration"][when]["error"]
+        )
+    (drawing,) = events.Tensors("calibration/reliability")
+    assert tf.io.decode_png(drawing.tensor_proto.string_val[2]).shape[2] == 4
+
+
+def test_what_it_prints(finished):
+    out, printed = finished
+    results = json.loads((out / "metrics.json").read_text())
+    assert "60 images, 5 labels; split 0: 36 / 12 / 12 (train / validation / test)" in printed
+    assert re.search(r"epoch  2/2  loss \d+\.\d+  validation mAP per label", printed)
+    test, bound = results["test"], results["test"]["upper_bound"]
+    for name, title in (("map_label", "mAP per label"), ("recall_image", "recall per image @3")):
+        (row,) = (line for line in printed.splitlines() if line.startswith(title + " "))
+        values = [results["validation"][name], test[name], bound[name]]
+        assert row.split()[-3:] == [f"{100 * value:.2f}" for value in values]
+    assert f"SavedModel   {out}/saved_model/1" in printed
+
+
+def test_tensorboard_has_every_dashboard(finished):
+    out, _ = finished
+    events = EventAccumulator(str(out / "tensorboard"))
+    events.Reload()
+    plugins = {
+        tag: events.SummaryMetadata(tag).plugin_data.plugin_name for tag in events.Tags()["tensors"]
+    }
+    for name in ("loss", "validation_map_label", "validation_map_image"):
+        steps = [event.step for event in events.Tensors(f"epoch/{name}")]
+        assert steps == [1, 2]
+    inputs = {node.name: list(node.input) for node in events.Graph().node}
+    assert inputs["W_x"] == ["phi_x"]
+    assert inputs["W_fRNN"] == ["stack"]
+    assert len(inputs["stack"]) == 4
+    assert plugins["labels/beach/pr_curves"] == "pr_curves"
+    assert "hparams" in plugins.values()
+    results = json.loads((out / "metrics.json").read_text())
+    (final,) = events.Tensors("test/map_label")
+    assert tf.make_ndarray(final.tensor_proto) == pytest.approx(results["test"]["map_label"])
+
+
+def test_the_projector_has_a_vector_for_every_word(finished, prepared):
+    board = finished[0] / "tensorboard"
+    words = (board / "w2v-words.tsv").read_text().splitlines()
+    assert words == (prepared / "vocabulary.txt").read_text().splitlines()
+    assert np.loadtxt(board / "w2v.tsv", delimiter="\t").shape == (len(words), 6)
+    assert 'metadata_path: "w2v-words.tsv"' in (board / "projector_config.pbtxt").read_text()
+
+
+def test_the_saved_model_repeats_the_predictions(finished, prepared):
+    """2 of the 4 nearest: f averaged over all 6 pairs is the stored score."""
+    dataset = PreparedDataset(prepared)
+    tables = dataset.tables("w2v")
+    part = dataset.part(0, "id", "open", "test", 4)
+    serve = tf.saved_model.load(finished[0] / "saved_model" / "1").signatures["serving_default"]
+    phi = tables.phi.astype(np.float32)
+    pairs = []
+    for pair in map(list, itertools.combinations(range(4), 2)):
+        z = part.neighbours[:, pair]
+        given = {"phi_x": phi[part.rows], "phi_z": phi[z]}
+        given |= {"pi_x": tables.pi[part.rows], "pi_z": tables.pi[z]}
+        pairs.append(serve(**{k: tf.constant(v) for k, v in given.items()})["scores"])
+    with np.load(finished[0] / "predictions.npz") as predictions:
+        np.testing.assert_allclose(np.mean(pairs, axis=0), predictions["scores"], atol=1e-4)
+
+
+def test_without_data_it_prepares_the_embedded_set_from_any_folder(tmp_path):
+    cache = {"TAGNET_CACHE": str(tmp_path / "cache")}
+    flags = ("--arch=v_only", "--max_epochs=1")
+    status, printed, errors = run(*flags, cwd=tmp_path, **cache)
+    assert (status, errors) == (0, "")
+    assert "v_only on demo: 4,200 images, 18 labels; split 0: 2,600 / 600 / 1,000" in printed
+    (out,) = (tmp_path / "runs").iterdir()
+    assert out.name == "demo-v_only-id-open-demo-m12-M24-split0-seed0"
+    assert (out / "saved_model" / "1" / "saved_model.pb").exists()
+
+
+def test_a_finished_run_is_shown_again(finished, prepared):
+    out, printed = finished
+    before = (out / "checkpoints" / "last.npz").stat().st_mtime_ns
+    status, again, _ = run("--arch=ltwin_2rnn", f"--data={prepared}", f"--out={out}", *SMALL)
+    assert status == 0
+    assert again.strip() in printed
+    assert (out / "checkpoints" / "last.npz").stat().st_mtime_ns == before
+
+
+def test_another_run_in_the_same_place(finished, prepared):
+    out, _ = finished
+    flags = (f"--data={prepared}", f"--out={out}", *SMALL)
+    status, _, errors = run("--arch=ltwin_2rnn", "--seed=1", *flags)
+    assert status == 2
+    assert errors == (
+        f"error: {out / 'config.json'}: holds a run with seed 0; received 1; "
+        "choose another --out or remove the folder\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (["--arch=x"], "--arch must be one of v_only, ltn, .*; received 'x'"),
+        (["--preset=x"], "--preset must be one of paper, released, demo; received 'x'"),
+        (["--neighbours=wnet"], "neighbours must be one of id, w2v; received 'wnet'"),
+        (["--feed=wnet"], "--feed must be one of id, w2v; received 'wnet'"),
+        (["--arch=ltn", "--feed=w2v"], "--feed is for joint models .*--feed=w2v with --arch=ltn"),
+        (["--pool=x"], "pool must be one of open, closed, train; received 'x'"),
+        (["--split=2"], "split must be 0 to 1; received 2"),
+        (["--split=-1"], "split must be 0 to 1; received -1"),
+        (["--m=5", "--M=4"], "m must be 1 to M; received m 5, M 4"),
+        (["--m=0"], "--m must be at least 1; received 0"),
+        (["--M=7"], "--M must be at most 6, the neighbours stored in .*; received 7"),
+        (["--max_epochs=0"], "--max_epochs must be at least 1; received 0"),
+        (["--precision=x"], "--precision must be one of float32, .*; received 'x'"),
+        (["--hidden=0"], "--hidden must be at least 1; received 0"),
+        (["--dropout=-0.1"], "--dropout must be at least 0; received -0.1"),
+        (["--dropout=1"], "--dropout must be below 1; received 1.0"),
+        (["--dropout=nan"], "--dropout must be at least 0; received nan"),
+        (["--learning_rate=-1"], "--learning_rate must be above 0; received -1.0"),
+        (["--learning_rate=nan"], "--learning_rate must be above 0; received nan"),
+        (["--l2=-1"], "--l2 must be at least 0; received -1.0"),
+        (["--seed=-1"], "--seed must be 0 to 4294967295; received -1"),
+        (["stray"], "unexpected argument 'stray'; flags start with --"),
+        (["--unknown=1"], "Unknown command line flag 'unknown'"),
+        (["--m=two"], "flag --m=two.*invalid literal"),
+    ],
+)
+def test_one_line_for_a_mistake(prepared, tmp_path, capsys, flags, line):
+    argv = ["run", f"--data={prepared}", f"--out={tmp_path / 'run'}", *flags]
+    assert console.execute(command.Options, command.main, command.USAGE, argv) == 2
+    assert re.search(line, one_line(capsys))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("artefact", "line"),
+    [
+        ("dataset.json", "dataset.json: line .* is not JSON"),
+        ("images-00002-of-00004.tfrecord", "images-00002-of-00004.tfrecord: damaged at record"),
+        ("splits/split-0.npz", "split-0.npz: is not a whole .npz file"),
+        ("embeddings/w2v.npz", "w2v.npz: is not a whole .npz file"),
+        *(
+            (
+                f"neighbours/split-0/id-open/{part}-00000-of-00001.tfrecord",
+                f"{part}-00000-of-00001.tfrecord: checksum mismatch",
+            )
+            for part in ("train", "validation", "test")
+        ),
+    ],
+)
+def test_a_truncated_artefact_is_one_line(prepared, tmp_path, capsys, artefact, line):
+    copy = shutil.copytree(prepared, tmp_path / "copy")
+    content = (copy / artefact).read_bytes()
+    (copy / artefact).write_bytes(content[: len(content) // 2])
+    argv = ["run", f"--data={copy}", f"--out={tmp_path / 'run'}", "--m=2", "--M=4"]
+    assert console.execute(command.Options, command.main, command.USAGE, argv) == 2
+    assert re.search(line, one_line(capsys))
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_help_fits_a_screen():
+    status, printed, _ = run("--help")
+    assert status == 0
+    lines = printed.splitlines()
+    assert len(lines) <= 30
+    assert max(map(len, lines)) <= 100
+    assert all(f"--{flag}" in printed for flag in ("arch", "data", "M", "pool", "out"))
+
+
+def test_every_preset_suits_every_architecture():
+    for arch in ARCHITECTURES:
+        for preset in presets.PRESETS.values():
+            settings = preset(arch)
+            assert settings.m <= settings.max_rank
+            assert settings.training.min_epochs <= settings.training.max_epochs
+
+
+def test_the_paper_preset_is_section_3_4():
+    for archs, epochs in ((VISUAL, (3, 10)), (JOINT, (5, 15))):
+        for arch in archs:
+            settings = presets.paper(arch)
+            assert (settings.training.min_epochs, settings.training.max_epochs) == epochs
+            assert settings.training.learning_rate == 1e-4
+            assert settings.training.batch_size == 64
+            assert (settings.hidden, settings.dropout, settings.l2) == (500, 0.5, 3e-4)
+
+
+def test_the_released_preset_clips_rtn_and_lzip_alone():
+    clipped = {arch for arch in ARCHITECTURES if presets.released(arch).training.clip_norm}
+    assert clipped == {"rtn", "lzip"}
+
+
+def test_a_linear_path_is_penalised_like_logistic_regression_on_all_training_images(
+    prepared, tmp_path
+):
+    """At C = 0.4 and n images λ = 1 / (2 C n), on 40 times the weights; exported as it is."""
+    out = tmp_path / "run"
+    flags = dict(arch="ltwin_wide", data=prepared, feed="id", hidden=4, m=2, M=4, max_epochs=1)
+    dataset = PreparedDataset(prepared)
+    settings = command.resolve(command.Options(**flags), dataset)
+    results = command.make(settings, dataset, out)
+    assert {"test", "calibration"} <= set(results)
+    layer = restored(settings, dataset, out).get_layer("W_o")
+    images = len(dataset.split(0)["train"])
+    assert layer.kernel_regularizer.l2 == pytest.approx(1600 / (0.8 * images))
+    assert (out / "saved_model" / "1" / "saved_model.pb").is_file()

@@ -1,0 +1,195 @@
+"""How a command reads its flags and ends."""
+
+import dataclasses
+import errno
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+from helpers.tables import one_line
+
+from tagnet.errors import InputError
+from tagnet.system import console
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    number: int = console.option(3, "a number")
+    rate: float | None = console.option(None, "a rate")
+    names: tuple[str, ...] = console.option(("a", "b"), "some names")
+    place: Path | None = console.option(None, "a place")
+    loud: bool = console.option(False, "whether")
+
+
+@dataclasses.dataclass(frozen=True)
+class WithArguments(Options):
+    arguments: tuple[str, ...] = ()
+
+
+def read(*argv, options=Options):
+    seen = []
+    status = console.execute(options, seen.append, "usage", ["command", *argv])
+    return status, *seen
+
+
+def test_flags_become_typed_options():
+    flags = ["--number=7", "--rate=.5", "--names=x,y", "--place=here", "--loud"]
+    assert read(*flags) == (0, Options(7, 0.5, ("x", "y"), Path("here"), True))
+
+
+def test_what_is_not_given_keeps_its_default():
+    assert read() == (0, Options())
+    assert read("--number=0") == (0, Options(number=0))
+
+
+def test_arguments_beside_the_flags():
+    status, options = read("one", "--number=1", "two", options=WithArguments)
+    assert status == 0
+    assert options.arguments == ("one", "two")
+    assert options.number == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (["--nmuber=1"], "error: Unknown command line flag 'nmuber'. Did you mean: number ?"),
+        (["--number=x"], "error: flag --number=x: invalid literal for int() with base 10: 'x'"),
+        (["--number"], "error: Missing value for flag --number"),
+        (["stray"], "error: unexpected argument 'stray'; flags start with --"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(capsys, flags, line):
+    assert read(*flags) == (2,)
+    printed = capsys.readouterr()
+    assert printed.err.startswith(line)
+    assert len(printed.err.splitlines()) == 1
+    assert printed.out == ""
+
+
+def test_an_input_error_of_the_command_itself(capsys):
+    def refuse(options):
+        raise InputError("file: rule; received x")
+
+    assert console.execute(Options, refuse, "usage", ["command"]) == 2
+    assert capsys.readouterr().err == "error: file: rule; received x\n"
+
+
+def test_a_reader_that_has_gone_is_no_fault():
+    program = (
+        "import dataclasses; from tagnet import console\n"
+        "Options = dataclasses.make_dataclass('Options', [])\n"
+        "console.run(Options, lambda options: [console.say('x') for _ in range(99999)], '')\n"
+    )
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() == b"x\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
+def test_an_interruption_is_one_line_and_status_130(capsys):
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        interrupt = lambda options: signal.raise_signal(signal.SIGINT)  # noqa: E731
+        assert console.execute(Options, interrupt, "usage", ["command"]) == 130
+    finally:
+        signal.signal(signal.SIGINT, earlier)
+    assert one_line(capsys) == "interrupted; finished files are complete\n"
+
+
+def test_sigterm_ends_a_command_that_releases_its_locks(tmp_path):
+    program = (
+        "import pathlib, sys, time; from tagnet import console, locks\n"
+        "out = pathlib.Path(sys.argv.pop())\n"
+        "def main(options):\n"
+        "    with locks.exclusive(out, 'work'):\n"
+        "        console.say('begun')\n"
+        "        time.sleep(600)\n"
+        "console.run(__import__('dataclasses').make_dataclass('Options', []), main, '')\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "out")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() == b"begun\n"
+        assert (tmp_path / "out").exists()
+        process.terminate()
+        assert process.stderr.read() == b"interrupted; finished files are complete\n"
+    assert process.returncode == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "a"), "a: No space left on device"),
+        (OSError(errno.EIO, "Input/output error"), "the system: Input/output error"),
+        (
+            RuntimeError(
+                "flush failed (time = now\n, error message = 'No space left on device', x)"
+            ),
+            "the system: No space left on device",
+        ),
+        (
+            tf.errors.NotFoundError(
+                None, None, "{{function_node f}} /a/b; No such file or directory [Op:ReadFile]"
+            ),
+            "/a/b: No such file or directory",
+        ),
+        (
+            tf.errors.ResourceExhaustedError(None, None, "/a; No space left on device"),
+            "/a: No space left on device",
+        ),
+        (
+            tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\n[[node]]"),
+            "not enough memory (OOM when allocating)",
+        ),
+        (MemoryError(), "not enough memory (MemoryError)"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line_and_status_2(capsys, error, line):
+    def fail(options):
+        raise error
+
+    assert console.execute(Options, fail, "usage", ["command"]) == 2
+    assert capsys.readouterr().err == f"error: {line}\n"
+
+
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError(), OSError("x"), tf.errors.NotFoundError(None, None, "x; y")]
+)
+def test_a_fault_of_ours_keeps_its_traceback(error):
+    def fail(options):
+        raise error
+
+    with pytest.raises(type(error)):
+        console.execute(Options, fail, "usage", ["command"])
+
+
+def test_no_temporary_directory():
+    program = (
+        "import runpy, tempfile\n"
+        "tempfile._candidate_tempdir_list = lambda: ['/proc/none']\n"
+        "runpy.run_module('experiments.run')"
+    )
+    command = [sys.executable, "-c", program]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    line = "error: No usable temporary directory found in ['/proc/none']\n"
+    assert (ended.returncode, ended.stderr) == (2, line)
+
+
+def test_help_names_every_flag_and_default(capsys):
+    assert read("--help") == (0,)
+    assert capsys.readouterr().out.splitlines() == [
+        "usage",
+        "",
+        "  --number           a number [3]",
+        "  --rate             a rate",
+        "  --names            some names [a,b]",
+        "  --place            a place",
+        "  --loud             whether",
+    ]
