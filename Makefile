@@ -1,6 +1,8 @@
 # make demo    prepare the embedded data set, train ltwin_2rnn on it, show the metrics
 # make test    run the tests
-# make check   style, types, and tests and doctests of the package as it would be installed
+# make coverage   run the tests and say which lines of tagnet they do not reach
+# make style   check style and types
+# make check   style, and the tests and doctests of the package as it would be installed
 # make check-long   what takes hours, the next four; with -k all of them even where one fails
 # make long-tests   kills, damaged files, full disks, clusters, random files, the figures that every
 #              graph reaches; prints their counts
@@ -16,7 +18,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check check-long long-tests cluster check-versions soak golden bench clean
+.PHONY: demo test coverage style check check-long long-tests cluster check-versions soak golden bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m data_tools.prepare --source=demo --out=demo/data
@@ -24,22 +26,27 @@ demo: $(VENV)/installed
 	    --out=demo/ltwin_2rnn
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest --cov --numprocesses=2 --dist=loadfile
+	$(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
 
-check: $(VENV)/installed-dev
+coverage: $(VENV)/installed-dev
+	$(BIN)/python -m pytest --cov --numprocesses=2 --dist=worksteal
+
+style: $(VENV)/installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+check: style
 	rm -rf build
 	$(BIN)/python -m pip install --quiet --no-deps --target build/installed .
-	PYTHONPATH=build/installed $(BIN)/pytest --numprocesses=2 --dist=loadfile
+	PYTHONPATH=build/installed $(BIN)/pytest --numprocesses=2 --dist=worksteal
 	cd build/installed && ../../$(BIN)/python -m pytest -c ../../setup.cfg --rootdir . \
 	    --doctest-modules tagnet data_tools experiments
 
 check-long: long-tests cluster check-versions soak
 
 long-tests: $(VENV)/installed-dev
-	$(BIN)/python -m pytest --large -m large -rA --no-header --numprocesses=2 --dist=loadfile
+	$(BIN)/python -m pytest --large -m large -rA --no-header --numprocesses=2 --dist=worksteal
 
 cluster: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.speed.cluster
