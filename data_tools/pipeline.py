@@ -29,7 +29,7 @@ from tagnet.checksums import CHECKSUMS, write_checksums
 from tagnet.claims import CLAIMS, held
 from tagnet.console import say
 from tagnet.dataset import FORMAT, SUMMARY
-from tagnet.embeddings import Embedding
+from tagnet.embeddings import Embedding, Sums, rho
 from tagnet.files import (
     TEMPORARY,
     InputError,
@@ -91,10 +91,9 @@ def _prepare(settings: Settings, out: Path, dry_run: bool, engine: Engine) -> di
     for stage in _Preparation(settings, out, stages, engine).stages():
         stages.run(stage)
     stages.remove_others()
-    if engine.apart and not dry_run:
-        _remove_leftovers(out)  # of processes that died, and what was shared with the others
     if dry_run:
         return {}
+    _remove_leftovers(out)  # of processes that died, and what was shared with the others
     summary = read_json(out / SUMMARY)
     _say_summary(summary, out, stages.seconds)
     return summary
@@ -252,7 +251,7 @@ class _Preparation:
     def features(self) -> Table:
         """Φ, float16 [N, D], as it is stored; for other processes in a file of its own."""
         count, dim = len(self.manifest), self.run.reports["images"]["feature_dim"]
-        if not self.engine.apart:
+        if isinstance(self.engine, Local):
             return records.read_images(self.out, count, dim).phi
         path = self.out.absolute() / MARKS / f"{TEMPORARY}features.npy"
         blocks = (block.phi for block in records.image_blocks(self.out, count, dim))
@@ -305,26 +304,28 @@ class _Preparation:
         return {"feature_dim": raw.features.dim, "backbone": raw.backbone}
 
     def _write_neighbours(self, encoding: str, pool: str) -> dict[str, Any]:
-        embedding = None
-        if encoding != "id":
-            embedding = Embedding.load(
-                self.out / "embeddings" / f"{encoding}.npz", len(self.vocabulary)
-            )
+        search = neighbourhoods.Search(
+            self._encoded_tags(encoding), self.features, self._index(encoding), self.engine.map
+        )
+        numbers = range(self.settings.splits_or_default)
+        packs = self.settings.layout == "packed"
         return neighbourhoods.write_neighbours(
             self.out,
             f"{encoding}-{pool}",
-            self.tags,
-            self.features,
-            embedding,
-            [
-                splits.read_split(self.out, index)
-                for index in range(self.settings.splits_or_default)
-            ],
+            search,
+            [splits.read_split(self.out, number) for number in numbers],
             self.settings.M,
-            self.engine,
-            self._index(encoding),
-            self.labels if self.settings.layout == "packed" else None,
+            neighbourhoods.Packing(self.tags, self.labels) if packs else None,
         )
+
+    def _encoded_tags(self, encoding: str) -> TagLists | Table:
+        """What neighbours are searched by; other processes sum word vectors themselves."""
+        if encoding == "id":
+            return self.tags
+        path = self.out / "embeddings" / f"{encoding}.npz"
+        embedding = Embedding.load(path, len(self.vocabulary))
+        encode = rho if isinstance(self.engine, Local) else Sums
+        return encode(self.tags, embedding)
 
     def _index(self, encoding: str) -> str:
         """How neighbours by `encoding` are searched for; Jaccard needs no index."""

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,6 +36,14 @@ class Table(Protocol):
     @property
     def shape(self) -> tuple[int, ...]:
         """N and n."""
+        ...
+
+
+class Run(Protocol):
+    """As Python's `map`, perhaps by other processes: then work, items and results are pickled."""
+
+    def __call__(self, work: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]:
+        """`work(item)` of every item, in order."""
         ...
 
 

@@ -22,8 +22,8 @@ import numpy as np
 import tensorflow as tf
 
 from tagnet import records
-from tagnet.files import Table
-from tagnet.records import IdLists, Run
+from tagnet.files import Run, Table
+from tagnet.records import IdLists
 
 LAYOUTS = ("rows", "packed")  # of training records: with row numbers, or with what stands there
 SHARD_BYTES = 256 * 2**20

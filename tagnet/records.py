@@ -23,7 +23,7 @@ import tensorflow as tf
 from tagnet import shards
 from tagnet.checksums import compare
 from tagnet.console import progress
-from tagnet.files import InputError, written_whole
+from tagnet.files import InputError, Run, written_whole
 from tagnet.memory import pool
 
 MIN_SHARDS = 4  # so that shards can be read in parallel
@@ -36,14 +36,6 @@ class IdLists(Protocol):
     """A list of ids for each image, e.g. `tags.TagLists`."""
 
     def __getitem__(self, row: int, /) -> Any: ...
-
-
-class Run(Protocol):
-    """As Python's `map`, perhaps by other processes: then work, items and results are pickled."""
-
-    def __call__(self, work: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]:
-        """`work(item)` of every item, in order."""
-        ...
 
 
 def neighbourhood_schema(max_rank: int) -> dict[str, tf.io.FixedLenFeature]:

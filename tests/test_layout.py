@@ -35,7 +35,6 @@ ORDER = (
     "vector_search",
     "approximate",
     "neighbours",
-    "partitions",
     "weights",
     "efficientnet",
     "caffenet",
