@@ -28,7 +28,7 @@ from data_tools.vectors import word_vectors
 from tagnet.data import records
 from tagnet.data.cache import CACHE
 from tagnet.data.dataset import FORMAT, SUMMARY
-from tagnet.data.embeddings import Embedding
+from tagnet.data.embeddings import Embedding, Sums, rho
 from tagnet.data.tags import TagLists, Vocabulary
 from tagnet.errors import InputError
 from tagnet.system.checksums import CHECKSUMS, write_checksums
@@ -95,9 +95,8 @@ def _prepare(settings: Settings, out: Path, engine: Engine, lock: Lock | None) -
     for stage in _Preparation(settings, out, stages, engine).stages():
         stages.run(stage)
     stages.remove_others()
-    if engine.apart and not dry_run:
-        # Of processes that died, and what was shared with the others.
-        remove_leftovers(out, but=CACHE)
+    # Of processes that died, and what was shared with the others.
+    remove_leftovers(out, but=CACHE)
     if dry_run:
         return {}
     summary = read_json(out / SUMMARY)
@@ -248,7 +247,7 @@ class _Preparation:
     def features(self) -> Table:
         """Φ, float16 [N, D], as it is stored; for other processes in a file of its own."""
         count, dim = len(self.manifest), self.run.reports["images"]["feature_dim"]
-        if not self.engine.apart:
+        if isinstance(self.engine, Local):
             return records.read_images(self.out, count, dim).phi
         path = self.out.absolute() / MARKS / f"{TEMPORARY}features.npy"
         blocks = (block.phi for block in records.image_blocks(self.out, count, dim))
@@ -301,25 +300,26 @@ class _Preparation:
         return {"feature_dim": raw.features.dim, "backbone": raw.backbone}
 
     def _write_neighbours(self, encoding: str, pool: str) -> dict[str, Any]:
-        embedding = None
-        if encoding != "id":
-            embedding = Embedding.load(
-                self.out / "embeddings" / f"{encoding}.npz", len(self.vocabulary)
-            )
+        search = neighbours.Search(
+            self._encoded_tags(encoding), self.features, self._index(encoding), self.engine.map
+        )
+        numbers = range(self.settings.splits_or_default)
         return neighbours.write_neighbours(
             self.out,
             f"{encoding}-{pool}",
-            self.tags,
-            self.features,
-            embedding,
-            [
-                splits.read_split(self.out, index)
-                for index in range(self.settings.splits_or_default)
-            ],
+            search,
+            [splits.read_split(self.out, number) for number in numbers],
             self.settings.M,
-            self.engine,
-            self._index(encoding),
         )
+
+    def _encoded_tags(self, encoding: str) -> TagLists | Table:
+        """What neighbours are searched by; other processes sum word vectors themselves."""
+        if encoding == "id":
+            return self.tags
+        path = self.out / "embeddings" / f"{encoding}.npz"
+        embedding = Embedding.load(path, len(self.vocabulary))
+        encode = rho if isinstance(self.engine, Local) else Sums
+        return encode(self.tags, embedding)
 
     def _index(self, encoding: str) -> str:
         """How neighbours by `encoding` are searched for; Jaccard needs no index."""

@@ -40,7 +40,7 @@ from data_tools.vectors.word_vectors import look_up
 from tagnet.backbones.features import BACKBONES, extract
 from tagnet.data.embeddings import rho
 from tagnet.data.tags import Vocabulary, count_tags
-from tagnet.search import partitions
+from tagnet.search import neighbours, sets
 from tagnet.search.neighbours import cosine, jaccard
 from tagnet.settings import INDEXES
 from tagnet.system.files import read_json, write_json
@@ -53,14 +53,10 @@ DISK = {
     "neighbours": "neighbours/*/id-open/*",
     "cache": "cache/*",
 }
-# What Counted calls the work of a stage, by the name of its function.
-NETWORK = {
-    "_by_sets": "neighbours by tags, answers",
-    "_of_both": "neighbours by vectors, answers",
-}
+BY_TAGS, BY_PRODUCTS = "neighbours by tags, answers", "neighbours by vectors, answers"
 RECORDS = "vocabulary and records, items and answers"
 SHARED = "to each machine"
-PIECES = {NETWORK["_by_sets"]: partitions.SETS, NETWORK["_of_both"]: partitions.VECTORS}
+PIECES = {BY_TAGS: neighbours.SETS, BY_PRODUCTS: neighbours.VECTORS}
 EXACT, SEARCH, BY_VECTORS = "exact", "w2v-open", "by vectors"
 
 
@@ -126,17 +122,15 @@ def stage_seconds(output: str) -> dict[str, float]:
     return {name: float(s) for name, s in re.findall(r"^(\S+): (\d+\.\d) s$", output, re.MULTILINE)}
 
 
-class Counted(Local):
+class Counted:
     """Does everything here, and counts the MB that go to and from a cluster's workers."""
-
-    apart = True
 
     def __init__(self) -> None:
         self.sent: defaultdict[str, float] = defaultdict(float)
 
     def map(self, work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
         """As `Engine.map`."""
-        name = NETWORK.get(getattr(work, "func", work).__name__, RECORDS)
+        name = kind_of_work(work)
         self._count(SHARED, work)
         for item in items:
             self._count(name, item)
@@ -144,8 +138,21 @@ class Counted(Local):
             self._count(name, answer)
             yield answer
 
+    def map_with_state(self, make: Callable[[], Any], items: Sequence[Any]) -> Iterator[Any]:
+        """As `Engine.map_with_state`; twins have no photographs."""
+        return Local().map_with_state(make, items)
+
     def _count(self, name: str, sent: Any) -> None:
         self.sent[name] += len(pickle.dumps(sent, pickle.HIGHEST_PROTOCOL)) / 1e6
+
+
+def kind_of_work(work: Callable[[Any], Any]) -> str:
+    """What the table calls the work of a stage."""
+    if isinstance(work, partial) and work.func is neighbours._search_symmetric_piece:
+        return BY_PRODUCTS
+    if isinstance(work, partial) and work.args[:1] == (sets.search,):
+        return BY_TAGS
+    return RECORDS
 
 
 def measure_network(images: int, folder: Path) -> dict[str, dict[str, float]]:
@@ -242,8 +249,8 @@ def page(sizes: Sequence[int], options: argparse.Namespace) -> str:
         memory=table(of("memory", "MB")),
         disk=table(of("disk", "MB")),
         network=table(of("network", "MB", network)),
-        sets=partitions.SETS,
-        vectors=partitions.VECTORS,
+        sets=neighbours.SETS,
+        vectors=neighbours.VECTORS,
         targets=" | ".join(f"10^{len(str(target)) - 1}" for target in TARGETS),
         quickest=quickest(of_search, of("memory", "MB")),
         sizes=", ".join(f"{size:,}" for size in sizes),

@@ -223,7 +223,7 @@ def from_photographs(
     chunks = [paths[first : first + CHUNK] for first in range(0, len(paths), CHUNK)]
     files = [cache.folder / f"{photographs_digest(chunk, backbone)}.npz" for chunk in chunks]
     missing = [number for number, file in enumerate(files) if not file.exists()]
-    extracted = cache.engine.pool(
+    extracted = cache.engine.map_with_state(
         functools.partial(_extractor, backbone),
         [(chunks[number], files[number]) for number in missing],
     )

@@ -1,65 +1,66 @@
 """The stage that finds every image's neighbours, for one encoding and one pool."""
 
-import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data_tools.engines import Engine
-from tagnet.data.embeddings import Embedding, Sums, rho
 from tagnet.data.records import write_neighbourhoods
 from tagnet.data.tags import TagLists
 from tagnet.errors import InputError
-from tagnet.search import neighbours, partitions
-from tagnet.search.neighbours import Neighbourhoods, recall, says_something
+from tagnet.search import neighbours
+from tagnet.search.neighbours import Neighbourhoods, has_known_tags, recall
 from tagnet.settings import PARTS
 from tagnet.system.console import say
-from tagnet.system.files import Table
-
-POOLS = {
-    "open": "all images; the protocol of the paper",
-    "closed": "the images of the same part",
-    "train": "the training images; what a deployed annotator has",
-}
+from tagnet.system.files import Run, Table
 
 RECALL_SAMPLE = 1000  # images whose neighbours by an index are compared with the exact ones
 
+Splits = Sequence[dict[str, np.ndarray]]  # row numbers of each part
 
-def largest_rank(pool: str, splits: Sequence[dict[str, np.ndarray]], num_images: int) -> int:
-    """How many neighbours every image of every split has in `pool`, itself left out."""
-    smallest = {
-        "open": num_images,
-        "closed": min(len(rows) for split in splits for rows in split.values()),
-        "train": min(len(split["train"]) for split in splits),
-    }
-    return smallest[pool] - 1
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """How neighbours are searched for.
+
+    Attributes:
+        pi: the tags of all N images, see `tagnet.search.neighbours.nearest`.
+        features: Φ [N, D]; decides where an image has no usable tag.
+        index: see `tagnet.search.neighbours.cosine`.
+        run: searches the pieces, and writes: an engine's `map`.
+    """
+
+    pi: TagLists | Table
+    features: Table
+    index: str
+    run: Run
+
+    def nearest(
+        self, rows: np.ndarray, candidates: np.ndarray, M: int, index: str | None = None
+    ) -> Neighbourhoods:
+        """The M nearest of the images `rows` among the candidates."""
+        return neighbours.nearest(
+            self.pi, self.features, rows, candidates, M, index or self.index, self.run
+        )
 
 
 def write_neighbours(
     directory: Path,
     name: str,
-    tags: TagLists,
-    features: Table,
-    embedding: Embedding | None,
-    splits: Sequence[dict[str, np.ndarray]],
+    search: Search,
+    splits: Splits,
     rank: int,
-    engine: Engine,
-    index: str = "exact",
 ) -> dict[str, Any]:
     """Writes `neighbours/split-i/NAME/{train,validation,test}-….tfrecord` for every split.
 
     Args:
         directory: the prepared directory.
         name: `encoding-pool`, e.g. `w2v-open`.
-        tags: ids of all N images.
-        features: Φ [N, D]; decides where an image has no usable tag.
-        embedding: β of the encoding, None for `id`.
+        search: finds and writes them.
         splits: row numbers of each part.
         rank: M, how many neighbours are wanted.
-        engine: searches, unless by an index, and writes.
-        index: how they are searched for, see `tagnet.search.neighbours.cosine`.
 
     Returns:
         `M` that is stored, less than `rank` where the smallest pool has fewer,
@@ -71,63 +72,91 @@ def write_neighbours(
             there are no features to find its neighbours by.
     """
     pool = name.split("-")[1]
-    stored = min(rank, largest_rank(pool, splits, len(tags)))
+    M = _stored_rank(name, splits, rank, len(search.pi))
+    if not search.features.shape[1]:
+        _require_known_tags(name, search.pi, splits)
+    by_features = np.zeros(len(search.pi), bool)
+    for number, part, found in _search_parts(search, pool, splits, M):
+        by_features[found.rows[found.by_features]] = True
+        folder = directory / "neighbours" / f"split-{number}" / name
+        write_neighbourhoods(
+            folder, part, found.rows, found.neighbours, found.distances, search.run
+        )
+    report: dict[str, Any] = {"M": M, "by_features": int(by_features.sum())}
+    if search.index != "exact":
+        candidates = _candidates(pool, splits[-1], part, len(search.pi))
+        report |= _measure_recall(name, search, found, candidates)
+    return report
+
+
+def largest_rank(pool: str, splits: Splits, num_images: int) -> int:
+    """How many neighbours every image of every split has in `pool`, itself left out."""
+    smallest = {
+        "open": num_images,
+        "closed": min(len(rows) for split in splits for rows in split.values()),
+        "train": min(len(split["train"]) for split in splits),
+    }
+    return smallest[pool] - 1
+
+
+def _stored_rank(name: str, splits: Splits, rank: int, num_images: int) -> int:
+    """M: `rank`, or as many neighbours as every image has."""
+    stored = min(rank, largest_rank(name.split("-")[1], splits, num_images))
     if stored < 1:
         raise InputError(f"{name}: every pool must have at least 2 images; see --sizes and --pools")
     if stored < rank:
         say(f"{name}: M {stored} in place of {rank}; the smallest pool has {stored + 1} images")
-    nearest = neighbours.nearest
-    pi: TagLists | Table = tags if embedding is None else Sums(tags, embedding)
-    if engine.apart:
-        by_sets = functools.partial(partitions.jaccard, engine.map)
-        by_vectors = functools.partial(partitions.cosine, engine.map)
-        nearest = functools.partial(nearest, by_sets=by_sets, by_vectors=by_vectors)
-    elif embedding is not None:
-        pi = rho(tags, embedding)
-    if not features.shape[1]:
-        _check_tags(name, pi, splits)
-    found: Neighbourhoods | None = None
-    if pool == "open":  # does not depend on the split: one search for all
-        queries = np.unique(np.concatenate([rows for split in splits for rows in split.values()]))
-        found = nearest(pi, features, queries, np.arange(len(tags)), stored, index)
-    by_features = np.zeros(len(tags), bool)
-    for number, split in enumerate(splits):
-        for part in PARTS:
-            rows = split[part]
-            candidates = {"open": np.arange(len(tags)), "closed": rows, "train": split["train"]}[
-                pool
-            ]
-            if found is not None:
-                part_found = _of_rows(found, rows)
-            else:
-                part_found = nearest(pi, features, rows, candidates, stored, index)
-            by_features[rows[part_found.by_features]] = True
-            write_neighbourhoods(
-                directory / "neighbours" / f"split-{number}" / name,
-                part,
-                part_found.rows,
-                part_found.neighbours,
-                part_found.distances,
-                engine.map,
-            )
-    report: dict[str, Any] = {"M": stored, "by_features": int(by_features.sum())}
-    if index != "exact":
-        sample = np.unique(np.linspace(0, len(rows) - 1, RECALL_SAMPLE).astype(int))
-        exact = nearest(pi, features, rows[sample], candidates, stored)
-        report |= {"index": index, "recall": recall(_of_rows(part_found, rows[sample]), exact)}
-        say(f"{name}: {index} found {report['recall']:.2%} of the nearest of {len(sample)} images")
-    return report
+    return stored
 
 
-def _check_tags(name: str, pi: TagLists | Table, splits: Sequence[dict[str, np.ndarray]]) -> None:
-    """Refuses images whose tags say nothing, for a data set without features."""
-    asked = np.unique(np.concatenate([rows for split in splits for rows in split.values()]))
-    if count := int((~says_something(pi)[asked]).sum()):
+def _require_known_tags(name: str, pi: TagLists | Table, splits: Splits) -> None:
+    """Raises `InputError` where an image has no usable tag: there are no features instead."""
+    if count := int((~has_known_tags(pi)[_everyone(splits)]).sum()):
         raise InputError(
             f"{name}: without features every image must have a usable tag; {count} have none; "
             "raise --tau, lower --min_images, or leave out --tags_only"
         )
 
 
+def _search_parts(
+    search: Search, pool: str, splits: Splits, M: int
+) -> Iterator[tuple[int, str, Neighbourhoods]]:
+    """Yields each split's number, each of its parts, and the neighbours of the part's images."""
+    everyone: Neighbourhoods | None = None
+    if pool == "open":  # does not depend on the split: one search for all
+        everyone = search.nearest(_everyone(splits), np.arange(len(search.pi)), M)
+    for number, split in enumerate(splits):
+        for part in PARTS:
+            if everyone is not None:
+                yield number, part, _of_rows(everyone, split[part])
+            else:
+                candidates = _candidates(pool, split, part, len(search.pi))
+                yield number, part, search.nearest(split[part], candidates, M)
+
+
+def _everyone(splits: Splits) -> np.ndarray:
+    """The rows of all splits' images, ascending."""
+    return np.unique(np.concatenate([rows for split in splits for rows in split.values()]))
+
+
+def _candidates(pool: str, split: dict[str, np.ndarray], part: str, num_images: int) -> np.ndarray:
+    """The rows among which the images of a part have their neighbours."""
+    if pool == "open":
+        return np.arange(num_images)
+    return split[part if pool == "closed" else "train"]
+
+
 def _of_rows(found: Neighbourhoods, rows: np.ndarray) -> Neighbourhoods:
     return found.select(np.searchsorted(found.rows, rows))
+
+
+def _measure_recall(
+    name: str, search: Search, found: Neighbourhoods, candidates: np.ndarray
+) -> dict[str, Any]:
+    """Searches exactly for some of the images whose neighbours were found by an index."""
+    count, M = found.neighbours.shape
+    sample = found.select(np.unique(np.linspace(0, count - 1, RECALL_SAMPLE).astype(int)))
+    exact = search.nearest(sample.rows, candidates, M, "exact")
+    share = recall(sample, exact)
+    say(f"{name}: {search.index} found {share:.2%} of the nearest of {len(sample.rows)} images")
+    return {"index": search.index, "recall": share}

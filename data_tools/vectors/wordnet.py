@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from data_tools.vectors.random_walk import walk_vectors
 from data_tools.vectors.vector_files import WordTable
 from tagnet.errors import InputError
 from tagnet.system.files import read_text
@@ -72,6 +71,8 @@ def build(
         InputError: the database is missing or damaged.
     """
     graph = most_linked(read_graph(directory, weights), size, wanted)
+    from data_tools.vectors.random_walk import walk_vectors  # compiles
+
     return WordTable(graph.words, walk_vectors(graph.links, dim))
 
 

@@ -19,7 +19,7 @@ import tensorflow as tf
 from tagnet.errors import InputError
 from tagnet.system.checksums import compare, sha256
 from tagnet.system.console import progress
-from tagnet.system.files import written_whole
+from tagnet.system.files import Run, written_whole
 
 MIN_SHARDS = 4  # so that shards can be read in parallel
 MAX_SHARD_BYTES = 128 * 2**20
@@ -32,14 +32,6 @@ class IdLists(Protocol):
     """A list of ids for each image, e.g. `tags.TagLists`."""
 
     def __getitem__(self, row: int, /) -> Any: ...
-
-
-class Run(Protocol):
-    """As Python's `map`, perhaps by other processes: then work, items and results are pickled."""
-
-    def __call__(self, work: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]:
-        """`work(item)` of every item, in order."""
-        ...
 
 
 IMAGE_SCHEMA = {

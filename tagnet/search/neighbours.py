@@ -2,10 +2,18 @@
 
 The search is exact: it finds what sorting all candidates by (distance, row number)
 would. An image is never its own neighbour.
+
+The work is cut into pieces, blocks of queries against parts of the candidates, for which other
+processes may search. A piece finds the M nearest within its part, and merged these are the M
+nearest of the whole. Until then distances stay in float64, in which what differs stays
+different: in float32 two fractions of sets of tags, or two distances of seven decimals, can be
+one number.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
+from itertools import combinations_with_replacement, product
 from typing import NamedTuple
 
 import numpy as np
@@ -14,12 +22,18 @@ from tagnet.data.tags import TagLists
 from tagnet.errors import InputError
 from tagnet.search import approximate, sets
 from tagnet.search import vectors as vector_search
-from tagnet.search.vectors import Vectors
 from tagnet.system.console import progress
-from tagnet.system.files import Table
+from tagnet.system.files import Run, Table
 
-BLOCK = 4096  # queries, and candidates, compared at a time: bounds the memory, not the result
+QUERIES = 2**15  # of a piece
+SETS = (
+    2**18
+)  # candidates of a piece by tags: an index of them passes over most, the more the better
+VECTORS = 2**15  # candidates of a piece by vectors, and queries where one product serves both
+BLOCK = 4096  # images looked at together where there are no pieces: bounds the memory
 CANDIDATES = 4  # that an approximate index gives for each neighbour wanted
+
+Piece = tuple[slice, slice]  # of the queries, of the candidates
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +70,9 @@ class Best(NamedTuple):
     distances: np.ndarray
 
 
+Found = list[tuple[slice, Best]]  # the nearest of some of the queries in a part of the candidates
+
+
 def nearest(
     pi: TagLists | Table,
     features: Table,
@@ -63,8 +80,7 @@ def nearest(
     pool: np.ndarray,
     M: int,
     index: str = "exact",
-    by_sets: Callable[..., Neighbourhoods] | None = None,
-    by_vectors: Callable[..., Neighbourhoods] | None = None,
+    run: Run = map,
 ) -> Neighbourhoods:
     """The M nearest by tags; by Φ for an image whose tags say nothing.
 
@@ -80,29 +96,25 @@ def nearest(
         pool: the candidates' row numbers; the images themselves may be among them.
         M: how many neighbours.
         index: how the nearest by ρ are searched for, see `cosine`.
-        by_sets: searches in place of `jaccard`.
-        by_vectors: searches in place of the exact `cosine`.
+        run: searches the pieces: `map`, or an engine's.
 
     Raises:
         InputError: the pool is too small for M, tags and features differ in length,
             or a feature is not finite.
     """
-    by_sets, by_vectors = by_sets or jaccard, by_vectors or cosine
     if len(features) != len(pi):
         raise InputError(
             "neighbours: tags and features must be of the same images; "
             f"received {len(pi)} and {len(features)}"
         )
     rows = np.asarray(rows, np.int32)
-    usable = says_something(pi)[rows]
+    usable = has_known_tags(pi)[rows]
     if isinstance(pi, TagLists):
-        by_tags = by_sets(pi, rows[usable], pool, M)
-    elif index == "exact":
-        by_tags = by_vectors(pi, rows[usable], pool, M)
+        by_tags = jaccard(pi, rows[usable], pool, M, run)
     else:
-        by_tags = cosine(pi, rows[usable], pool, M, index)
-    by_features = by_vectors(features, rows[~usable], pool, M)
-    found = _empty(rows, M)
+        by_tags = cosine(pi, rows[usable], pool, M, index, run)
+    by_features = cosine(features, rows[~usable], pool, M, run=run)
+    found = to_neighbourhoods(rows, empty_best(len(rows), M))
     for part, source in [(usable, by_tags), (~usable, by_features)]:
         found.neighbours[part] = source.neighbours
         found.distances[part] = source.distances
@@ -110,15 +122,17 @@ def nearest(
     return found
 
 
-def says_something(pi: TagLists | Table) -> np.ndarray:
+def has_known_tags(pi: TagLists | Table) -> np.ndarray:
     """Whether neighbours can be found by an image's encoded tags: bool [N], see `nearest`."""
     if isinstance(pi, TagLists):
         return pi.lengths > 0
-    blocks = (np.arange(len(pi))[block] for block in _blocks(len(pi)))
+    blocks = (np.arange(len(pi))[block] for block in vector_search.blocks(len(pi), BLOCK))
     return np.concatenate([np.zeros(0, bool), *(pi[rows].any(axis=1) for rows in blocks)])
 
 
-def jaccard(tags: TagLists, rows: np.ndarray, pool: np.ndarray, M: int) -> Neighbourhoods:
+def jaccard(
+    tags: TagLists, rows: np.ndarray, pool: np.ndarray, M: int, run: Run = map
+) -> Neighbourhoods:
     """The M nearest by Jaccard distance 1 - |t_x ∩ t_z| / |t_x ∪ t_z| (eq. 5).
 
     A candidate that shares no tag has distance 1, also where both have none. Ties
@@ -129,6 +143,7 @@ def jaccard(tags: TagLists, rows: np.ndarray, pool: np.ndarray, M: int) -> Neigh
         rows: the Q images whose neighbours are wanted.
         pool: the candidates' row numbers.
         M: how many neighbours.
+        run: searches the pieces: `map`, or an engine's.
 
     Raises:
         InputError: the pool is too small for M.
@@ -138,28 +153,20 @@ def jaccard(tags: TagLists, rows: np.ndarray, pool: np.ndarray, M: int) -> Neigh
     >>> found.neighbours.tolist(), found.distances.tolist()
     ([[2, 3, 1]], [[0.5, 0.5, 1.0]])
     """
-    rows, pool = checked(rows, pool, M)
-    return of_best(rows, best_by_sets(tags, rows, pool, M))
-
-
-def best_by_sets(tags: TagLists, rows: np.ndarray, pool: np.ndarray, M: int) -> Best:
-    """What `jaccard` finds, of rows and an ascending pool that are checked."""
-    index = sets.build(tags, pool, longest=int(tags.lengths[rows].max(initial=0)))
-    best = no_best(len(rows), M)
-    for block in _blocks(len(rows), "neighbours by tags"):
-        sets.search(
-            index,
-            tags.select(rows[block]),
-            rows[block],
-            pool,
-            best.neighbours[block],
-            best.distances[block],
-        )
-    return best
+    rows, pool = validate(rows, pool, M)
+    search = partial(_search_piece, sets.search, tags, rows, pool, M)
+    pieces = list(product(_parts(len(rows), QUERIES), _parts(len(pool), SETS, M)))
+    best = _best_of_pieces(run, search, pieces, empty_best(len(rows), M), "tags")
+    return to_neighbourhoods(rows, best)
 
 
 def cosine(
-    vectors: Table, rows: np.ndarray, pool: np.ndarray, M: int, index: str = "exact"
+    vectors: Table,
+    rows: np.ndarray,
+    pool: np.ndarray,
+    M: int,
+    index: str = "exact",
+    run: Run = map,
 ) -> Neighbourhoods:
     """The M nearest by cosine distance 1 - x·z / (|x| |z|) (eq. 7).
 
@@ -174,7 +181,8 @@ def cosine(
         pool: the candidates' row numbers.
         M: how many neighbours.
         index: `exact`, or how candidates are found (`settings.INDEXES`). The distances
-            are exact all the same, but a nearer image may be missed.
+            are exact all the same, but a nearer image may be missed. This process searches.
+        run: searches the pieces of an exact search: `map`, or an engine's.
 
     Raises:
         InputError: the pool is too small for M, or a vector is not finite.
@@ -184,16 +192,22 @@ def cosine(
     >>> found.neighbours.tolist(), found.distances.tolist()
     ([[2, 1, 3]], [[0.0, 1.0, 2.0]])
     """
-    rows, pool = checked(rows, pool, M)
+    rows, pool = validate(rows, pool, M)
     if index != "exact":
         return _cosine_by_index(vectors, rows, pool, M, index)
-    if not is_mutual(rows, pool):
-        return of_best(rows, best_by_vectors(vectors, rows, pool, M))
-    best, _ = best_of_both(vectors, pool, pool, M)
-    return of_best(pool, best).select(np.searchsorted(pool, rows))
+    parts = _parts(len(pool), VECTORS, M)
+    if is_self_search(rows, pool):
+        search = partial(_search_symmetric_piece, vectors, pool, M)
+        pieces = list(combinations_with_replacement(parts, 2))
+        best = _best_of_pieces(run, search, pieces, empty_best(len(pool), M), "vectors")
+        return to_neighbourhoods(pool, best).select(np.searchsorted(pool, rows))
+    search = partial(_search_piece, vector_search.search, vectors, rows, pool, M)
+    pieces = list(product(_parts(len(rows), QUERIES), parts))
+    best = _best_of_pieces(run, search, pieces, empty_best(len(rows), M), "vectors")
+    return to_neighbourhoods(rows, best)
 
 
-def is_mutual(rows: np.ndarray, pool: np.ndarray) -> bool:
+def is_self_search(rows: np.ndarray, pool: np.ndarray) -> bool:
     """Whether it takes less to find the nearest of the whole pool than of the queries alone.
 
     Where most of the pool are queries too, x·z serves x and z: half the products are enough.
@@ -201,70 +215,18 @@ def is_mutual(rows: np.ndarray, pool: np.ndarray) -> bool:
     return 2 * len(np.unique(rows)) > len(pool) and bool(np.isin(rows, pool).all())
 
 
-def best_by_vectors(vectors: Table, rows: np.ndarray, pool: np.ndarray, M: int) -> Best:
-    """What `cosine` finds, of rows and an ascending pool that are checked."""
-    best = no_best(len(rows), M)
-    for block, _, queries, candidates, similarity, error in _products(vectors, rows, pool):
-        vector_search.merge_rows(
-            similarity, error, queries, candidates, *(values[block] for values in best)
-        )
-    return best
-
-
-def best_of_both(vectors: Table, rows: np.ndarray, pool: np.ndarray, M: int) -> tuple[Best, Best]:
-    """The nearest of `rows` in `pool` and of `pool` in `rows`, by the same products.
-
-    Both are ascending. Either they are the same, or every row of `pool` is above all of `rows`.
-    """
-    same = rows is pool
-    best = no_best(len(rows), M)
-    others = best if same else no_best(len(pool), M)
-    for block, part, queries, candidates, similarity, error in _products(vectors, rows, pool, same):
-        vector_search.merge_rows(
-            similarity, error, queries, candidates, *(values[block] for values in best)
-        )
-        if not same or part.start >= block.stop:
-            vector_search.merge_columns(
-                similarity, error, candidates, queries, *(values[part] for values in others)
-            )
-    return best, others
-
-
-def _products(
-    vectors: Table, rows: np.ndarray, pool: np.ndarray, same: bool = False
-) -> Iterator[tuple[slice, slice, Vectors, Vectors, np.ndarray, float]]:
-    """Yields blocks of queries and of candidates with their similarities, and how these may err.
-
-    Where both are the `same`, without those of which the mirror image has come.
-    """
-    # A float32 sum of n products, in any order, errs by at most n·u / (1 - n·u) of |x| |z|,
-    # u = 2^-24 (Higham 2002, section 3.1); 8 more units cover the rounding to unit length.
-    n = vectors.shape[1] + 8
-    error = n * 2.0**-24 / (1 - n * 2.0**-24)
-    # One piece of memory for all products: asking for it anew takes longer than merging.
-    memory = np.empty(min(4 * BLOCK, len(rows)) * min(BLOCK, len(pool)), np.float32)
-    for block in _blocks(len(rows), "neighbours by vectors", 4 * BLOCK):
-        queries = _load(vectors, rows[block])
-        for part in _blocks(len(pool), first=block.start if same else 0):
-            candidates = _load(vectors, pool[part])
-            shape = len(queries.rows), len(candidates.rows)
-            similarity = memory[: shape[0] * shape[1]].reshape(shape)
-            np.matmul(queries.units, candidates.units.T, out=similarity)
-            yield block, part, queries, candidates, similarity, error
-
-
 def _cosine_by_index(
     vectors: Table, rows: np.ndarray, pool: np.ndarray, M: int, index: str
 ) -> Neighbourhoods:
-    candidates = _load(vectors, pool)
+    candidates = vector_search.load(vectors, pool)
     search = approximate.index_of(candidates.units, CANDIDATES * M + 1, index)
-    found = _empty(rows, M)
-    for block in _blocks(len(rows), "neighbours by vectors"):
-        queries = _load(vectors, rows[block])
+    best = empty_best(len(rows), M)
+    blocks = list(vector_search.blocks(len(rows), BLOCK))
+    for block in progress(blocks, "neighbours by vectors"):
+        queries = vector_search.load(vectors, rows[block])
         places = np.sort(search(queries.units), axis=1)
-        best = np.full([len(queries.rows), M], np.inf)
-        vector_search.rank(places, queries, candidates, found.neighbours[block], best)
-        found.distances[block] = best
+        vector_search.rank(places, queries, candidates, *(values[block] for values in best))
+    found = to_neighbourhoods(rows, best)
     short = (found.neighbours < 0).any(axis=1)  # the index found fewer than M
     if short.any():
         searched = cosine(vectors, rows[short], pool, M)
@@ -280,8 +242,12 @@ def recall(found: Neighbourhoods, exact: Neighbourhoods) -> float:
     return float((found.distances <= exact.distances[:, -1:]).mean())
 
 
-def checked(rows: np.ndarray, pool: np.ndarray, M: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows, and the pool in ascending order without repeats: both int32."""
+def validate(rows: np.ndarray, pool: np.ndarray, M: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows, and the pool in ascending order without repeats: both int32.
+
+    Raises:
+        InputError: M is below 1, or the pool is too small for it.
+    """
     rows, pool = np.asarray(rows, np.int32), np.unique(pool).astype(np.int32)
     if M < 1:
         raise InputError(f"neighbours: M must be at least 1; received {M}")
@@ -295,43 +261,59 @@ def checked(rows: np.ndarray, pool: np.ndarray, M: int) -> tuple[np.ndarray, np.
     return rows, pool
 
 
-def _empty(rows: np.ndarray, M: int) -> Neighbourhoods:
-    return Neighbourhoods(
-        rows=rows,
-        neighbours=np.full([len(rows), M], -1, np.int32),
-        distances=np.ones([len(rows), M], np.float32),
-        by_features=np.zeros(len(rows), bool),
-    )
-
-
-def _blocks(
-    count: int, what: str | None = None, size: int | None = None, first: int = 0
-) -> Iterator[slice]:
-    """Cuts `count` rows into slices of `BLOCK`, under a progress bar where it has a name."""
-    size = size or BLOCK
-    starts = range(first, count, size)
-    for start in progress(starts, what) if what else starts:
-        yield slice(start, min(start + size, count))
-
-
-def no_best(queries: int, M: int) -> Best:
-    """Of nobody yet."""
+def empty_best(queries: int, M: int) -> Best:
+    """Room for the nearest of so many images: no neighbours (-1), at infinite distances."""
     return Best(np.full([queries, M], -1, np.int32), np.full([queries, M], np.inf))
 
 
-def of_best(rows: np.ndarray, best: Best) -> Neighbourhoods:
-    """As neighbourhoods, none of them by features."""
+def to_neighbourhoods(rows: np.ndarray, best: Best) -> Neighbourhoods:
+    """The neighbourhoods of `rows`, none of them by features, with distances in float32."""
     distances = best.distances.astype(np.float32)
     return Neighbourhoods(rows, best.neighbours, distances, np.zeros(len(rows), bool))
 
 
-def _load(vectors: Table, rows: np.ndarray) -> Vectors:
-    """Some of the vectors as float32, with their norms and at unit length."""
-    with np.errstate(over="ignore"):  # an overflow becomes an infinite norm
-        raw = np.ascontiguousarray(vectors[rows], np.float32)
-    norms = vector_search.norms(raw)
-    if not np.isfinite(norms).all():
-        row = rows[np.argmin(np.isfinite(norms))]
-        raise InputError(f"neighbours: vectors must be finite; received others in row {row}")
-    units = (raw / np.where(norms > 0, norms, 1)[:, None]).astype(np.float32)
-    return Vectors(rows, raw, norms, units)
+# --- Pieces -------------------------------------------------------------------------------
+# Arrays that came from another process are read-only, for which numba would compile anew: hence
+# the copies.
+
+
+def _parts(count: int, size: int, M: int = 0) -> list[slice]:
+    """Cuts so many images into parts of about `size`, each of more than M if there are as many."""
+    number = min(-(-count // size), max(1, count // (M + 1)))
+    bounds = np.linspace(0, count, number + 1).astype(int).tolist()
+    return list(map(slice, bounds, bounds[1:]))
+
+
+def _best_of_pieces(
+    run: Run, search: Callable[[Piece], Found], pieces: Sequence[Piece], best: Best, what: str
+) -> Best:
+    """Fills in the nearest; for each query the candidates of a later piece have higher rows."""
+    for found in progress(run(search, pieces), f"neighbours by {what}", len(pieces)):
+        for part, (neighbours, distances) in found:
+            near = neighbours.copy(), distances.copy()
+            vector_search.merge(best.neighbours[part], best.distances[part], *near)
+    return best
+
+
+def _search_piece(
+    search: Callable[..., None],
+    items: TagLists | Table,
+    rows: np.ndarray,
+    pool: np.ndarray,
+    M: int,
+    piece: Piece,
+) -> Found:
+    """The nearest of some of `rows` in a part of `pool`."""
+    queries, candidates = piece
+    best = empty_best(queries.stop - queries.start, M)
+    search(items, rows[queries].copy(), pool[candidates].copy(), *best)
+    return [(queries, best)]
+
+
+def _search_symmetric_piece(vectors: Table, pool: np.ndarray, M: int, piece: Piece) -> Found:
+    """The nearest of two parts of `pool`, each in the other; or of one part in itself."""
+    parts = piece[:1] if piece[0] == piece[1] else piece
+    rows = [pool[part].copy() for part in parts]
+    found = [empty_best(len(part), M) for part in rows]
+    vector_search.search_symmetric(vectors, rows[0], rows[-1], found[0], found[-1])
+    return list(zip(parts, found, strict=True))

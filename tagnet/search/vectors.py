@@ -1,12 +1,16 @@
-"""The nearest vectors: the compiled part that follows a matrix product of similarities."""
+"""The nearest vectors: products of blocks of them, and the compiled part that follows each."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numba
 import numpy as np
 
+from tagnet.errors import InputError
 from tagnet.search.compiled import compiled
+from tagnet.system.files import Table
 
+BLOCK = 4096  # candidates, and a fourth of the queries, compared at a time: bounds the memory
 ROUNDING = 7  # decimals of a cosine distance; what differs less is a tie
 SLACK = 2e-7  # two similarities farther apart than this are no tie
 CHUNK = 64  # candidates passed over at once where none of them is near enough
@@ -27,6 +31,103 @@ class Vectors(NamedTuple):
     raw: np.ndarray
     norms: np.ndarray
     units: np.ndarray
+
+
+def search(
+    vectors: Table,
+    rows: np.ndarray,
+    pool: np.ndarray,
+    neighbours: np.ndarray,
+    distances: np.ndarray,
+) -> None:
+    """Fills in the M nearest of each query by cosine distance, equal distances by row number.
+
+    Args:
+        vectors: floating [N, n].
+        rows: int32 [Q], the images whose neighbours are wanted; an image is not its own neighbour.
+        pool: int32 [P], the candidates' row numbers, ascending; M of them besides each query.
+        neighbours: int32 [Q, M], to be filled in.
+        distances: float64 [Q, M], infinite, to be filled in.
+
+    Raises:
+        InputError: a vector is not finite.
+    """
+    for block, _, queries, candidates, similarity, error in _products(vectors, rows, pool):
+        merge_rows(similarity, error, queries, candidates, neighbours[block], distances[block])
+
+
+def search_symmetric(
+    vectors: Table,
+    one: np.ndarray,
+    two: np.ndarray,
+    best_of_one: tuple[np.ndarray, np.ndarray],
+    best_of_two: tuple[np.ndarray, np.ndarray],
+) -> None:
+    """Fills in the nearest of `one` in `two` and of `two` in `one`, by the same products.
+
+    Args:
+        vectors: floating [N, n].
+        one: int32 [Q], ascending row numbers.
+        two: int32 [P], the same array, or rows that all are above those of `one`.
+        best_of_one: neighbours and distances, as in `search`.
+        best_of_two: the same arrays where `two` is `one`.
+
+    Raises:
+        InputError: a vector is not finite.
+    """
+    same = two is one
+    products = _products(vectors, one, two, same)
+    for block, part, queries, candidates, similarity, error in products:
+        neighbours, distances = best_of_one
+        merge_rows(similarity, error, queries, candidates, neighbours[block], distances[block])
+        if not same or part.start >= block.stop:
+            neighbours, distances = best_of_two
+            merge_columns(similarity, error, candidates, queries, neighbours[part], distances[part])
+
+
+def _products(
+    vectors: Table, rows: np.ndarray, pool: np.ndarray, same: bool = False
+) -> Iterator[tuple[slice, slice, Vectors, Vectors, np.ndarray, float]]:
+    """Yields blocks of queries and of candidates with their similarities, and how these may err.
+
+    Where both are the `same`, without those of which the mirror image has come.
+    """
+    # A float32 sum of n products, in any order, errs by at most n·u / (1 - n·u) of |x| |z|,
+    # u = 2^-24 (Higham 2002, section 3.1); 8 more units cover the rounding to unit length.
+    n = vectors.shape[1] + 8
+    error = n * 2.0**-24 / (1 - n * 2.0**-24)
+    # One piece of memory for all products: asking for it anew takes longer than merging.
+    memory = np.empty(min(4 * BLOCK, len(rows)) * min(BLOCK, len(pool)), np.float32)
+    for block in blocks(len(rows), 4 * BLOCK):
+        queries = load(vectors, rows[block])
+        for part in blocks(len(pool), BLOCK, first=block.start if same else 0):
+            candidates = load(vectors, pool[part])
+            shape = len(queries.rows), len(candidates.rows)
+            similarity = memory[: shape[0] * shape[1]].reshape(shape)
+            np.matmul(queries.units, candidates.units.T, out=similarity)
+            yield block, part, queries, candidates, similarity, error
+
+
+def blocks(count: int, size: int, first: int = 0) -> Iterator[slice]:
+    """Cuts the rows from `first` to `count` into slices of `size`."""
+    for start in range(first, count, size):
+        yield slice(start, min(start + size, count))
+
+
+def load(vectors: Table, rows: np.ndarray) -> Vectors:
+    """Reads some of the vectors as float32, with their norms and at unit length.
+
+    Raises:
+        InputError: a vector is not finite.
+    """
+    with np.errstate(over="ignore"):  # an overflow becomes an infinite norm
+        raw = np.ascontiguousarray(vectors[rows], np.float32)
+    lengths = norms(raw)
+    if not np.isfinite(lengths).all():
+        row = rows[np.argmin(np.isfinite(lengths))]
+        raise InputError(f"neighbours: vectors must be finite; received others in row {row}")
+    units = (raw / np.where(lengths > 0, lengths, 1)[:, None]).astype(np.float32)
+    return Vectors(rows, raw, lengths, units)
 
 
 @compiled(parallel=True)
@@ -116,6 +217,19 @@ def _merge(
                 distance = _distance(queries, q, candidates, c)
                 _insert(distance, candidates.rows[c], distances, neighbours)
                 limit = max(limit, _limit(error, queries.norms[q], distances))
+
+
+@compiled(parallel=True)
+def merge(
+    neighbours: np.ndarray,  # [Q, M], the best so far
+    distances: np.ndarray,
+    found: np.ndarray,  # int32 [Q, M], the best of other candidates, all of them of higher rows
+    their_distances: np.ndarray,
+) -> None:
+    """Merges what was found among other candidates into the M best so far of each query."""
+    for q in numba.prange(len(neighbours)):
+        for slot in range(neighbours.shape[1]):
+            _insert(their_distances[q, slot], found[q, slot], distances[q], neighbours[q])
 
 
 @compiled(parallel=True)

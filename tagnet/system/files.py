@@ -28,6 +28,14 @@ Check: TypeAlias = Callable[[], None]  # see `written_whole`
 NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Python has the name since 3.13; Linux' value
 
 
+class Run(Protocol):
+    """As Python's `map`, perhaps by other processes: then work, items and results are pickled."""
+
+    def __call__(self, work: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]:
+        """`work(item)` of every item, in order."""
+        ...
+
+
 class Table(Protocol):
     """Numbers [N, n] of which chosen rows are read: an array, or what stands for one."""
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tagnet.data.embeddings import Embedding, rho
 from tagnet.data.tags import TagLists
 from tagnet.errors import InputError
-from tagnet.search import neighbours
+from tagnet.search import vectors as vector_search
 from tagnet.search.neighbours import cosine, jaccard, nearest
 
 FEATURES = np.array([[1, 0], [2, 1], [0, 1], [0, 3], [0, 0], [1, 1]], np.float16)
@@ -114,7 +114,7 @@ def test_cosine_equals_sorting_in_a_large_pool(scale):
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_cosine_equals_sorting_where_most_of_the_pool_are_queries(monkeypatch, block, dtype):
     # Then a product of two images serves both; the blocks of 3 make strips of columns partial.
-    monkeypatch.setattr(neighbours, "BLOCK", block)
+    monkeypatch.setattr(vector_search, "BLOCK", block)
     vectors = crowded_vectors(120, seed=3).astype(dtype)
     rng = np.random.default_rng(block)
     pool = rng.permutation(120)[:100]
@@ -129,7 +129,7 @@ def test_the_size_of_the_blocks_changes_nothing(monkeypatch, block):
     tags, vectors = TagLists.from_lists(zipf_tags(150, seed=9)), crowded_vectors(150, seed=9)
     rows, pool = np.arange(0, 150, 2), np.arange(20, 150)
     whole = [jaccard(tags, rows, pool, 24), cosine(vectors, rows, pool, 24)]
-    monkeypatch.setattr(neighbours, "BLOCK", block)
+    monkeypatch.setattr(vector_search, "BLOCK", block)
     cut = [jaccard(tags, rows, pool, 24), cosine(vectors, rows, pool, 24)]
     for one, other in zip(whole, cut, strict=True):
         assert (one.neighbours == other.neighbours).all()

@@ -1,6 +1,5 @@
 """The search in pieces: whatever they are, what the search in one piece finds."""
 
-import functools
 import pickle
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -11,7 +10,11 @@ import pytest
 from tagnet.data.embeddings import Embedding, Sums, rho
 from tagnet.data.tags import TagLists
 from tagnet.errors import InputError
-from tagnet.search import neighbours, partitions
+from tagnet.search import neighbours
+from tagnet.search.neighbours import Neighbourhoods, cosine, jaccard, nearest
+
+SIZES = ("QUERIES", "SETS", "VECTORS")  # of the pieces
+Piecewise = Callable[..., list[Neighbourhoods]]
 
 
 def elsewhere(work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
@@ -21,14 +24,20 @@ def elsewhere(work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]
         yield pickle.loads(pickle.dumps(pickle.loads(given)(pickle.loads(pickle.dumps(item)))))
 
 
-@pytest.fixture(params=[5, 16, 1000])
-def pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pieces of so many images."""
-    for name in ("QUERIES", "SETS", "VECTORS"):
-        monkeypatch.setattr(partitions, name, request.param)
+@pytest.fixture(params=[5, 16])
+def piecewise(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Piecewise:
+    """Runs a search in one piece, then elsewhere in pieces of so many images: what both find."""
+
+    def found(search: Callable[..., Neighbourhoods], *given: Any) -> list[Neighbourhoods]:
+        whole = search(*given)
+        for name in SIZES:
+            monkeypatch.setattr(neighbours, name, request.param)
+        return [search(*given, run=elsewhere), whole]
+
+    return found
 
 
-def assert_same(found: neighbours.Neighbourhoods, expected: neighbours.Neighbourhoods) -> None:
+def assert_same(found: Neighbourhoods, expected: Neighbourhoods) -> None:
     for name in ("rows", "neighbours", "distances", "by_features"):
         one, other = getattr(found, name), getattr(expected, name)
         assert one.dtype == other.dtype
@@ -42,15 +51,14 @@ def draw_tags(num_images: int) -> TagLists:
 
 
 @pytest.mark.parametrize("queries", ["all", "some", "others", "none"])
-def test_by_sets(pieces: None, queries: str) -> None:
+def test_by_sets(piecewise: Piecewise, queries: str) -> None:
     tags, pool = draw_tags(70), np.arange(0, 60)
     rows = {"all": pool, "some": pool[3:50:7], "others": np.arange(60, 70), "none": pool[:0]}
-    found = partitions.jaccard(elsewhere, tags, rows[queries], pool, 4)
-    assert_same(found, neighbours.jaccard(tags, rows[queries], pool, 4))
+    assert_same(*piecewise(jaccard, tags, rows[queries], pool, 4))
 
 
 @pytest.mark.parametrize("queries", ["all", "most", "some", "others", "none"])
-def test_by_vectors(pieces: None, queries: str) -> None:
+def test_by_vectors(piecewise: Piecewise, queries: str) -> None:
     """Of few different vectors, some of them zero: equal ones are as near, by row."""
     rng = np.random.default_rng(1)
     vectors = rng.integers(-1, 2, size=[70, 3]).astype(np.float32)
@@ -63,41 +71,32 @@ def test_by_vectors(pieces: None, queries: str) -> None:
         "others": np.arange(60, 70),
         "none": pool[:0],
     }[queries]
-    found = partitions.cosine(elsewhere, vectors, rows, pool, 4)
-    assert_same(found, neighbours.cosine(vectors, rows, pool, 4))
+    assert_same(*piecewise(cosine, vectors, rows, pool, 4, "exact"))
 
 
 def test_distances_that_are_one_number_in_float32_are_no_ties(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(partitions, "SETS", 2)
+    monkeypatch.setattr(neighbours, "SETS", 2)
     size = 9000  # 1 - 8999 / 9000 and 1 - 8998 / 8999 differ by 1.2e-8
     tags = TagLists.from_lists([range(size), range(size - 2), range(size - 1), range(size - 3), []])
-    rows, pool = np.array([0]), np.arange(5)
-    found = partitions.jaccard(elsewhere, tags, rows, pool, 1)
-    assert found.neighbours.tolist() == [[2]]
-    assert_same(found, neighbours.jaccard(tags, rows, pool, 1))
+    assert jaccard(tags, np.array([0]), np.arange(5), 1).neighbours.tolist() == [[2]]
 
 
-def test_images_without_tags_and_vectors_summed_where_they_are_needed(pieces: None) -> None:
+def test_images_without_tags_and_vectors_summed_where_they_are_needed(piecewise: Piecewise) -> None:
     tags, rng = draw_tags(60), np.random.default_rng(2)
     embedding = Embedding(rng.integers(-1, 2, [6, 3]).astype(np.float32), np.ones(6, bool))
     features, rows = rng.random([60, 5], np.float32), np.arange(50)
-    searches = {
-        "by_sets": functools.partial(partitions.jaccard, elsewhere),
-        "by_vectors": functools.partial(partitions.cosine, elsewhere),
-    }
-    sums = Sums(tags, embedding)
-    for pi, same in ((tags, tags), (sums, rho(tags, embedding))):
-        found = neighbours.nearest(pi, features, rows, np.arange(60), 4, **searches)
-        assert_same(found, neighbours.nearest(same, features, rows, np.arange(60), 4))
+    summed = nearest(rho(tags, embedding), features, rows, np.arange(60), 4)
+    for pi in (tags, Sums(tags, embedding)):
+        found, whole = piecewise(nearest, pi, features, rows, np.arange(60), 4)
+        assert_same(found, whole if pi is tags else summed)
         assert found.by_features.any()
 
 
-def test_what_is_refused_in_one_piece_is_refused(pieces: None) -> None:
+def test_what_is_refused_in_one_piece_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "VECTORS", 16)
     vectors = np.ones([60, 2], np.float32)
     vectors[40] = np.inf
     with pytest.raises(InputError, match="vectors must be finite; received others in row 40"):
-        partitions.cosine(elsewhere, vectors, np.arange(60), np.arange(60), 3)
-    with pytest.raises(InputError, match="the pool must hold at least M = 60"):
-        partitions.jaccard(elsewhere, draw_tags(60), np.arange(60), np.arange(60), 60)
+        cosine(vectors, np.arange(60), np.arange(60), 3, run=elsewhere)
