@@ -32,7 +32,7 @@ OUTSIDE = {
     "system": {"absl", "numpy", "psutil", "tensorflow", "keras", "tqdm"},
     "models": {"keras", "tensorflow"},
     "photos": {"PIL", "defusedxml", "numpy", "pillow_heif"},
-    "search": {"numpy", "numba", "faiss"},
+    "search": {"numpy", "scipy", "numba", "faiss"},
 }
 COMMANDS = ("run", "sweep", "search", "robustness", "report", "annotate", "app")
 THIRD_PARTY = {"absl", "numpy", "psutil", "tensorflow", "keras", "tqdm", "PIL", "defusedxml"}

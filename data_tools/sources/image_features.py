@@ -7,16 +7,18 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import h5py
 import numpy as np
 
 from data_tools.engines import Engine
-from tagnet.backbones.features import Backbone
 from tagnet.errors import InputError
 from tagnet.system.console import say
 from tagnet.system.files import advising, read_arrays, write_arrays
+
+if TYPE_CHECKING:  # flags are listed without Keras
+    from tagnet.backbones.features import Backbone
 
 BLOCK = 4096  # rows that are checked and written together
 SPAN = 2  # how many times the wanted rows a block may read to get them
@@ -259,7 +261,7 @@ def _read_chunk(file: Path, *names: str) -> dict[str, np.ndarray]:
         return read_arrays(file, *names)
 
 
-def _extractor(backbone: Backbone) -> Callable[[tuple[Sequence[str], Path]], None]:
+def _extractor(backbone: "Backbone") -> Callable[[tuple[Sequence[str], Path]], None]:
     """Extracts chunks with one network."""
     from tagnet.backbones.features import network
 
