@@ -6,29 +6,24 @@ every record would take 25 times the room.
 """
 
 import functools
-import hashlib
-import itertools
 import math
-import mmap
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tagnet import shards
-from tagnet.checksums import compare
+from tagnet.checksums import compare, sha256
 from tagnet.console import progress
 from tagnet.files import InputError, written_whole
-from tagnet.memory import pool
 
 MIN_SHARDS = 4  # so that shards can be read in parallel
 MAX_SHARD_BYTES = 128 * 2**20
-READ_BATCH = 1024  # neighbourhoods parsed at once
+READ_BATCH = 256  # records parsed at once
+READ_BYTES = 2**20  # of a shard, from the disk at once
 ALIGNMENT = 64  # bytes; of every tensor of TensorFlow's
 
 
@@ -44,6 +39,15 @@ class Run(Protocol):
     def __call__(self, work: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]:
         """`work(item)` of every item, in order."""
         ...
+
+
+IMAGE_SCHEMA = {
+    "image_id": tf.io.FixedLenFeature([], tf.string),
+    "row": tf.io.FixedLenFeature([], tf.int64),
+    "phi": tf.io.FixedLenFeature([], tf.string),
+    "tag_ids": tf.io.RaggedFeature(tf.int64),
+    "label_ids": tf.io.RaggedFeature(tf.int64),
+}
 
 
 def neighbourhood_schema(max_rank: int) -> dict[str, tf.io.FixedLenFeature]:
@@ -243,9 +247,7 @@ def shard_paths(directory: str | Path, prefix: str) -> list[str]:
     return [str(path) for path in paths]
 
 
-def parse_neighbourhoods(
-    serialised: tf.Tensor | list[bytes], max_rank: int
-) -> dict[str, tf.Tensor]:
+def parse_neighbourhoods(serialised: tf.Tensor, max_rank: int) -> dict[str, tf.Tensor]:
     """Parses [B] serialised neighbourhoods that store `max_rank` neighbours each."""
     return tf.io.parse_example(serialised, neighbourhood_schema(max_rank))
 
@@ -256,24 +258,11 @@ def read_neighbourhoods(
     """Yields the neighbourhoods of a part in stored order, in parsed batches.
 
     Raises:
-        InputError: a shard is damaged.
+        InputError: a shard is missing or damaged.
     """
+    parse = functools.partial(parse_neighbourhoods, max_rank=max_rank)
     for path in shard_paths(directory, part):
-        data = _mapped(path)
-        bounds = _bounds(path, data)
-        if (whole := shards.intact(data, bounds)) < len(bounds):
-            _raise_damaged(path, whole, shards.CHECKSUM)
-        for first in range(0, len(bounds), READ_BATCH):
-            spans = bounds[first : first + READ_BATCH].tolist()
-            serialised = [data[begin:end].tobytes() for begin, end in spans]
-            try:
-                batch = parse_neighbourhoods(serialised, max_rank)
-            except tf.errors.OpError as error:
-                reason = (error.message or type(error).__name__).splitlines()[0]
-                raise InputError(
-                    f"{path}: damaged at or after record {first} ({reason}); prepare the data again"
-                ) from error
-            yield batch
+        yield from _parsed(path, parse, neighbourhood_schema(max_rank))
 
 
 def empty_table(shape: Sequence[int], dtype: npt.DTypeLike) -> np.ndarray:
@@ -301,19 +290,46 @@ class Images(NamedTuple):
     label_ids: np.ndarray
     label_counts: np.ndarray
 
+    def without_features(self) -> "Images":
+        """The same with 0 features an image; a slice of `phi` would keep all of it in memory."""
+        return self._replace(phi=np.empty([len(self.phi), 0], self.phi.dtype))
 
-def image_blocks(directory: str | Path, num_images: int, feature_dim: int) -> Iterator[Images]:
-    """Yields the images of one shard after another; no more than one is in memory.
+
+def image_blocks(
+    directory: str | Path,
+    num_images: int,
+    feature_dim: int,
+    sums: Mapping[str, str] | None = None,
+) -> Iterator[Images]:
+    """Yields all images in row order, some at a time.
+
+    Args:
+        directory: the prepared directory.
+        num_images: N.
+        feature_dim: D.
+        sums: the checksums of the shards; each shard is compared before it is parsed.
 
     Raises:
-        InputError: as `read_images`.
+        InputError: a shard is missing or damaged, or the rows are not 0 … N − 1 in order.
     """
     paths = shard_paths(directory, "images")
     bounds = shard_bounds(num_images, len(paths))
     for path, first, last in zip(paths, bounds, bounds[1:], strict=False):
-        phi = np.empty([last - first, feature_dim], np.float16)
-        image_ids, *lists = _read_images(path, phi, first)
-        yield Images(phi, tuple(image_ids), *lists)
+        if sums is not None:
+            shard = Path(path)
+            compare(shard.parent, shard.name, sha256(shard), sums)
+        row = first
+        for batch in _parsed(path, _parse_images, IMAGE_SCHEMA):
+            block = _image_block(path, batch, row, feature_dim)
+            row += len(block.phi)
+            if row > last:
+                break
+            yield block
+        if row != last:
+            raise InputError(
+                f"{path}: must hold {last - first} of the images that dataset.json promises; "
+                f"received {row - first if row < last else 'more'}; prepare the data again"
+            )
 
 
 def read_images(
@@ -322,85 +338,75 @@ def read_images(
     feature_dim: int,
     sums: Mapping[str, str] | None = None,
 ) -> Images:
-    """Reads all images, several shards at a time.
-
-    Args:
-        directory: the prepared directory.
-        num_images: N.
-        feature_dim: D.
-        sums: the checksums of the shards, which are compared while these are at hand.
-
-    Raises:
-        InputError: a shard is missing or damaged, or the rows are not 0 … N − 1 in order.
-    """
-    paths = shard_paths(directory, "images")
-    bounds = shard_bounds(num_images, len(paths))
+    """Reads all images into one table; see `image_blocks`."""
     phi = empty_table([num_images, feature_dim], np.float16)
-
-    def read(shard: int) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        rows = slice(bounds[shard], bounds[shard + 1])
-        return _read_images(paths[shard], phi[rows], rows.start, sums)
-
-    with pool(os.cpu_count()) as threads:
-        image_ids, *lists = zip(*threads.map(read, range(len(paths))), strict=True)
-    names = tuple(itertools.chain.from_iterable(image_ids))
-    return Images(phi, names, *(np.concatenate(parts) for parts in lists))
+    blocks, row = [], 0
+    for block in image_blocks(directory, num_images, feature_dim, sums):
+        phi[row : row + len(block.phi)] = block.phi
+        row += len(block.phi)
+        blocks.append(block.without_features())
+    return join_images(phi, blocks)
 
 
-def _read_images(
-    path: str, phi: np.ndarray, first_row: int, sums: Mapping[str, str] | None = None
-) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Reads a shard into `phi` [n, D]: names, tag ids and counts, label ids and counts."""
-    data = _mapped(path)
-    bounds = _bounds(path, data)
-    if len(bounds) != len(phi):
+def join_images(phi: np.ndarray, blocks: Sequence[Images]) -> Images:
+    """The names and ids of all blocks, in order, with `phi`, the features of all of them."""
+    names = tuple(name for block in blocks for name in block.image_ids)
+    lists = (np.concatenate(parts) for parts in list(zip(*blocks, strict=True))[2:])
+    return Images(phi, names, *lists)
+
+
+def _parsed(
+    path: str,
+    parse: Callable[[tf.Tensor], dict[str, tf.Tensor]],
+    schema: Mapping[str, Any],
+) -> Iterator[dict[str, tf.Tensor]]:
+    """Yields the records of a shard in stored order, in parsed batches with the field `row`."""
+    read = 0
+    serialised = tf.data.TFRecordDataset(path, buffer_size=READ_BYTES).batch(READ_BATCH)
+    try:
+        for batch in serialised.map(parse, num_parallel_calls=tf.data.AUTOTUNE):
+            yield batch
+            read += len(batch["row"])
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        reason = "cut off, or its bytes have changed"
+        if isinstance(error, tf.errors.InvalidArgumentError):
+            reason = f"not an Example with the fields {', '.join(schema)}"
         raise InputError(
-            f"{path}: must hold {len(phi)} of the images that dataset.json promises; "
-            f"received {len(bounds)}; prepare the data again"
-        )
-    spans = np.empty([len(bounds), shards.SPANS], np.int64)
-    read, wrong = shards.read(data, bounds, phi.view(np.uint8), spans)
-    if wrong:
-        _raise_damaged(path, read, wrong)
-    misplaced = np.flatnonzero(spans[:, shards.ROW] != first_row + np.arange(len(phi)))
+            f"{path}: damaged at or after record {read} ({reason}); prepare the data again"
+        ) from error
+
+
+def _parse_images(serialised: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Parses [B] serialised images; lists of ids become their values and their lengths."""
+    parsed = tf.io.parse_example(serialised, IMAGE_SCHEMA)
+    return {
+        "image_id": parsed["image_id"],
+        "row": parsed["row"],
+        # [B, D]; the bits of float16, of which oneDNN would say on stderr that it has no kernel.
+        "phi": tf.io.decode_raw(parsed["phi"], tf.uint16),
+        "tag_ids": parsed["tag_ids"].values,
+        "tag_counts": parsed["tag_ids"].row_lengths(),
+        "label_ids": parsed["label_ids"].values,
+        "label_counts": parsed["label_ids"].row_lengths(),
+    }
+
+
+def _image_block(
+    path: str, batch: dict[str, tf.Tensor], first_row: int, feature_dim: int
+) -> Images:
+    """A parsed batch as arrays, whose rows must run from `first_row`."""
+    arrays = {name: tensor.numpy() for name, tensor in batch.items()}
+    rows, phi = arrays.pop("row"), arrays.pop("phi").view(np.float16)
+    misplaced = np.flatnonzero(rows != first_row + np.arange(len(rows)))
     if len(misplaced):
         raise InputError(
-            f"{path}: the images' rows must run from {first_row} in order; record {misplaced[0]} "
-            f"received {spans[misplaced[0], shards.ROW]}; prepare the data again"
+            f"{path}: the images' rows must be in order; received row {rows[misplaced[0]]} in "
+            f"place of {first_row + misplaced[0]}; prepare the data again"
         )
-    view = data.data
-    if sums is not None:
-        place = Path(path)
-        compare(place.parent, place.name, hashlib.sha256(view).hexdigest(), sums)
-    names = [str(view[first:last], "utf-8") for first, last in spans[:, shards.IMAGE_ID].tolist()]
-    return (
-        names,
-        *shards.id_lists(data, spans[:, shards.TAG_IDS]),
-        *shards.id_lists(data, spans[:, shards.LABEL_IDS]),
-    )
-
-
-def _mapped(path: str) -> np.ndarray:
-    """The bytes of a file, uint8, from the system's cache of it: nothing is allocated."""
-    with open(path, "rb") as file:
-        if not os.fstat(file.fileno()).st_size:
-            return np.empty(0, np.uint8)
-        # Linux can map all pages at once, which spares an interruption for each of them.
-        flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
-        return np.frombuffer(
-            mmap.mmap(file.fileno(), 0, flags=flags, prot=mmap.PROT_READ), np.uint8
+    if phi.shape[1] != feature_dim:
+        raise InputError(
+            f"{path}: phi must have the {feature_dim} numbers that dataset.json says; "
+            f"received {phi.shape[1]}; prepare the data again"
         )
-
-
-def _bounds(path: str, data: np.ndarray) -> np.ndarray:
-    """Where the records of a shard begin and end, int64 [n, 2]."""
-    bounds, wrong = shards.frames(data)
-    if wrong:
-        _raise_damaged(path, len(bounds), wrong)
-    return bounds
-
-
-def _raise_damaged(path: str, record: int, wrong: int) -> NoReturn:
-    raise InputError(
-        f"{path}: damaged at record {record} ({shards.REASONS[wrong]}); prepare the data again"
-    )
+    names = tuple(name.decode() for name in arrays.pop("image_id"))
+    return Images(phi, names, **arrays)

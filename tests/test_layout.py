@@ -23,7 +23,6 @@ ORDER = (
     "checksums",
     "claims",
     "compiled",
-    "shards",
     "records",
     "packed",
     "tags",

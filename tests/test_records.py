@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tagnet import records, shards
+from tagnet import records
+from tagnet.checksums import sha256
 from tagnet.files import InputError
 
 PHI = np.random.default_rng(0).random((10, 3)).astype(np.float32)
@@ -84,8 +85,18 @@ def test_a_truncated_shard_is_named(tmp_path, keep):
     path.write_bytes(path.read_bytes()[:-keep])
     with pytest.raises(
         InputError,
-        match=re.escape(str(path)) + r": damaged at record [0-2] \(the file ends within it",
+        match=re.escape(str(path)) + r": damaged at or after record 0 \(cut off",
     ):
+        records.read_images(tmp_path, 10, 3)
+
+
+def test_a_shard_that_ends_in_the_length_of_a_record_is_named(tmp_path):
+    """TensorFlow takes it for whole."""
+    write(tmp_path)
+    path = tmp_path / "images-00001-of-00004.tfrecord"
+    data = path.read_bytes()
+    path.write_bytes(data[: 16 + int.from_bytes(data[:8], "little") + 5])
+    with pytest.raises(InputError, match=rf"{path}: must hold 3 of the images .* received 1"):
         records.read_images(tmp_path, 10, 3)
 
 
@@ -103,23 +114,21 @@ def test_a_record_without_its_fields_is_named(tmp_path):
     with tf.io.TFRecordWriter(str(path)) as writer:
         for _ in range(3):
             writer.write(tf.train.Example().SerializeToString())
-    with pytest.raises(InputError, match=r"damaged at record 0 .*prepare the data again"):
+    line = r"damaged at or after record 0 \(not an Example with the fields image_id, row, .*again"
+    with pytest.raises(InputError, match=line):
         records.read_images(tmp_path, 10, 3)
 
 
 @pytest.mark.parametrize(
-    ("damage", "line"),
-    [
-        (lambda whole: whole[:-1], r"damaged at record 2 \(the file ends within it\)"),
-        (lambda whole: whole[:-5] + b"!" + whole[-4:], r"damaged at record 2 \(its checksum"),
-    ],
+    "damage", [lambda whole: whole[:-1], lambda whole: whole[:-5] + b"!" + whole[-4:]]
 )
-def test_a_damaged_neighbourhood_is_named(tmp_path, damage, line):
+def test_a_damaged_neighbourhood_is_named(tmp_path, damage):
     near = np.arange(6).reshape(3, 2)
     records.write_neighbourhoods(tmp_path, "test", np.arange(3), near, near / 7)
     (path,) = tmp_path.glob("test-*")
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(InputError, match=rf"{path}: {line}.*; prepare the data again"):
+    line = rf"{path}: damaged at or after record 0 .*; prepare the data again"
+    with pytest.raises(InputError, match=line):
         list(records.read_neighbourhoods(tmp_path, "test", 2))
 
 
@@ -133,11 +142,11 @@ def test_neighbourhoods_with_fewer_neighbours_than_promised(tmp_path):
 
 def test_features_of_another_width(tmp_path):
     write(tmp_path)
-    with pytest.raises(InputError, match=r"damaged at record 0 \(phi is not as wide"):
+    with pytest.raises(InputError, match="phi must have the 1 numbers .* received 3; prepare"):
         records.read_images(tmp_path, 10, 1)
 
 
-@pytest.mark.parametrize(("promised", "of_shard"), [(9, (1, 2, 3)), (11, (2, 3, 2))])
+@pytest.mark.parametrize(("promised", "of_shard"), [(9, (1, 2, "more")), (11, (2, 3, 2))])
 def test_another_number_of_images_than_promised(tmp_path, promised, of_shard):
     write(tmp_path)
     shard, expected, received = of_shard
@@ -153,12 +162,12 @@ def test_rows_out_of_order(tmp_path):
     write(tmp_path)
     first, second = (tmp_path / f"images-0000{shard}-of-00004.tfrecord" for shard in (0, 2))
     second.write_bytes(first.read_bytes())
-    with pytest.raises(InputError, match="rows must run from 5 in order; record 0 received 0"):
+    with pytest.raises(InputError, match="in order; received row 0 in place of 5; prepare"):
         records.read_images(tmp_path, 10, 3)
 
 
 @pytest.mark.parametrize("place", ["length", "image_id", "phi", "checksum"])
-def test_a_changed_byte_is_found_and_its_record_named(tmp_path, place):
+def test_a_changed_byte_is_found(tmp_path, place):
     write(tmp_path)
     path = tmp_path / "images-00001-of-00004.tfrecord"
     data = bytearray(path.read_bytes())
@@ -173,21 +182,38 @@ def test_a_changed_byte_is_found_and_its_record_named(tmp_path, place):
     }[place]
     data[at] ^= 1
     path.write_bytes(data)
-    with pytest.raises(InputError, match=rf"{path}: damaged at record 1 \(its checksum"):
+    with pytest.raises(InputError, match=rf"{path}: damaged at or after record 0 \(cut off, or"):
         records.read_images(tmp_path, 10, 3)
 
 
-def test_the_checksum_is_crc_32c_by_tables_too():
-    # The check value of CRC-32C (RFC 3720, B.4, gives 32 bytes of zeros: 0x8A9136AA).
-    zeros = np.zeros(32, np.uint8)
-    rotated = (0x8A9136AA >> 15 | 0x8A9136AA << 17) & 0xFFFFFFFF
-    assert shards.masked_crc(zeros, 0, 32) == (rotated + 0xA282EAD8) & 0xFFFFFFFF
-    words = np.random.default_rng(0).integers(2**63, size=20).astype(np.uint64)
-    crc = np.uint64(0xFFFFFFFF)
-    for word in words:
-        by_instruction = shards._eight_more(crc, word)
-        crc = shards._by_tables(crc, word)
-        assert crc == by_instruction
+def test_the_record_before_the_damage_is_counted_by_batches(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "READ_BATCH", 1)
+    write(tmp_path)
+    path = tmp_path / "images-00001-of-00004.tfrecord"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(InputError, match="damaged at or after record 2 "):
+        records.read_images(tmp_path, 10, 3)
+
+
+def test_a_shard_is_compared_with_its_checksum(tmp_path):
+    write(tmp_path)
+    sums = {path.name: sha256(path) for path in tmp_path.iterdir()}
+    assert records.read_images(tmp_path, 10, 3, sums).image_ids == tuple(IDS)
+    name = "images-00001-of-00004.tfrecord"
+    with pytest.raises(InputError, match=f"{name}: has not the checksum"):
+        records.read_images(tmp_path, 10, 3, sums | {name: "0" * 64})
+
+
+def test_images_in_many_batches_and_of_no_features(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "READ_BATCH", 2)
+    write(tmp_path)
+    blocks = list(records.image_blocks(tmp_path, 10, 3))
+    assert [len(block.phi) for block in blocks] == [2, 2, 1, 2, 2, 1]
+    np.testing.assert_array_equal(records.read_images(tmp_path, 10, 3).phi, PHI.astype(np.float16))
+    nothing = np.empty([10, 0], np.float16)
+    records.write_images(tmp_path, IDS, lambda a, b: [nothing[a:b]], TAGS, LABELS, feature_dim=0)
+    images = records.read_images(tmp_path, 10, 0)
+    assert (images.phi.shape, images.image_ids) == ((10, 0), tuple(IDS))
 
 
 def test_lists_of_many_and_of_large_ids(tmp_path):
