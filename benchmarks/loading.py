@@ -25,7 +25,7 @@ import machine
 import numpy as np
 import tensorflow as tf
 
-from tagnet.batches import Neighbourhood, training_batches
+from tagnet.batches import BatchSettings, Neighbourhood, training_batches
 from tagnet.dataset import PreparedDataset
 from tagnet.layers import RowLookup
 from tagnet.records import shard_paths
@@ -55,7 +55,7 @@ def measure_loading(directory: Path, repeats: int) -> None:
 
     ways = {"cat of the same files": cat, "NumPy, into new memory": numpy}
     cat()
-    load()  # compiles, or reads what was compiled before
+    load()
     rounds = [[timed(way) for way in (load, *ways.values())] for _ in range(repeats)]
     ours, *theirs = zip(*rounds, strict=True)
     print(f"loading: {median(ours):.2f} s ({min(ours):.2f} to {max(ours):.2f})")
@@ -69,17 +69,9 @@ def measure_loading(directory: Path, repeats: int) -> None:
 
 def one_epoch(dataset: PreparedDataset, inputs: list[str]) -> tf.data.Dataset:
     """The batches of a first epoch with the paper's settings, as far as `inputs` go."""
-    return training_batches(
-        dataset,
-        split=0,
-        encoding="id",
-        pool="open",
-        neighbourhood=Neighbourhood(12, dataset.max_rank("id", "open")),
-        inputs=inputs,
-        batch_size=64,
-        seed=0,
-        epochs=range(1),
-    )
+    neighbourhood = Neighbourhood(12, dataset.max_rank("id", "open"))
+    settings = BatchSettings(0, "id", "open", neighbourhood, batch_size=64, seed=0)
+    return training_batches(dataset, settings, inputs, range(1))
 
 
 def measure_pipeline(directory: Path, repeats: int) -> float:
@@ -137,7 +129,7 @@ def main() -> None:
     parser.add_argument("--runs", nargs="*", default=["ltn", "ltwin-w2v"], help="ARCH[-FEED]")
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
-    print(machine.described("tensorflow", "numpy", "numba"))
+    print(machine.described("tensorflow", "numpy"))
     measure_loading(options.data, options.repeats)
     rate = measure_pipeline(options.data, options.repeats)
     for name in options.runs:

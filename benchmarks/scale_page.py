@@ -194,9 +194,7 @@ Peak of a process without what is mapped from files.
 
 {disk}
 
-Neighbours are those of one encoding, pool and split; with `--layout=packed` training records have
-their neighbours' features in them, which takes M + 1 times the room of the features of the
-training images. The cache is what `--table=mmap` adds.
+Neighbours are those of one encoding, pool and split. The cache is what `--table=mmap` adds.
 
 ## Network
 

@@ -14,7 +14,6 @@ from tagnet.dataset import PARTS
 from tagnet.embeddings import Embedding, Sums, rho
 from tagnet.files import InputError, Table
 from tagnet.neighbours import Neighbourhoods, recall, says_something
-from tagnet.packed import packed_sizes, write_packed
 from tagnet.records import write_neighbourhoods
 from tagnet.tags import TagLists
 
@@ -47,7 +46,6 @@ def write_neighbours(
     rank: int,
     engine: Engine,
     index: str = "exact",
-    packed_labels: TagLists | None = None,
 ) -> dict[str, Any]:
     """Writes `neighbours/split-i/NAME/{train,validation,test}-….tfrecord` for every split.
 
@@ -61,8 +59,6 @@ def write_neighbours(
         rank: M, how many neighbours are wanted.
         engine: searches, unless by an index, and writes.
         index: how they are searched for, see `tagnet.neighbours.cosine`.
-        packed_labels: ids of the labels of all images, to write `packed/split-i/NAME/` too;
-            None to leave that.
 
     Returns:
         `M` that is stored, less than `rank` where the smallest pool has fewer,
@@ -88,15 +84,12 @@ def write_neighbours(
     elif embedding is not None:
         pi = rho(tags, embedding)
     if not features.shape[1]:
-        if packed_labels is not None:
-            raise InputError(f"{name}: --layout=packed packs features; received images without")
         _check_tags(name, pi, splits)
     found: Neighbourhoods | None = None
     if pool == "open":  # does not depend on the split: one search for all
         queries = np.unique(np.concatenate([rows for split in splits for rows in split.values()]))
         found = nearest(pi, features, queries, np.arange(len(tags)), stored, index)
     by_features = np.zeros(len(tags), bool)
-    packed: dict[str, Any] = {"bytes": []}
     for number, split in enumerate(splits):
         for part in PARTS:
             rows = split[part]
@@ -108,33 +101,15 @@ def write_neighbours(
             else:
                 part_found = nearest(pi, features, rows, candidates, stored, index)
             by_features[rows[part_found.by_features]] = True
-            shards = None
-            if part == "train" and packed_labels is not None:
-                shards, packed["block"] = packed_sizes(len(rows), stored, features.shape[1])
-                size = write_packed(
-                    directory / "packed" / f"split-{number}" / name,
-                    part,
-                    part_found.rows,
-                    part_found.neighbours,
-                    features,
-                    tags,
-                    packed_labels,
-                    shards,
-                    engine.map,
-                )
-                packed["bytes"].append(size)
             write_neighbourhoods(
                 directory / "neighbours" / f"split-{number}" / name,
                 part,
                 part_found.rows,
                 part_found.neighbours,
                 part_found.distances,
-                shards,
                 engine.map,
             )
     report: dict[str, Any] = {"M": stored, "by_features": int(by_features.sum())}
-    if packed_labels is not None:
-        report["packed"] = packed
     if index != "exact":
         sample = np.unique(np.linspace(0, len(rows) - 1, RECALL_SAMPLE).astype(int))
         exact = nearest(pi, features, rows[sample], candidates, stored)

@@ -24,7 +24,7 @@ from data_tools.tfds_files import TFDS_FILES, write_tfds_files
 from data_tools.vector_origins import Origin
 from data_tools.vocabulary import write_vocabulary
 from tagnet import records
-from tagnet.cache import CACHE, remove_unfinished_cache
+from tagnet.cache import CACHE
 from tagnet.checksums import CHECKSUMS, write_checksums
 from tagnet.claims import CLAIMS, held
 from tagnet.console import say
@@ -86,24 +86,19 @@ def _prepare(settings: Settings, out: Path, dry_run: bool, engine: Engine) -> di
             f"--out={out}: must be new, empty or prepared earlier; it holds other files"
         )
     if not dry_run:
-        _remove_leftovers(out)
+        remove_leftovers(out, but=CACHE)  # a run may be writing the cache now
     stages = Stages(out, last=SUMMARY, dry_run=dry_run)
     for stage in _Preparation(settings, out, stages, engine).stages():
         stages.run(stage)
     stages.remove_others()
     if engine.apart and not dry_run:
-        _remove_leftovers(out)  # of processes that died, and what was shared with the others
+        # Of processes that died, and what was shared with the others.
+        remove_leftovers(out, but=CACHE)
     if dry_run:
         return {}
     summary = read_json(out / SUMMARY)
     _say_summary(summary, out, stages.seconds)
     return summary
-
-
-def _remove_leftovers(out: Path) -> None:
-    """Removes what killed processes had begun to write; a run may be writing the cache now."""
-    remove_leftovers(out, but=CACHE)
-    remove_unfinished_cache(out)
 
 
 class _Preparation:
@@ -169,10 +164,6 @@ class _Preparation:
             inputs=source.feature_inputs(),
             after=["manifest", "vocabulary"],
         )
-        packs = settings.layout == "packed"
-        # A directory that was prepared before there was a choice is still up to date.
-        packing = {"layout": "packed"} if packs else {}
-        folders = ["neighbours", "packed"] if packs else ["neighbours"]
         names = []
         for encoding in settings.encodings_or_default:
             read = ["vocabulary", "splits", "images"]
@@ -181,8 +172,8 @@ class _Preparation:
                 yield Stage(
                     names[-1],
                     functools.partial(self._write_neighbours, encoding, pool),
-                    [f"{folder}/split-*/{names[-1]}/*.tfrecord" for folder in folders],
-                    {"M": settings.M, "neighbour_index": self._index(encoding), **packing},
+                    [f"neighbours/split-*/{names[-1]}/*.tfrecord"],
+                    {"M": settings.M, "neighbour_index": self._index(encoding)},
                     after=read if encoding == "id" else [*read, f"embeddings-{encoding}"],
                 )
         yield Stage(
@@ -323,7 +314,6 @@ class _Preparation:
             self.settings.M,
             self.engine,
             self._index(encoding),
-            self.labels if self.settings.layout == "packed" else None,
         )
 
     def _index(self, encoding: str) -> str:

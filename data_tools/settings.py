@@ -15,7 +15,6 @@ from data_tools.wordnet import DIM as WORDNET_DIM
 from tagnet.approximate import INDEXES
 from tagnet.console import option, require_at_least, require_one_of
 from tagnet.files import InputError
-from tagnet.packed import LAYOUTS
 
 ENCODINGS = ("id", "w2v", "wnet")
 VECTOR_FLAGS = {"w2v": "--word_vectors", "wnet": "--wordnet or --wordnet_vectors"}
@@ -49,9 +48,6 @@ class Settings:
     neighbour_index: str = option(
         "exact", "exact, or hnsw or ivf for millions of images; id is always exact"
     )
-    layout: str = option(
-        "rows", "rows, or packed: training records hold their neighbours' features too"
-    )
     pools: tuple[str, ...] = option(tuple(POOLS), "where neighbours come from")
     encodings: tuple[str, ...] | None = option(
         None, "id, w2v, wnet: neighbours by what [id and those with vectors]"
@@ -61,7 +57,6 @@ class Settings:
 
     def __post_init__(self) -> None:
         require_one_of("neighbour_index", self.neighbour_index, INDEXES)
-        require_one_of("layout", self.layout, LAYOUTS)
         for flag, values, known in (
             ("pools", self.pools, tuple(POOLS)),
             ("encodings", self.encodings_or_default, ENCODINGS),

@@ -24,7 +24,6 @@ from tagnet.dataset import TABLES, PreparedDataset
 from tagnet.distributed import Workers
 from tagnet.distributed import workers as workers_of
 from tagnet.files import InputError
-from tagnet.packed import LAYOUTS
 
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 USAGE = f"""Trains one graph on a prepared data set, scores it on the test split and exports it.
@@ -60,7 +59,6 @@ class Options:
     learning_rate: float | None = option(None, "of RMSProp [the preset's]")
     l2: float | None = option(None, "weight of the squared kernels in the loss [the preset's]")
     table: str | None = option(None, f"{', '.join(TABLES)}: where features are [by their size]")
-    layout: str = option("rows", f"{', '.join(LAYOUTS)}: what training records hold")
     workers: int = option(1, "devices of this machine, or processes of TF_CONFIG, that train")
     precision: str = option("float32", f"arithmetic: {', '.join(POLICIES)}")
     out: Path | None = option(None, "the run directory [runs/…, named after the settings]")
@@ -74,7 +72,6 @@ class Options:
             if value not in known:
                 raise InputError(f"--{flag} must be one of {', '.join(known)}; received {value!r}")
         require_one_of("table", self.table, TABLES)
-        require_one_of("layout", self.layout, LAYOUTS)
         if self.feed and self.arch in VISUAL:
             raise InputError(
                 f"--feed is for joint models ({', '.join(JOINT)}); "
@@ -97,8 +94,6 @@ class Options:
 
     def _check_baseline(self) -> None:
         unread = [flag for flag in FOR_GRAPHS if getattr(self, flag) is not None]
-        if self.layout != "rows":
-            unread.append("layout")
         if self.workers != 1:
             unread.append("workers")
         if self.precision != "float32":
@@ -124,7 +119,7 @@ def main(options: Options) -> None:
         dataset = PreparedDataset(dataset.directory, "host")
     run = resolve(options, dataset)
     out = options.out or Path("runs") / _default_name(dataset, run)
-    _show(make(run, dataset, out, layout=options.layout, workers=workers), out)
+    _show(make(run, dataset, out, workers=workers), out)
 
 
 def make(
@@ -133,7 +128,6 @@ def make(
     out: Path,
     *,
     exports: bool = True,
-    layout: str = "rows",
     workers: Workers | None = None,
 ) -> dict[str, Any]:
     """Makes a run of a graph or a baseline in `out`, or reads it back; what `metrics.json` holds.
@@ -143,7 +137,7 @@ def make(
     """
     if isinstance(run, BaselineSettings):
         return fit_and_evaluate(run, dataset, out)
-    return train_and_evaluate(run, dataset, out, exports=exports, layout=layout, workers=workers)
+    return train_and_evaluate(run, dataset, out, exports=exports, workers=workers)
 
 
 def resolve(options: Options, dataset: PreparedDataset) -> RunSettings | BaselineSettings:

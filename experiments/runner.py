@@ -19,7 +19,7 @@ from experiments.presets import Preset
 from experiments.results import METRICS, TITLES, VALIDATION, check, finish, read_checked
 from tagnet import architectures, console, export, layers, metrics, tensorboard, training
 from tagnet.architectures import GraphSettings
-from tagnet.batches import Neighbourhood, training_batches
+from tagnet.batches import BatchSettings, Neighbourhood, training_batches
 from tagnet.calibration import Judgement
 from tagnet.checksums import RUN_AGAIN
 from tagnet.claims import held
@@ -74,15 +74,13 @@ def train_and_evaluate(
     out: Path,
     *,
     exports: bool = True,
-    layout: str = "rows",
     workers: Workers | None = None,
 ) -> dict[str, Any]:
     """Trains, scores and, unless told otherwise, exports into the run directory `out`.
 
-    A finished run is read back, an unfinished one goes on. Where the data set's table is and
-    in which layout training records are read changes no result; on how many workers it is
-    trained changes it by rounding alone. Of several processes, which share the disk that `out`
-    is on, all call this.
+    A finished run is read back, an unfinished one goes on. Where the data set's table is
+    changes no result; on how many workers it is trained changes it by rounding alone. Of
+    several processes, which share the disk that `out` is on, all call this.
 
     Returns:
         What `metrics.json` holds.
@@ -93,19 +91,19 @@ def train_and_evaluate(
     """
     with company(workers):
         if workers is not None and not is_chief(workers):
-            return _help(run, dataset, out, layout, workers)
+            return _help(run, dataset, out, workers)
         with being_made(run.flat(), out) as finished:
-            return finished or _train_and_evaluate(run, dataset, out, exports, layout, workers)
+            return finished or _train_and_evaluate(run, dataset, out, exports, workers)
 
 
 def _help(
-    run: RunSettings, dataset: PreparedDataset, out: Path, layout: str, workers: Workers
+    run: RunSettings, dataset: PreparedDataset, out: Path, workers: Workers
 ) -> dict[str, Any]:
     """Takes part in the training of a run whose files another process writes."""
     if (out / METRICS).exists():
         _settle_run(run.flat(), out)
     else:
-        _Experiment(run, dataset, layout, workers).fit(out)
+        _Experiment(run, dataset, workers).fit(out)
         workers.wait()
     return read_checked(out, METRICS)
 
@@ -115,12 +113,11 @@ def _train_and_evaluate(
     dataset: PreparedDataset,
     out: Path,
     exports: bool,
-    layout: str,
     workers: Workers | None,
 ) -> dict[str, Any]:
     """As `train_and_evaluate`, in a directory that is this process' alone."""
     begun = time.perf_counter()
-    with _trained(run, dataset, out, layout, workers) as (experiment, history):
+    with _trained(run, dataset, out, workers) as (experiment, history):
         test = experiment.evaluate("test")
         _write_dashboards(experiment, test, out / "tensorboard")
         judgement = _export(experiment, out) if exports else None
@@ -171,11 +168,10 @@ def _trained(
     run: RunSettings,
     dataset: PreparedDataset,
     out: Path,
-    layout: str = "rows",
     workers: Workers | None = None,
 ) -> Iterator[tuple["_Experiment", list[training.Epoch]]]:
     """A run with its best weights, and its history; summaries go to its TensorBoard meanwhile."""
-    experiment = _Experiment(run, dataset, layout, workers)
+    experiment = _Experiment(run, dataset, workers)
     _announce(experiment, out)
     with tf.summary.create_file_writer(str(out / "tensorboard")).as_default():
         tensorboard.write_graph(experiment.core)
@@ -271,7 +267,6 @@ class _Experiment:
         self,
         run: RunSettings,
         dataset: PreparedDataset,
-        layout: str,
         workers: Workers | None,
     ) -> None:
         keras.utils.set_random_seed(run.seed)
@@ -290,17 +285,16 @@ class _Experiment:
         self.core = architectures.build(run.arch, graph)
         self._graph = graph
         self._lookups = layers.lookups(tables)
-        self.layout = layout
         self._workers = workers
-        # What a training step is given: row numbers, or what stands in those rows.
-        self._given_rows = tables.on_device and layout == "rows"
+        # A training step looks rows up, or is given what stands in them.
+        self._looks_up = tables.on_device
         self._scorer = Scorer(self.core, self._lookups, scoring_of(preset))
 
     def fit(self, out: Path) -> list[training.Epoch]:
         """Trains the graph; see `training.train`."""
         return training.train(
             self.core,
-            lookups=self._lookups if self._given_rows else None,
+            lookups=self._lookups if self._looks_up else None,
             batches=self._batches,
             num_images=len(self.split["train"]),
             validate=self._validate,
@@ -331,21 +325,17 @@ class _Experiment:
         return deploy(self.core, settings, dataset, self.split)
 
     def _batches(self, inputs: list[str], epochs: range) -> tf.data.Dataset:
-        settings = self.run.settings
-        return training_batches(
-            self.dataset,
+        preset = self.run.settings
+        settings = BatchSettings(
             split=self.run.split,
             encoding=self.run.neighbours,
             pool=self.run.pool,
-            neighbourhood=Neighbourhood(settings.m, settings.max_rank),
-            inputs=inputs,
-            batch_size=settings.training.batch_size,
+            neighbourhood=Neighbourhood(preset.m, preset.max_rank),
+            batch_size=preset.training.batch_size,
             seed=self.run.seed,
-            epochs=epochs,
-            lookups=None if self._given_rows else self._lookups,
-            layout=self.layout,
-            feed=self.run.feed,
         )
+        lookups = None if self._looks_up else self._lookups
+        return training_batches(self.dataset, settings, inputs, epochs, lookups)
 
     def _validate(self) -> dict[str, float]:
         figures = self.evaluate("validation").figures
@@ -441,7 +431,7 @@ def _announce(experiment: _Experiment, out: Path) -> None:
         f"(m, M) = ({preset.m}, {preset.max_rank}); {fed}; preset {run.preset}, seed {run.seed}"
     )
     console.say(
-        f"layout {experiment.layout}, table {dataset.table}: "
+        f"table {dataset.table}: "
         f"{dataset.table_bytes / 1e9:.2f} GB of features, "
         f"{available_memory() / 1e9:.2f} GB of memory available"
     )

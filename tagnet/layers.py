@@ -327,17 +327,12 @@ class TagLookup(keras.layers.Layer):
 
     def call(self, rows: tf.Tensor) -> tf.Tensor:
         """Gathers ragged lists and pads them."""
-        return padded_lists(self._tags, rows)
+        flat = tf.gather(self._tags, tf.reshape(rows, [-1])).to_tensor(PADDING)
+        return tf.reshape(flat, tf.concat([tf.shape(rows), [tf.shape(flat)[1]]], axis=0))
 
     def compute_output_spec(self, rows: keras.KerasTensor) -> keras.KerasTensor:
         """int32 [..., T], T unknown."""
         return keras.KerasTensor((*rows.shape, None), "int32")
-
-
-def padded_lists(lists: tf.RaggedTensor, rows: tf.Tensor) -> tf.Tensor:
-    """The lists [N, None] of `rows` [...], padded with −1 to the longest of them: [..., T]."""
-    flat = tf.gather(lists, tf.reshape(rows, [-1])).to_tensor(PADDING)
-    return tf.reshape(flat, tf.concat([tf.shape(rows), [tf.shape(flat)[1]]], axis=0))
 
 
 def looked_up(

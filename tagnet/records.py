@@ -151,19 +151,17 @@ def write_neighbourhoods(
     rows: np.ndarray,
     neighbours: np.ndarray,
     distances: np.ndarray,
-    num_shards: int | None = None,
     run: Run = map,
 ) -> int:
     """Writes `PART-…tfrecord`: for each of `rows` [n] its neighbours and distances [n, M].
 
-    There are `num_shards` of them, by default as few as keep to `MAX_SHARD_BYTES`; `run` writes
-    them.
+    `run` writes the shards, as few as keep to `MAX_SHARD_BYTES`; their number is returned.
     """
 
     def of_shard(first: int, last: int) -> tuple[np.ndarray, ...]:
         return rows[first:last], neighbours[first:last], distances[first:last]
 
-    count = num_shards or max(1, math.ceil(neighbours.size * 8 / MAX_SHARD_BYTES))
+    count = max(1, math.ceil(neighbours.size * 8 / MAX_SHARD_BYTES))
     encode = functools.partial(map, encode_neighbourhood)
     return write_shards(Path(directory), part, encode, of_shard, len(rows), count, run)
 

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from tagnet.batches import Neighbourhood, training_batches
+from tagnet.batches import BatchSettings, Neighbourhood, training_batches
 from tagnet.dataset import PreparedDataset
 from tagnet.files import InputError
 from tagnet.tags import TagLists
@@ -23,15 +23,9 @@ def copy(prepared, tmp_path):
 
 
 def batches(dataset, epochs, seed=0, m=2, max_rank=4, inputs=("row", "neighbours"), **kw):
-    settings = {"split": 0, "encoding": "id", "pool": "open", "batch_size": 16} | kw
-    stream = training_batches(
-        dataset,
-        neighbourhood=Neighbourhood(m, max_rank),
-        inputs=list(inputs),
-        seed=seed,
-        epochs=epochs,
-        **settings,
-    )
+    given = {"split": 0, "encoding": "id", "pool": "open", "batch_size": 16, "seed": seed} | kw
+    settings = BatchSettings(neighbourhood=Neighbourhood(m, max_rank), **given)
+    stream = training_batches(dataset, settings, list(inputs), epochs)
     return [({k: v.numpy() for k, v in x.items()}, y.numpy()) for x, y in stream]
 
 

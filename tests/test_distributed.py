@@ -38,7 +38,7 @@ workers = distributed.workers(int(count))
 import numpy as np
 from graphs import small
 from tagnet.architectures import VISUAL
-from tagnet.batches import Neighbourhood, training_batches
+from tagnet.batches import BatchSettings, Neighbourhood, training_batches
 from tagnet.dataset import PreparedDataset
 from tagnet.layers import lookups
 from tagnet.training import TrainingSettings, train
@@ -68,8 +68,11 @@ def trained(workers, out):
         core,
         lookups=None,
         batches=lambda inputs, epochs: training_batches(
-            dataset, split=0, encoding="id", pool="open", neighbourhood=Neighbourhood(2, 4),
-            inputs=inputs, batch_size=7, seed=0, epochs=epochs, lookups=host,
+            dataset,
+            BatchSettings(0, "id", "open", Neighbourhood(2, 4), batch_size=7, seed=0),
+            inputs,
+            epochs,
+            host,
         ),
         num_images=images,
         validate=lambda: {"map_label": 0.5},

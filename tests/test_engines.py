@@ -60,11 +60,8 @@ def photographs(folder: Path, count: int) -> Path:
     return folder / "table.csv"
 
 
-@pytest.mark.parametrize("layout", ["rows", "packed"])
-def test_the_same_bytes_in_pieces(
-    small_pieces: None, table: Table, tmp_path: Path, layout: str
-) -> None:
-    settings = table.settings(layout=layout)
+def test_the_same_bytes_in_pieces(small_pieces: None, table: Table, tmp_path: Path) -> None:
+    settings = table.settings()
     prepare_data(settings, tmp_path / "here")
     prepare_data(settings, tmp_path / "elsewhere", engine=Elsewhere())
     assert contents(tmp_path / "elsewhere") == contents(tmp_path / "here")
@@ -225,7 +222,7 @@ def test_a_cluster_gives_the_same_bytes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     second(cluster)
-    table = make_table(tmp_path / "raw").settings(layout="packed")
+    table = make_table(tmp_path / "raw").settings()
     raw = photographs(tmp_path / "photos", 6)
     photos = Settings.of(raw=raw, sizes="3,1,1", pools=("open",), M=2)
     with opened("ray", cluster.address) as engine:

@@ -24,7 +24,6 @@ ORDER = (
     "claims",
     "compiled",
     "records",
-    "packed",
     "tags",
     "tag_graph",
     "pixels",

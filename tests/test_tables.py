@@ -1,43 +1,40 @@
-"""Tables on the device, the host or disk, and packed records: the same batches and weights."""
+"""Tables on the device, the host or disk: the same batches and weights."""
 
-import dataclasses
-import itertools
 import json
+import os
 import shutil
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-from conftest import make_table, one_line
+from conftest import make_table
 from graphs import small
 
 from data_tools.pipeline import prepare
 from experiments import run as command
-from tagnet import cache, claims, console, dataset, packed
-from tagnet.batches import Neighbourhood, training_batches
+from tagnet import batches, cache, console, dataset, records
+from tagnet.batches import BatchSettings, Neighbourhood, training_batches
 from tagnet.dataset import PreparedDataset
 from tagnet.files import InputError, mapped_array, write_blocks
 from tagnet.layers import looked_up, lookups
 from tagnet.scoring import Scorer, ScoringSettings
 from tagnet.training import TrainingSettings, train
 
-WAYS = [("host", "rows"), ("mmap", "rows"), ("host", "packed")]  # besides ("device", "rows")
+OTHERS = ["host", "mmap"]  # besides "device"
 SETTINGS = TrainingSettings(learning_rate=1e-2, min_epochs=1, max_epochs=2, batch_size=8)
 FAMILIES = [("v_only", None), ("ltwin", "id"), ("ltn_allvecs", "w2v"), ("ltwin_rnn", "w2v")]
 
 
 @pytest.fixture(scope="module")
 def many_shards(tmp_path_factory):
-    """Packed; 5 shards of 36 training records, shuffled in blocks of 10."""
-    folder = tmp_path_factory.mktemp("packed")
-    record = 2 * 7 * 8  # M 6, D 8, float16
+    """5 shards of 36 training records, shuffled in blocks of 10."""
+    folder = tmp_path_factory.mktemp("many")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packed, "SHARD_BYTES", 8 * record)
-        patch.setattr(packed, "BLOCK_BYTES", 10 * record)
-        settings = make_table(folder / "raw").settings(layout="packed", pools=("open", "train"))
-        prepare(settings, folder / "data")
-    return folder / "data"
+        patch.setattr(records, "MAX_SHARD_BYTES", 8 * 6 * 8)  # M 6, int64
+        prepare(make_table(folder / "raw").settings(pools=("open", "train")), folder / "data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "SHUFFLE_BLOCK", 10)
+        yield folder / "data"
 
 
 @pytest.fixture
@@ -45,35 +42,23 @@ def copy(prepared, tmp_path):
     return shutil.copytree(prepared, tmp_path / "copy")
 
 
-def stream(data, layout, feed, inputs, epochs, tables=None):
-    return training_batches(
-        data,
-        split=1,
-        encoding="id",
-        pool="train",
-        neighbourhood=Neighbourhood(2, 4),
-        inputs=inputs,
-        batch_size=SETTINGS.batch_size,
-        seed=3,
-        epochs=epochs,
-        lookups=tables,
-        layout=layout,
-        feed=feed,
-    )
+def stream(data, inputs, epochs, tables=None):
+    settings = BatchSettings(1, "id", "train", Neighbourhood(2, 4), SETTINGS.batch_size, seed=3)
+    return training_batches(data, settings, inputs, epochs, tables)
 
 
 @pytest.mark.parametrize("feed", [None, "id", "w2v"])
-@pytest.mark.parametrize(("table", "layout"), WAYS)
-def test_the_same_batches(many_shards, table, layout, feed):
+@pytest.mark.parametrize("table", OTHERS)
+def test_the_same_batches(many_shards, table, feed):
     """What is looked up by row numbers on the device comes with the batches here."""
     names = ["phi_x", "phi_z"] + (["pi_x", "pi_z"] if feed else [])
     data = PreparedDataset(many_shards)
     on_device = lookups(data.tables(feed))
     other = PreparedDataset(many_shards, table)
-    theirs = stream(other, layout, feed, names, range(2), lookups(other.tables(feed)))
+    theirs = stream(other, names, range(2), lookups(other.tables(feed)))
     count = 0
     for (rows, labels), (given, labels_given) in zip(
-        stream(data, "rows", feed, ["row", "neighbours"], range(2)), theirs, strict=True
+        stream(data, ["row", "neighbours"], range(2)), theirs, strict=True
     ):
         expected = looked_up(names, rows, on_device)
         assert set(given) == set(names)
@@ -88,12 +73,9 @@ def test_the_same_batches(many_shards, table, layout, feed):
 def test_shards_and_blocks_are_in_another_order_in_every_epoch(many_shards):
     """Guards the test above: there is something to be mixed, and every image comes once."""
     data = PreparedDataset(many_shards)
-    sizes = data.info["neighbours"]["id-train"]["packed"]
-    assert sizes["block"] == 10
-    for folder in (data.neighbourhood_directory, data.packed_directory):
-        assert len(list(folder(1, "id", "train").glob("train-*"))) == 5
+    assert len(list(data.neighbourhood_directory(1, "id", "train").glob("train-*"))) == 5
     orders = [
-        np.concatenate([x["row"] for x, _ in stream(data, "rows", None, ["row"], range(e, e + 1))])
+        np.concatenate([x["row"] for x, _ in stream(data, ["row"], range(e, e + 1))])
         for e in range(2)
     ]
     rows = data.split(1)["train"].tolist()
@@ -102,7 +84,7 @@ def test_shards_and_blocks_are_in_another_order_in_every_epoch(many_shards):
     assert set(orders[0][:10]) != set(orders[1][:10])
 
 
-def trained(directory, table, layout, arch, feed, out):
+def trained(directory, table, arch, feed, out):
     """The weights after two epochs, and the scores of the test part by two ways to average."""
     data = PreparedDataset(directory, table)
     tables = data.tables(feed)
@@ -116,13 +98,11 @@ def trained(directory, table, layout, arch, feed, out):
     )
     keras.utils.set_random_seed(0)
     looks = lookups(tables)
-    in_step = table == "device" and layout == "rows"
+    in_step = table == "device"
     train(
         core,
         lookups=looks if in_step else None,
-        batches=lambda inputs, epochs: stream(
-            data, layout, feed, inputs, epochs, None if in_step else looks
-        ),
+        batches=lambda inputs, epochs: stream(data, inputs, epochs, None if in_step else looks),
         num_images=36,
         validate=lambda: {"map_label": 0.5},
         settings=SETTINGS,
@@ -138,11 +118,10 @@ def trained(directory, table, layout, arch, feed, out):
 
 @pytest.mark.parametrize(("arch", "feed"), FAMILIES)
 def test_the_same_weights_and_scores(many_shards, tmp_path, arch, feed):
-    weights, scores = trained(many_shards, "device", "rows", arch, feed, tmp_path / "device")
+    weights, scores = trained(many_shards, "device", arch, feed, tmp_path / "device")
     assert scores.std() > 0.01
-    for number, (table, layout) in enumerate(WAYS):
-        out = tmp_path / str(number)
-        same, same_scores = trained(many_shards, table, layout, arch, feed, out)
+    for table in OTHERS:
+        same, same_scores = trained(many_shards, table, arch, feed, tmp_path / table)
         assert same.keys() == weights.keys()
         for name, weight in weights.items():
             np.testing.assert_allclose(same[name], weight, atol=1e-5, err_msg=name)
@@ -184,7 +163,7 @@ def test_a_mapped_data_set_equals_the_one_that_is_read(copy):
 def test_the_cache_is_written_once(copy):
     PreparedDataset(copy, "mmap").tables("w2v")
     before = {path.name: path.stat().st_mtime_ns for path in (copy / "cache").iterdir()}
-    assert len(before) == 6  # each with its checksum
+    assert len(before) == 3
     PreparedDataset(copy, "mmap").tables("w2v")
     assert {path.name: path.stat().st_mtime_ns for path in (copy / "cache").iterdir()} == before
 
@@ -210,12 +189,12 @@ def test_a_cache_is_not_made_from_another_shard(copy):
     line = f"{shards[1].name}: has not the checksum that checksums.sha256 says; prepare the data"
     with pytest.raises(InputError, match=line):
         _ = PreparedDataset(copy, "mmap").features
-    assert list((copy / "cache").glob("*")) == []
+    assert list((copy / "cache").iterdir()) == []
 
 
 def test_a_cache_without_checksums(copy):
     (copy / "checksums.sha256").write_text("")
-    with pytest.raises(InputError, match="checksums.sha256: must name the shards of images"):
+    with pytest.raises(InputError, match="checksums.sha256: must name images-00000-of-00004"):
         _ = PreparedDataset(copy, "mmap").features
 
 
@@ -225,65 +204,51 @@ def test_a_cache_that_cannot_be_written(copy):
         _ = PreparedDataset(copy, "mmap").features
 
 
-def test_what_another_process_writes_of_the_cache_is_waited_for(copy, monkeypatch, capsys):
-    whole = shutil.copytree(copy, copy.parent / "whole")
-    PreparedDataset(whole, "mmap").tables("w2v")
-    capsys.readouterr()
-    writer = claims.claim(copy / "cache" / claims.CLAIMS, cache.WRITER)
-
-    def write(_):
-        shutil.copytree(whole / "cache", copy / "cache", dirs_exist_ok=True)
-        writer.release()
-
-    monkeypatch.setattr(claims.time, "sleep", write)
-    PreparedDataset(copy, "mmap").tables("w2v")
-    (said,) = capsys.readouterr().out.splitlines()
-    assert said.startswith(f"{copy / 'cache'}: waiting until process ")
-    assert said.endswith(" has written it")
-    assert not (copy / "cache" / claims.CLAIMS).exists()
-
-
-@pytest.mark.parametrize("call", [1, 2, 3, 4])
-def test_a_data_set_that_is_taken_away_is_not_made_again(copy, monkeypatch, call):
-    calls, mkdir = itertools.count(1), Path.mkdir
-
-    def take_away(folder, *arguments, **named):
-        if next(calls) == call:
-            copy.rename(copy.parent / "gone")
-        mkdir(folder, *arguments, **named)
-
-    monkeypatch.setattr(Path, "mkdir", take_away)
-    line = "cannot be written .*; --table=host needs no cache$|no images-.* here; was the data set"
-    with pytest.raises(InputError, match=line):
-        _ = PreparedDataset(copy, "mmap").features
-    assert next(calls) > call
-    assert not copy.exists()
-
-
-def test_preparing_leaves_alone_what_a_run_writes_of_the_cache(tmp_path):
-    settings = make_table(tmp_path / "raw").settings()
-    prepare(settings, tmp_path / "data")
-    unfinished = tmp_path / "data" / "cache" / ".tmp-0123abcd-features-0.npy"
-    writer = claims.claim(unfinished.parent / claims.CLAIMS, cache.WRITER)
-    unfinished.touch()
-    prepare(settings, tmp_path / "data")
-    assert unfinished.exists()
-    writer.release()
-    prepare(settings, tmp_path / "data")
-    assert not unfinished.exists()
-
-
-def test_what_a_killed_run_left_of_the_cache_is_removed(copy):
-    unfinished = copy / "cache" / ".tmp-0123abcd-features-0.npy"
-    unfinished.parent.mkdir()
-    unfinished.touch()
+def test_only_what_a_dead_process_left_of_the_cache_is_removed(copy):
+    """Another may be writing its own now."""
+    old, new = (copy / "cache" / f".tmp-0123abc{digit}-features-0.npy" for digit in (0, 1))
+    new.parent.mkdir()
+    new.touch()
+    old.touch()
+    long_ago = old.stat().st_mtime - cache.ABANDONED - 1
+    os.utime(old, (long_ago, long_ago))
     PreparedDataset(copy, "mmap").tables("id")
-    assert not unfinished.exists()
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_two_processes_may_write_the_cache_at_once(copy, monkeypatch):
+    """The second writes all of it while the first is at work."""
+    first = PreparedDataset(copy, "mmap")
+    blocks = cache.image_blocks
+
+    def meanwhile(*arguments):
+        monkeypatch.setattr(cache, "image_blocks", blocks)
+        PreparedDataset(copy, "mmap").tables("w2v")
+        yield from blocks(*arguments)
+
+    monkeypatch.setattr(cache, "image_blocks", meanwhile)
+    np.testing.assert_array_equal(first.features, PreparedDataset(copy).features)
+    assert len(list((copy / "cache").iterdir())) == 3
+
+
+def test_features_are_not_held_while_they_are_cached(copy, monkeypatch):
+    """Or a set larger than memory could not be."""
+    held = []
+    join = cache.join_images
+
+    def joining(phi, blocks):
+        held.extend(block.phi for block in blocks)
+        return join(phi, blocks)
+
+    monkeypatch.setattr(cache, "join_images", joining)
+    _ = PreparedDataset(copy, "mmap").features
+    assert held
+    assert all(phi.nbytes == 0 and phi.base is None for phi in held)
 
 
 @pytest.mark.parametrize("keep", [0, 5, 100, -1])
 @pytest.mark.parametrize("name", ["features", "lists", "w2v"])
-def test_a_damaged_cache_is_written_again(copy, name, keep):
+def test_a_cache_that_is_cut_off_is_written_again(copy, name, keep):
     PreparedDataset(copy, "mmap").tables("w2v")
     before = {path: path.read_bytes() for path in (copy / "cache").iterdir()}
     for path in (copy / "cache").glob(f"{name}-*"):
@@ -326,71 +291,24 @@ def execute(*flags):
     return console.execute(command.Options, command.main, command.USAGE, argv)
 
 
-def test_table_and_layout_change_no_result(many_shards, tmp_path, capsys):
+def test_the_table_changes_no_result(many_shards, tmp_path, capsys):
     flags = [f"--data={many_shards}", "--split=1", "--pool=train", "--preset=demo"]
+    scores = []
     for table in ("device", "mmap"):
         given = [f"--table={table}", f"--out={tmp_path / table}"]
         assert execute(*flags, "--max_epochs=1", *given) == 0
-        assert f"layout rows, table {table}: 0.00 GB of features" in capsys.readouterr().out
-    packed_flags = ["--max_epochs=1", "--layout=packed", f"--out={tmp_path / 'packed'}"]
-    assert execute(*flags, *packed_flags) == 0
-    scores = []
-    for name in ("device", "mmap", "packed"):
-        with np.load(tmp_path / name / "predictions.npz") as predictions:
+        assert f"table {table}: 0.00 GB of features" in capsys.readouterr().out
+        with np.load(tmp_path / table / "predictions.npz") as predictions:
             scores.append(predictions["scores"])
-        config = json.loads((tmp_path / name / "config.json").read_text())
+        config = json.loads((tmp_path / table / "config.json").read_text())
         assert "table" not in config
-    for other in scores[1:]:
-        np.testing.assert_allclose(other, scores[0], atol=1e-4)
+    np.testing.assert_allclose(scores[1], scores[0], atol=1e-4)
 
 
-def test_packed_records_must_have_been_prepared(
-    prepared, many_shards, tmp_path, capsys, monkeypatch
-):
-    assert execute(f"--data={prepared}", "--layout=packed", f"--out={tmp_path / 'run'}") == 2
-    assert "has no packed records; prepare the data with --layout=packed" in capsys.readouterr().err
-    copy = shutil.copytree(many_shards, tmp_path / "copy")
-    shard = copy / "packed" / "split-0" / "id-open" / "train-00002-of-00005.tfrecord"
-    whole = shard.read_bytes()
-    shard.write_bytes(whole[: len(whole) // 2])
-    flags = [f"--data={copy}", "--layout=packed"]
-    assert execute(*flags, f"--out={tmp_path / 'cut'}") == 2
-    line = f"{shard.name}: has not the checksum that checksums.sha256 says; prepare the data again"
-    assert line in capsys.readouterr().err
-    flipped = bytearray(whole)
-    flipped[len(whole) // 2] ^= 1
-    shard.write_bytes(flipped)
-    assert execute(*flags, f"--out={tmp_path / 'flipped'}") == 2
-    assert line in one_line(capsys)
-    with monkeypatch.context() as patched:  # as if it were damaged when the run is at work
-        patched.setattr(PreparedDataset, "check", lambda self, files: None)
-        assert execute(*flags, f"--out={tmp_path / 'later'}") == 2
-    assert "a training record is damaged" in one_line(capsys)
-    shard.unlink()
-    assert execute(*flags, f"--out={tmp_path / 'gone'}") == 2
-    assert "the shard train-00002-of-00005.tfrecord is missing" in capsys.readouterr().err
-
-
-def test_layout_and_table_are_known_words(prepared, tmp_path, capsys):
-    for flag in ("--layout=x", "--table=x"):
-        assert execute(f"--data={prepared}", flag, f"--out={tmp_path / 'run'}") == 2
-        assert "must be of" in capsys.readouterr().err
-    flags = ["--arch=knn_tags", f"--data={prepared}", f"--out={tmp_path / 'run'}"]
-    for flag in ("--layout=packed", "--table=host"):
-        argv = ["run", *flags, flag]
-        assert console.execute(command.Options, command.main, command.USAGE, argv) == 2
-        assert "is not for the baseline knn_tags" in capsys.readouterr().err
-
-
-def test_another_layout_prepares_the_neighbours_again(tmp_path, capsys):
-    table = make_table(tmp_path / "raw")
-    settings = table.settings(pools=("train",), splits=1)
-    prepare(settings, tmp_path / "data")
-    capsys.readouterr()
-    prepare(dataclasses.replace(settings, layout="packed"), tmp_path / "data")
-    said = capsys.readouterr().out
-    assert "images: up to date" in said
-    assert "id-train: running again, layout changed from none to packed" in said
-    assert (tmp_path / "data" / "packed").is_dir()
-    prepare(settings, tmp_path / "data")
-    assert not (tmp_path / "data" / "packed").exists()
+def test_the_table_is_a_known_word(prepared, tmp_path, capsys):
+    flags = [f"--data={prepared}", f"--out={tmp_path / 'run'}"]
+    assert execute(*flags, "--table=x") == 2
+    assert "must be of" in capsys.readouterr().err
+    argv = ["run", "--arch=knn_tags", *flags, "--table=host"]
+    assert console.execute(command.Options, command.main, command.USAGE, argv) == 2
+    assert "is not for the baseline knn_tags" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import tensorflow as tf
 from graphs import L, operations, random_inputs, small, taken_by, weights_by_name
 
 from tagnet.architectures import JOINT
-from tagnet.batches import Neighbourhood, training_batches
+from tagnet.batches import BatchSettings, Neighbourhood, training_batches
 from tagnet.dataset import PreparedDataset
 from tagnet.files import InputError
 from tagnet.layers import lookups
@@ -35,17 +36,8 @@ SETTINGS = TrainingSettings(learning_rate=1e-3, min_epochs=1, max_epochs=3, pati
 
 def stream(dataset, inputs, batch_size, epochs):
     """Training batches of (m, M) = (2, 4), neighbours by tags."""
-    return training_batches(
-        dataset,
-        split=0,
-        encoding="id",
-        pool="open",
-        neighbourhood=Neighbourhood(2, 4),
-        inputs=inputs,
-        batch_size=batch_size,
-        seed=0,
-        epochs=epochs,
-    )
+    settings = BatchSettings(0, "id", "open", Neighbourhood(2, 4), batch_size, seed=0)
+    return training_batches(dataset, settings, inputs, epochs)
 
 
 def trained(prepared, directory, settings=SETTINGS, arch="ltwin_rnn", scores=None, **changes):
@@ -89,6 +81,14 @@ def test_history_is_written(prepared, tmp_path):
     assert list(written.columns) == ["epoch", "loss", "validation_map_label", "seconds"]
     assert written["epoch"].tolist() == [1, 2, 3]
     assert written["loss"].tolist() == pytest.approx([epoch["loss"] for epoch in history])
+
+
+def test_a_record_that_is_damaged_meanwhile_is_one_line(prepared, tmp_path):
+    copy = shutil.copytree(prepared, tmp_path / "copy")
+    shard = copy / "neighbours" / "split-0" / "id-open" / "train-00000-of-00001.tfrecord"
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(InputError, match="a training record is damaged; python -m data_tools"):
+        trained(copy, tmp_path / "run")
 
 
 def test_the_best_weights_are_kept(prepared, tmp_path):
