@@ -3,85 +3,88 @@
     cache/features-DIGEST.npy     Φ, float16 [N, D]
     cache/lists-DIGEST.npz        names, tag ids and label ids
     cache/w2v-DIGEST.npy          π by w2v, float32 [N, n]
-    cache/….sha256                the checksum of each
 
-They are written when they are first asked for, and again where they have not their checksum. DIGEST
-is of the checksums of the files that they are made from, so that a file made from others is never
-taken for one of these; before one is written, the files it is made from are compared with their
-checksums. One process writes at a time; others wait for what it writes.
+They are written when they are first asked for. DIGEST is of the checksums of the files that they
+are made from, so a file that was made from others has another name. A file gets its name when it
+is whole; two processes that write it at once write the same, and need not know of each other.
 """
 
 import contextlib
 import fnmatch
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from tagnet import records
-from tagnet.checksums import (
-    CHECKSUMS,
-    is_as_written,
-    read_checksums,
-    sha256,
-    sum_of,
-    write_sum,
-)
-from tagnet.claims import CLAIMS, claim, holder, waited_for
 from tagnet.console import say
 from tagnet.embeddings import BLOCK, Embedding, rho
 from tagnet.files import (
+    TEMPORARY,
     InputError,
     Unavailable,
-    guarded,
     mapped_array,
     read_arrays,
-    remove_leftovers,
     write_arrays,
     write_blocks,
-    writing,
 )
-from tagnet.records import Images
+from tagnet.records import Images, image_blocks, join_images
 from tagnet.tags import TagLists
 
 CACHE = "cache"
 LISTS = Images._fields[1:]
-WRITER = "writer"  # the claim of the process that writes
-POLL = 0.5  # seconds until those that wait for it look again
+ABANDONED = 3600  # seconds without a write after which the writer of a file must be dead
+T = TypeVar("T")
 
 
-def cached_images(directory: Path, num_images: int, feature_dim: int) -> Images:
+def cached_images(
+    directory: Path, num_images: int, feature_dim: int, sums: Mapping[str, str]
+) -> Images:
     """All images of a prepared directory, their features mapped from disk.
+
+    Args:
+        directory: the prepared directory.
+        num_images: N.
+        feature_dim: D.
+        sums: the checksums of its files, with which the shards are compared.
 
     Raises:
         InputError: a shard is missing or damaged, or the cache cannot be written or read.
     """
+    shape = [num_images, feature_dim]
     features, lists = (
-        _Cached(directory, name, ["images-*.tfrecord"]) for name in ("features.npy", "lists.npz")
+        _path(directory, name, sums, "images-*.tfrecord") for name in ("features.npy", "lists.npz")
     )
+
+    def read() -> Images:
+        arrays = read_arrays(lists, *LISTS)
+        names = tuple(arrays.pop("image_ids").tolist())
+        return Images(mapped_array(features, shape, np.float16), names, **arrays)
 
     def write() -> None:
         blocks: list[Images] = []
 
         def phi() -> Iterator[np.ndarray]:
-            for block in records.image_blocks(directory, num_images, feature_dim):
-                blocks.append(block._replace(phi=block.phi[:0]))
+            for block in image_blocks(directory, num_images, feature_dim, sums):
+                blocks.append(block.without_features())
                 yield block.phi
 
-        with features.being_written():
-            write_blocks(features.path, [num_images, feature_dim], np.float16, phi())
-        with lists.being_written():
-            write_arrays(lists.path, _joined(blocks))
+        write_blocks(features, shape, np.float16, phi())
+        joined = join_images(np.empty(0), blocks)._asdict()
+        joined["image_ids"] = np.array(joined["image_ids"], np.str_)
+        write_arrays(lists, {name: joined[name] for name in LISTS})
 
-    _write_once(directory, [features, lists], write)
-    read = read_arrays(lists.path, *LISTS)
-    table = mapped_array(features.path, [num_images, feature_dim], np.float16)
-    return Images(table, tuple(read.pop("image_ids").tolist()), **read)
+    return _read_or_made(read, write, features, lists)
 
 
 def cached_encoding(
-    directory: Path, encoding: str, tags: TagLists, embedding: Embedding
+    directory: Path,
+    encoding: str,
+    tags: TagLists,
+    embedding: Embedding,
+    sums: Mapping[str, str],
 ) -> np.ndarray:
     """ρ(o_x; β) of all images, float32 [N, n], mapped from disk.
 
@@ -90,12 +93,13 @@ def cached_encoding(
         encoding: the name of β in it.
         tags: the tag ids of all images.
         embedding: β.
+        sums: the checksums of the directory's files.
 
     Raises:
-        InputError: as `cached_images`.
+        InputError: the cache cannot be written or read.
     """
-    made_from = ["images-*.tfrecord", f"embeddings/{encoding}.npz"]
-    cached = _Cached(directory, f"{encoding}.npy", made_from)
+    made_from = "images-*.tfrecord", f"embeddings/{encoding}.npz"
+    path = _path(directory, f"{encoding}.npy", sums, *made_from)
     shape = [len(tags), embedding.vectors.shape[1]]
 
     def write() -> None:
@@ -104,87 +108,44 @@ def cached_encoding(
             rho(tags.select(rows[first : first + BLOCK]), embedding)
             for first in range(0, len(rows), BLOCK)
         )
-        with cached.being_written():
-            write_blocks(cached.path, shape, np.float32, blocks)
+        write_blocks(path, shape, np.float32, blocks)
 
-    _write_once(directory, [cached], write)
-    return mapped_array(cached.path, shape, np.float32)
+    return _read_or_made(lambda: mapped_array(path, shape, np.float32), write, path)
 
 
-def remove_unfinished_cache(directory: Path) -> None:
-    """Removes what killed processes had begun to write in the cache, if none is at work there."""
-    cache = directory / CACHE
-    if cache.is_dir() and (claimed := claim(cache / CLAIMS, WRITER)) is not None:
-        remove_leftovers(cache)
-        claimed.release()
+def _path(directory: Path, name: str, sums: Mapping[str, str], *patterns: str) -> Path:
+    """Where a file of the cache is, or will be, that is made from the files of these patterns."""
+    made_from = [
+        (file, digest)
+        for file, digest in sorted(sums.items())
+        if any(fnmatch.fnmatch(file, pattern) for pattern in patterns)
+    ]
+    digest = hashlib.sha256(repr(made_from).encode()).hexdigest()[:16]
+    stem, ending = name.split(".")
+    return directory / CACHE / f"{stem}-{digest}.{ending}"
 
 
-def _write_once(directory: Path, files: Sequence["_Cached"], write: Callable[[], None]) -> None:
-    """Calls `write` for files that are not there whole, unless another process writes them."""
-
-    def whole() -> bool:
-        return all(is_as_written(file.path) for file in files)
-
-    if whole():
-        return
-    cache = directory / CACHE
+def _read_or_made(read: Callable[[], T], write: Callable[[], None], *paths: Path) -> T:
+    """What `read` gives; before it `write`, where files are missing, cut off or cannot be read."""
+    _remove_abandoned(paths[0].parent)
+    with contextlib.suppress(InputError):
+        return read()
+    say(f"writing {', '.join(map(str, paths))}")
     try:
-        # A data set that is taken away meanwhile is not made again out of its cache.
-        with guarded(directory, directory / CHECKSUMS), contextlib.ExitStack() as held:
-            with writing(cache):
-                if who := holder(cache / CLAIMS, WRITER):
-                    say(f"{cache}: waiting until {who} has written it")
-                held.enter_context(waited_for(cache / CLAIMS, WRITER, POLL))
-                remove_leftovers(cache)
-            if not whole():
-                write()
+        write()
     except Unavailable as error:
         raise Unavailable(f"{error}; --table=host needs no cache") from error
+    for path in paths:
+        stem = path.name.rpartition("-")[0]
+        for earlier in path.parent.glob(f"{stem}-*"):
+            if earlier != path:
+                earlier.unlink(missing_ok=True)  # whoever has mapped it keeps it
+    return read()
 
 
-def _joined(blocks: list[Images]) -> dict[str, np.ndarray]:
-    """The lists of all blocks by name."""
-    joined = {
-        name: np.concatenate([getattr(block, name) for block in blocks]) for name in LISTS[1:]
-    }
-    names = [name for block in blocks for name in block.image_ids]
-    return {"image_ids": np.array(names, np.str_), **joined}
-
-
-class _Cached:
-    """One file of the cache.
-
-    Attributes:
-        path: where it is, or will be.
-    """
-
-    def __init__(self, directory: Path, name: str, patterns: list[str]) -> None:
-        sums = read_checksums(directory)
-        self._directory = directory
-        self._made_from = {
-            file: sums[file] for file in sums for glob in patterns if fnmatch.fnmatch(file, glob)
-        }
-        if not self._made_from:
-            raise InputError(
-                f"{directory / CHECKSUMS}: must name the shards of images; received "
-                f"{len(sums)} other files; prepare the data again"
-            )
-        digest = hashlib.sha256(repr(sorted(self._made_from.items())).encode()).hexdigest()[:16]
-        self._stem, self._ending = name.split(".")
-        self.path = directory / CACHE / f"{self._stem}-{digest}.{self._ending}"
-
-    @contextlib.contextmanager
-    def being_written(self) -> Iterator[None]:
-        """Checks beforehand what the file is made from, and removes afterwards its predecessors."""
-        for file, expected in self._made_from.items():
-            path = self._directory / file
-            if not path.is_file() or sha256(path) != expected:
-                raise InputError(
-                    f"{path}: has not the checksum that {CHECKSUMS} says; prepare the data again"
-                )
-        say(f"writing {self.path}")
-        yield
-        write_sum(self.path)
-        for other in self.path.parent.glob(f"{self._stem}-*.{self._ending}*"):
-            if other not in (self.path, sum_of(self.path)):
-                other.unlink(missing_ok=True)  # the data set may be taken away
+def _remove_abandoned(cache: Path) -> None:
+    """Removes what killed processes had begun to write in the cache."""
+    for path in cache.glob(f"{TEMPORARY}*"):
+        with contextlib.suppress(OSError):  # its writer has finished it, or nothing can be removed
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                path.unlink()

@@ -172,8 +172,8 @@ class PreparedDataset:
     @functools.cached_property
     def _images(self) -> tuple[np.ndarray, TagLists, TagLists, tuple[str, ...]]:
         with advising(CURE):
-            if self.table == "mmap":  # the cache compares what it is made from itself
-                read = cached_images(self.directory, self.num_images, self.feature_dim)
+            if self.table == "mmap":
+                read = cached_images(self.directory, self.num_images, self.feature_dim, self._sums)
             else:
                 sums = self._sums if self._checked else None
                 read = records.read_images(self.directory, self.num_images, self.feature_dim, sums)
@@ -228,7 +228,7 @@ class PreparedDataset:
             return self.tags
         if self.table == "mmap":
             embedding = self.embedding(encoding)
-            return cached_encoding(self.directory, encoding, self.tags, embedding)
+            return cached_encoding(self.directory, encoding, self.tags, embedding, self._sums)
         return rho(self.tags, self.embedding(encoding))
 
     def tables(self, feed: str | None) -> Tables:
@@ -272,10 +272,6 @@ class PreparedDataset:
     def neighbourhood_directory(self, split: int, encoding: str, pool: str) -> Path:
         """Where the neighbourhood shards of a split, encoding and pool are."""
         return self.directory / "neighbours" / f"split-{split}" / f"{encoding}-{pool}"
-
-    def packed_directory(self, split: int, encoding: str, pool: str) -> Path:
-        """Where those shards are that hold the neighbours' features too, if there are any."""
-        return self.directory / "packed" / f"split-{split}" / f"{encoding}-{pool}"
 
     def part(self, split: int, encoding: str, pool: str, part: str, max_rank: int) -> Part:
         """Reads the neighbourhoods of a part whole, cut to the `max_rank` nearest."""
