@@ -43,7 +43,7 @@ def caffenet(weights: Path | None, normalise_first: bool = False) -> keras.Model
     """Builds the reference network of Caffe up to fc7 after its ReLU, as the paper uses it.
 
     Args:
-        weights: `.caffemodel`, `.npy` or `.npz`, see `read_caffe_weights`.
+        weights: `.caffemodel` or `.npz`, see `read_caffe_weights`.
         normalise_first: AlexNet of Krizhevsky et al. (2012) normalises before it
             pools; CaffeNet pools first. All else is the same.
 
@@ -56,7 +56,7 @@ def caffenet(weights: Path | None, normalise_first: bool = False) -> keras.Model
     if weights is None:
         raise InputError(
             "caffenet and alexnet need --weights=FILE, the published weights as "
-            ".caffemodel, .npy or .npz; received none"
+            ".caffemodel or .npz; received none"
         )
     layers = keras_layout(read_caffe_weights(weights), weights)
     return alexnet_graph(layers, normalise_first)

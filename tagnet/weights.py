@@ -1,7 +1,7 @@
 """Published weights, read without the frameworks that wrote them and without trust in the file.
 
-`.pth` of PyTorch, `.npy` and `.npz` of NumPy, `.caffemodel` of Caffe. The first two are
-pickles; an unpickler here builds arrays and nothing else, whatever the file asks for.
+`.pth` of PyTorch, `.npz` of NumPy, `.caffemodel` of Caffe. The first is a pickle; the unpickler
+here builds arrays and nothing else, whatever the file asks for.
 """
 
 import functools
@@ -11,39 +11,12 @@ import pickletools
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from tagnet.files import InputError, read_arrays
-
-
-class _ListedUnpickler(pickle.Unpickler):
-    """Gives for each class that a pickle names what `allowed` lists, and refuses all others."""
-
-    allowed: dict[str, Any]
-
-    def __init__(self, file: io.BytesIO, **options: Any) -> None:
-        super().__init__(file, **options)
-        self._file = file
-
-    def load(self) -> Any:
-        """Unpickles; refuses before it what would take memory for more than the file holds."""
-        begin = self._file.tell()
-        for opcode, argument, position in pickletools.genops(self._file):
-            numbers = opcode.name in ("PUT", "BINPUT", "LONG_BINPUT")
-            if numbers and (argument or 0) > (position or 0):
-                raise ValueError(f"object {argument} of a pickle with fewer")
-        self._file.seek(begin)
-        return super().load()
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (wanted := f"{module}.{name}") not in self.allowed:
-            raise InputError(
-                f"asks for {wanted!r}; a weight file may ask for {sorted(self.allowed)}"
-            )
-        return self.allowed[wanted]
 
 
 def _contents(path: str | Path) -> bytes:
@@ -119,8 +92,8 @@ class _RebuildTensor:
         )
 
 
-class _TensorUnpickler(_ListedUnpickler):
-    """Builds dictionaries of NumPy arrays, and nothing else.
+class _TensorUnpickler(pickle.Unpickler):
+    """Builds dictionaries of NumPy arrays, and refuses all else that a pickle may ask for.
 
     Args:
         file: holds the pickle.
@@ -128,7 +101,7 @@ class _TensorUnpickler(_ListedUnpickler):
             are views of them, so filling the storages fills the tensors.
     """
 
-    allowed = {
+    allowed: ClassVar[dict[str, Any]] = {
         "collections.OrderedDict": OrderedDict,
         "torch._utils._rebuild_tensor_v2": _RebuildTensor(),
         "torch.FloatStorage": "<f4",  # an inert string in place of the class
@@ -137,8 +110,26 @@ class _TensorUnpickler(_ListedUnpickler):
 
     def __init__(self, file: io.BytesIO, storages: dict[str, np.ndarray]) -> None:
         super().__init__(file)
+        self._file = file
         self._limit = len(file.getbuffer())
         self._storages = storages
+
+    def load(self) -> Any:
+        """Unpickles; refuses before it what would take memory for more than the file holds."""
+        begin = self._file.tell()
+        for opcode, argument, position in pickletools.genops(self._file):
+            numbers = opcode.name in ("PUT", "BINPUT", "LONG_BINPUT")
+            if numbers and (argument or 0) > (position or 0):
+                raise ValueError(f"object {argument} of a pickle with fewer")
+        self._file.seek(begin)
+        return super().load()
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (wanted := f"{module}.{name}") not in self.allowed:
+            raise InputError(
+                f"asks for {wanted!r}; a weight file may ask for {sorted(self.allowed)}"
+            )
+        return self.allowed[wanted]
 
     def persistent_load(self, pid: Any) -> np.ndarray:
         _kind, dtype, key, _location, length, _view = pid
@@ -154,9 +145,7 @@ def read_caffe_weights(path: str | Path) -> dict[str, tuple[np.ndarray, np.ndarr
     """Reads the weights and biases of a network's layers, in the layout in which they are stored.
 
     `.caffemodel`: Caffe's own, of the present format or the one before it (V1).
-    `.npy`: a pickled dictionary, layer → [weights, biases] or a dictionary of these two
-        names, as converters from Caffe write it.
-    `.npz`: arrays LAYER_weights and LAYER_biases, which needs no pickle.
+    `.npz`: arrays LAYER_weights and LAYER_biases.
 
     Args:
         path: the file, whose ending says what it is.
@@ -165,10 +154,14 @@ def read_caffe_weights(path: str | Path) -> dict[str, tuple[np.ndarray, np.ndarr
         (weights, biases) by layer.
 
     Raises:
-        InputError: it is missing, cut off, another format, or (`.npy`) asks for
-            anything but arrays.
+        InputError: it is missing, cut off, or another format.
     """
     path = Path(path)
+    if path.suffix == ".npy":
+        raise InputError(
+            f"{path}: a pickled .npy is not read; save its arrays by np.savez to a .npz, "
+            "as LAYER_weights and LAYER_biases"
+        )
     if path.suffix not in _CAFFE_READERS:
         raise InputError(f"{path}: weights of Caffe must end in {', '.join(_CAFFE_READERS)}")
     try:
@@ -185,22 +178,6 @@ def _read_npz(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     arrays = read_arrays(path)
     layers = [name.removesuffix("_weights") for name in arrays if name.endswith("_weights")]
     return {name: (arrays[f"{name}_weights"], arrays[f"{name}_biases"]) for name in layers}
-
-
-def _read_npy(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    file = io.BytesIO(_contents(path))
-    if (version := np.lib.format.read_magic(file)) != (1, 0):
-        raise ValueError(f"the .npy format must be 1.0; received {version}")
-    _shape, _fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    if dtype.kind != "O":
-        raise ValueError(f"it must hold a dictionary; received an array of {dtype}")
-    # Files of Python 2 hold bytes as strings, which latin1 keeps byte for byte.
-    layers = _ArrayUnpickler(file, encoding="latin1").load().value
-    pairs = {
-        str(name): (pair["weights"], pair["biases"]) if isinstance(pair, dict) else pair
-        for name, pair in layers.items()
-    }
-    return {name: (weights.value, biases.value) for name, (weights, biases) in pairs.items()}
 
 
 def _read_caffemodel(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -221,7 +198,7 @@ def _array(blob: Any) -> np.ndarray:
     return np.fromiter(blob.data, np.float32, len(blob.data)).reshape(shape)
 
 
-_CAFFE_READERS = {".caffemodel": _read_caffemodel, ".npy": _read_npy, ".npz": _read_npz}
+_CAFFE_READERS = {".caffemodel": _read_caffemodel, ".npz": _read_npz}
 
 # The fields of Caffe's messages that hold names and numbers; others are skipped.
 _CAFFE_FIELDS: dict[str, dict[str, tuple[int, str]]] = {
@@ -256,57 +233,3 @@ def _caffe_message(name: str) -> Any:
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"caffe.{name}"))
-
-
-class _PickledType:
-    """Stands in for `numpy.dtype`: floats or Python objects."""
-
-    __slots__ = ("code",)
-
-    def __init__(self, code: str, *_: Any) -> None:
-        if code not in ("f4", "f8", "O", "O8"):
-            raise ValueError(f"arrays must be of floats; received {code!r}")
-        self.code = code
-
-    def __setstate__(self, state: Sequence[Any]) -> None:
-        if not self.code.startswith("O"):
-            self.code = {"<": "<", ">": ">"}[state[1]] + self.code[-2:]
-
-
-class _PickledArray:
-    """Stands in for NumPy's `_reconstruct`; `value` is the array, or the one object in it."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, *_: Any) -> None:
-        self.value: Any = None
-
-    def __setstate__(self, state: Sequence[Any]) -> None:
-        _version, shape, dtype, fortran, data = state
-        if dtype.code.startswith("O"):
-            (self.value,) = data
-            return
-        contents = data.encode("latin1") if isinstance(data, str) else data
-        numbers = np.frombuffer(contents, dtype.code)
-        self.value = numbers.reshape(shape, order="F" if fortran else "C")
-
-
-class _Latin1:
-    """Stands in for `_codecs.encode`, by which Python 3 writes bytes in old pickles."""
-
-    __slots__ = ()
-
-    def __call__(self, text: str, *_: Any) -> bytes:
-        return text.encode("latin1")
-
-
-class _ArrayUnpickler(_ListedUnpickler):
-    """Builds dictionaries and lists of NumPy arrays, and nothing else."""
-
-    allowed = {
-        "numpy.core.multiarray._reconstruct": _PickledArray,
-        "numpy._core.multiarray._reconstruct": _PickledArray,
-        "numpy.ndarray": "ndarray",  # an inert string in place of the class
-        "numpy.dtype": _PickledType,
-        "_codecs.encode": _Latin1(),
-    }

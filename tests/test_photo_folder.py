@@ -179,9 +179,9 @@ def test_weights_of_a_backbone_are_part_of_what_a_preparation_is_made_from(
     with pytest.raises(InputError, match="caffenet and alexnet need --weights=FILE"):
         prepare(given, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    with pytest.raises(InputError, match="absent.npy: cannot be read"):
+    with pytest.raises(InputError, match="absent.npz: cannot be read"):
         prepare(
-            settings(folder, backbone="caffenet", weights=tmp_path / "absent.npy"),
+            settings(folder, backbone="caffenet", weights=tmp_path / "absent.npz"),
             tmp_path / "out",
         )
     prepare(settings(folder), tmp_path / "out")

@@ -537,8 +537,8 @@ def test_photographs_without_a_path(tmp_path: Path, table: Table) -> None:
         ),
         ({"tag_set": "all"}, "--tag_set is for --source=nus_wide, mirflickr; received --source=ta"),
         (
-            {"weights": Path("w.npy")},
-            "--weights is for photographs and must not be given with --features; received w.npy",
+            {"weights": Path("w.npz")},
+            "--weights is for photographs and must not be given with --features; received w.npz",
         ),
         (
             {"backbone": "caffenet", "features": None, "tags_only": True},

@@ -5,7 +5,6 @@ import struct
 import sys
 import types
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -190,72 +189,6 @@ def test_npz(tmp_path: Path) -> None:
     check(read_caffe_weights(tmp_path / "a.npz"))
 
 
-@pytest.mark.parametrize("fortran", [False, True])
-def test_npy_with_a_pickled_dictionary(tmp_path: Path, fortran: bool) -> None:
-    kernel = np.asfortranarray(KERNEL) if fortran else KERNEL
-    np.save(tmp_path / "a.npy", np.array({"conv1": [kernel, BIAS]}, dtype=object))
-    check(read_caffe_weights(tmp_path / "a.npy"))
-
-
-def test_npy_with_named_weights_and_biases(tmp_path: Path) -> None:
-    layers = {"conv1": {"biases": BIAS, "weights": KERNEL}}
-    np.save(tmp_path / "a.npy", np.array(layers, dtype=object))
-    check(read_caffe_weights(tmp_path / "a.npy"))
-
-
-def npy(pickled: bytes) -> bytes:
-    """A .npy file of format 1.0 that holds one pickled object."""
-    header = b"{'descr': '|O', 'fortran_order': False, 'shape': (), }".ljust(117) + b"\n"
-    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + pickled
-
-
-def reconstruct() -> None:
-    raise AssertionError("only its name is pickled")
-
-
-class OldArray:
-    """Pickles as NumPy 1 did under Python 2: text for bytes, and a dictionary in one object."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __reduce__(self) -> Any:
-        if isinstance(self.value, dict):
-            state = (1, (), OldType("O8"), False, [self.value])
-        else:
-            text = self.value.tobytes().decode("latin1")
-            state = (1, self.value.shape, OldType("f4"), False, text)
-        return reconstruct, ("ndarray", (0,), "b"), state
-
-
-class OldType:
-    def __init__(self, code: str) -> None:
-        self.code = code
-
-    def __reduce__(self) -> Any:
-        return dtype, (self.code, 0, 1), (3, "<", None, None, None, -1, -1, 0)
-
-
-def dtype() -> None:
-    raise AssertionError("only its name is pickled")
-
-
-def test_npy_of_python_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconstruct, "__module__", "numpy.core.multiarray")
-    monkeypatch.setattr(reconstruct, "__qualname__", "_reconstruct")
-    monkeypatch.setattr(dtype, "__module__", "numpy")
-    core, multiarray = types.ModuleType("numpy.core"), types.ModuleType("numpy.core.multiarray")
-    vars(multiarray)["_reconstruct"] = reconstruct
-    monkeypatch.setitem(sys.modules, "numpy.core", core)
-    monkeypatch.setitem(sys.modules, "numpy.core.multiarray", multiarray)
-    monkeypatch.setattr(np, "dtype", dtype)
-    old = OldArray({"conv1": [OldArray(KERNEL), OldArray(BIAS)]})
-    pickled = pickle.dumps(old, 2)
-    monkeypatch.undo()
-    (tmp_path / "a.npy").write_bytes(npy(pickled))
-    check(read_caffe_weights(tmp_path / "a.npy"))
-
-
 def caffemodel(shaped: bool, field: str) -> bytes:
     """A network of a data layer without blobs and conv1, in the present format or V1."""
     network = _caffe_message("NetParameter")()
@@ -297,22 +230,11 @@ def test_caffemodel_by_the_numbers_of_its_format(tmp_path: Path) -> None:
     check(read_caffe_weights(tmp_path / "a.caffemodel"))
 
 
-def test_a_malicious_npy_is_refused_and_runs_nothing(tmp_path: Path) -> None:
-    (tmp_path / "bad.npy").write_bytes(npy(pickle.dumps({"conv1": Malicious()}, 2)))
-    with pytest.raises(InputError, match="bad.npy: asks for '__builtin__.exec'; a weight file may"):
-        read_caffe_weights(tmp_path / "bad.npy")
-    import tagnet
-
-    assert not hasattr(tagnet, "was_attacked")
-
-
-@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.caffemodel"])
+@pytest.mark.parametrize("name", ["a.npz", "a.caffemodel"])
 def test_weights_of_caffe_cut_off_anywhere_are_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     if name == "a.npz":
         np.savez(path, conv1_weights=KERNEL, conv1_biases=BIAS)
-    elif name == "a.npy":
-        np.save(path, np.array({"conv1": [KERNEL, BIAS]}, dtype=object))
     else:
         path.write_bytes(caffemodel(True, "layer"))
     contents = path.read_bytes()
@@ -331,10 +253,8 @@ def test_weights_of_caffe_cut_off_anywhere_are_refused(tmp_path: Path, name: str
 @pytest.mark.parametrize(
     ("name", "contents", "line"),
     [
-        ("a.pth", b"", "weights of Caffe must end in .caffemodel, .npy, .npz"),
-        ("a.npy", b"abc", "is not a whole file of layers' weights ("),
-        ("a.npy", npy(b"")[:6] + b"\x02\x00", "the .npy format must be 1.0; received (2, 0)"),
-        ("a.npy", npy(pickle.dumps([1], 2)), "is not a whole file of layers' weights ("),
+        ("a.pth", b"", "weights of Caffe must end in .caffemodel, .npz"),
+        ("a.npy", b"abc", "a pickled .npy is not read; save its arrays by np.savez to a"),
         ("a.npz", b"abc", "is not a whole .npz file"),
         ("a.caffemodel", b"abc", "is not a whole file of layers' weights ("),
     ],
@@ -349,13 +269,7 @@ def test_other_files_of_caffe_are_refused(
     assert line in str(caught.value)
 
 
-def test_an_array_of_numbers_and_no_file_are_refused(tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", KERNEL)
-    with pytest.raises(InputError, match="must hold a dictionary; received an array of float32"):
-        read_caffe_weights(tmp_path / "a.npy")
-    integers = np.array({"conv1": [KERNEL.astype(int), BIAS]}, dtype=object)
-    np.save(tmp_path / "a.npy", integers)
-    with pytest.raises(InputError, match="arrays must be of floats; received 'i8'"):
-        read_caffe_weights(tmp_path / "a.npy")
-    with pytest.raises(InputError, match="absent.npy: cannot be read .No such file"):
-        read_caffe_weights(tmp_path / "absent.npy")
+@pytest.mark.parametrize("name", ["absent.npz", "absent.caffemodel"])
+def test_no_file_of_caffe_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=f"{name}: cannot be read .No such file"):
+        read_caffe_weights(tmp_path / name)
