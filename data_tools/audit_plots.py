@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tagnet.data.dataset import PreparedDataset
-from tagnet.system.files import written_whole
+from tagnet.system.files import atomic_write
 
 FILES = ("tags.png", "labels.png", "in_degrees.png")
 
@@ -38,7 +38,7 @@ def plot(data: PreparedDataset, in_degrees: Mapping[str, np.ndarray], folder: Pa
     if in_degrees:
         axes["in_degrees.png"].legend()
     for name, figure in figures.items():
-        with written_whole(folder / name) as temporary:
+        with atomic_write(folder / name) as temporary:
             figure.savefig(temporary, dpi=120)
 
 

@@ -30,7 +30,7 @@ from tagnet.data.tags import Vocabulary
 from tagnet.errors import InputError
 from tagnet.photos.images import read_image
 from tagnet.system import console
-from tagnet.system.files import read_text, write_text, written_whole
+from tagnet.system.files import atomic_write, read_text, write_text
 from tagnet.system.runtime import import_tensorflow
 
 # Examples whose labels are, all but a few, among those of the demo data set.
@@ -172,7 +172,7 @@ def write_examples(credited: Path, out: Path) -> None:
             f"{credited / 'credits.csv'}: must have a row for each example; "
             f"{missing[0]}.jpg not found"
         )
-    with written_whole(out) as folder:
+    with atomic_write(out) as folder:
         folder.mkdir()
         with open(folder / "credits.csv", "w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(
@@ -203,7 +203,7 @@ def example_tags(rows: Sequence[Mapping[str, str]]) -> str:
 
 def write_packed(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes a compressed `.npz`, whole or not at all."""
-    with written_whole(path) as temporary, open(temporary, "wb") as file:
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
 

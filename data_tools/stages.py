@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tagnet.errors import InputError, Unavailable
+from tagnet.errors import CannotWrite, InputError
 from tagnet.system.checksums import sha256
 from tagnet.system.console import say
 from tagnet.system.files import Check, read_json, write_json
@@ -121,7 +121,7 @@ class Stages:
                 place = Path(os.fsdecode(error.filename or self.directory))
                 ours = self.directory in (place, *place.parents)
                 how = "written" if ours else "read"
-                raise Unavailable(f"{place}: cannot be {how} ({error.strerror})") from error
+                raise CannotWrite(f"{place}: cannot be {how} ({error.strerror})") from error
             raise
 
     def remove_others(self) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from data_tools.vectors.wordnet import DIM, SIZE, WEIGHTS, build
 from tagnet.errors import InputError
 from tagnet.system import console
-from tagnet.system.files import read_text, written_whole
+from tagnet.system.files import atomic_write, read_text
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def main(options: Options) -> None:
 
     vectors = KeyedVectors(table.vectors.shape[1])
     vectors.add_vectors(list(table.words), table.vectors)
-    with written_whole(options.out) as temporary:
+    with atomic_write(options.out) as temporary:
         vectors.save_word2vec_format(str(temporary), binary=True)
     console.say(f"{options.out}: {len(table.words):,} words of {vectors.vector_size} numbers")
 

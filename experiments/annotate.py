@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from experiments.annotation import gallery, sidecars
 from experiments.annotation.batch import Answer, Batch, Choice, Job, jobs_of, jobs_of_table, report
-from tagnet.errors import InputError, on_one_line
+from tagnet.errors import InputError, single_line
 from tagnet.system import console
 from tagnet.system.console import option, require_at_least
 from tagnet.system.files import remove_unfinished, write_text, writing
@@ -163,7 +163,7 @@ def _choice(options: Options, annotator: "Annotator") -> Choice:
     known = annotator.labels
     for name in options.labels or ():
         if name not in known:
-            raise InputError(f"--labels must be of {', '.join(known)}; received {name!r}")
+            raise InputError(f"--labels must be one of {', '.join(known)}; received {name!r}")
     thresholds = dict.fromkeys(options.labels or known, options.threshold)
     if options.precision is not None:
         wanted = annotator.thresholds(options.precision)
@@ -173,9 +173,9 @@ def _choice(options: Options, annotator: "Annotator") -> Choice:
 
 def _show(job: Job, answer: Answer) -> None:
     told = ", ".join(answer["tags"]) or "no known tags: neighbours are those that look alike"
-    console.say(on_one_line(f"{job.name}  ({told})"))
+    console.say(single_line(f"{job.name}  ({told})"))
     for label in answer["labels"]:
-        console.say(on_one_line(f"  {label['probability']:>6.1%}  {label['label']}"))
+        console.say(single_line(f"  {label['probability']:>6.1%}  {label['label']}"))
 
 
 def _write_sidecar(job: Job, answer: Answer, prefix: str) -> None:

@@ -11,8 +11,8 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure as Drawing
 
-from tagnet.evaluation.calibration import Judgement
-from tagnet.system.files import write_text, written_whole
+from tagnet.evaluation.calibration import CalibrationReport
+from tagnet.system.files import atomic_write, write_text
 
 INK = "#1a1b1c"  # of text, axes and black curves; on a page it becomes the text's colour
 STYLE: dict[Any, Any] = {
@@ -47,7 +47,7 @@ def style() -> Iterator[None]:
         yield
 
 
-def reliability(judgements: Sequence[tuple[str, Judgement]]) -> Drawing:
+def reliability(judgements: Sequence[tuple[str, CalibrationReport]]) -> Drawing:
     """Reliability diagrams on the test split, before and after calibration, a panel for each model.
 
     Args:
@@ -57,11 +57,11 @@ def reliability(judgements: Sequence[tuple[str, Judgement]]) -> Drawing:
     lines = -(-len(judgements) // columns)
     drawing = Drawing(figsize=(3.6 * columns, 3.6 * lines), layout="constrained")
     panels = drawing.subplots(lines, columns, squeeze=False).flat
-    for axes, (title, judgement) in zip(panels, judgements, strict=False):
+    for axes, (title, calibration_report) in zip(panels, judgements, strict=False):
         axes.plot([0, 1], [0, 1], color="#888888", linewidth=0.8, linestyle=":")
         for when, diagram, colour, marker in (
-            ("before", judgement.before, "#e69f00", "s"),
-            ("after", judgement.after, "#0077bb", "o"),
+            ("before", calibration_report.before, "#e69f00", "s"),
+            ("after", calibration_report.after, "#0077bb", "o"),
         ):
             filled = np.array(diagram.pairs) > 0
             axes.plot(
@@ -105,7 +105,7 @@ def save(drawing: Drawing, folder: Path, name: str) -> str:
     )
     pdf = _encoded(drawing, "pdf", {"CreationDate": None})
     for ending, contents in (("pdf", pdf), ("png", png(drawing))):
-        with written_whole(folder / f"{name}.{ending}") as temporary:
+        with atomic_write(folder / f"{name}.{ending}") as temporary:
             temporary.write_bytes(contents)
     return svg
 

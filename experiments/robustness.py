@@ -32,7 +32,7 @@ class Options(RowFlags):
 
     def __post_init__(self) -> None:
         if not self.curve:
-            raise InputError(f"--curve must be of {', '.join(CURVES)}; received none")
+            raise InputError(f"--curve must be one of {', '.join(CURVES)}; received none")
         require_all_of("curve", self.curve, CURVES)
         self.check_rows([row.name for row in rows_of(self.curve)])
 
@@ -44,10 +44,10 @@ def main(options: Options) -> None:
     from experiments.paper.study import Study, lacking, results_of, trainings
     from experiments.reports import curve_report
     from experiments.runs import plan
-    from experiments.runs.demo_data import embedded
+    from experiments.runs.demo_data import demo_data
     from tagnet.data.dataset import PreparedDataset
 
-    dataset = PreparedDataset(options.data or embedded(), table=None)
+    dataset = PreparedDataset(options.data or demo_data(), table=None)
     common = plan.common_of(options, dataset)
     splits = plan.splits_of(options, dataset)
     out = options.out or plan.default_folder(common)

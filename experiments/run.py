@@ -28,14 +28,14 @@ def main(options: Options) -> None:
     """Runs the command."""
     # TensorFlow takes seconds to import, which a wrong flag must not wait for.
     import_tensorflow()
-    from experiments.runs.demo_data import embedded
+    from experiments.runs.demo_data import demo_data
     from experiments.runs.resolving import default_name, make, resolve
     from experiments.runs.results import show
     from tagnet.data.dataset import PreparedDataset
     from tagnet.training.replicas import workers as workers_of
 
     workers = workers_of(options.workers)  # before TensorFlow computes anything
-    dataset = PreparedDataset(options.data or embedded(), options.table)
+    dataset = PreparedDataset(options.data or demo_data(), options.table)
     if workers is not None and workers.devices > 1 and dataset.table == "device":
         if options.table:
             raise InputError(

@@ -30,12 +30,12 @@ def main(options: SearchOptions) -> None:
     """Runs the command."""
     # TensorFlow takes seconds to import, which a wrong flag must not wait for.
     import_tensorflow()
-    from experiments.runs.demo_data import embedded
+    from experiments.runs.demo_data import demo_data
     from experiments.runs.searching import Search, require_optuna
     from tagnet.data.dataset import PreparedDataset
 
     require_optuna()
-    dataset = PreparedDataset(options.data or embedded(), table=None)
+    dataset = PreparedDataset(options.data or demo_data(), table=None)
     search = Search(options, dataset)
     console.say(
         f"{dataset.name}, {options.arch}, preset {search.base.preset}, pool {options.pool}, seed "

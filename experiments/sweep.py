@@ -53,11 +53,11 @@ def main(options: Options) -> None:
     # TensorFlow takes seconds to import, which a wrong flag must not wait for.
     import_tensorflow()
     from experiments.runs import plan
-    from experiments.runs.demo_data import embedded
+    from experiments.runs.demo_data import demo_data
     from experiments.runs.sweeping import Sweep, announce
     from tagnet.data.dataset import PreparedDataset
 
-    dataset = PreparedDataset(options.data or embedded(), table=None)
+    dataset = PreparedDataset(options.data or demo_data(), table=None)
     common = plan.common_of(options, dataset)
     rows = [row for row in options.rows if not options.only or row.name in options.only]
     splits = plan.splits_of(options, dataset)

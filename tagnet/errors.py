@@ -14,13 +14,13 @@ class InputError(ValueError):
     """
 
     def __init__(self, line: str) -> None:
-        super().__init__(on_one_line(line))
+        super().__init__(single_line(line))
 
 
-class Unavailable(InputError):
+class CannotWrite(InputError):
     """The system refused to read or write: whatever comes next would be refused too."""
 
 
-def on_one_line(text: str) -> str:
+def single_line(text: str) -> str:
     """Text with what breaks a line or moves a terminal's cursor as escapes."""
     return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)

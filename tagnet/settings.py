@@ -103,7 +103,7 @@ class ScoringSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class DeploymentSettings:
+class ServingSettings:
     """What a deployed model is, apart from its numbers.
 
     Attributes:

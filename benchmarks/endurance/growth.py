@@ -21,7 +21,7 @@ from benchmarks import machine
 from data_tools.sources import twin
 from tagnet.data.dataset import Part
 from tagnet.data.records import empty_table
-from tagnet.data.tables import Tables, lookups
+from tagnet.data.tables import Tables, lookup_tables
 from tagnet.data.tags import TagLists, Vocabulary, count_tags
 from tagnet.evaluation.scoring import Scorer
 from tagnet.models.architectures import build
@@ -74,7 +74,7 @@ def measure(tags: TagLists, num_images: int, repeats: int) -> dict[str, float]:
 
     keras.utils.set_random_seed(0)
     core = build("ltn", GraphSettings(twin.FEATURES, twin.LABELS, M))
-    on_device = lookups(Tables(draw_features(num_images), None, TAU))
+    on_device = lookup_tables(Tables(draw_features(num_images), None, TAU))
     test = everyone[-round(TEST_SHARE * num_images) :]
     part = Part(test, nearest.neighbours[test], nearest.distances[test])
     scorer = Scorer(core, on_device, ScoringSettings(M))

@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks import machine, naive
 from tagnet.data.dataset import Part, PreparedDataset
-from tagnet.data.tables import Tables, lookups
+from tagnet.data.tables import Tables, lookup_tables
 from tagnet.data.tags import TagLists
 from tagnet.evaluation.scoring import Scorer, draw_subsets
 from tagnet.models.architectures import build
@@ -101,7 +101,7 @@ def make_case(
         tag_dim=tables.tag_dim,
         hidden=options.hidden,
     )
-    core, on_device = build(arch, settings), lookups(tables)
+    core, on_device = build(arch, settings), lookup_tables(tables)
     scorer = Scorer(core, on_device, ScoringSettings(M, samples=SAMPLES))
     few = first(part, options.naive_images)
     drawn = draw_subsets(len(few.rows), MAX_RANK, M, SAMPLES, seed=0)

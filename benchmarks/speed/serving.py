@@ -26,7 +26,7 @@ from tagnet.data.tags import TagLists
 from tagnet.errors import InputError
 from tagnet.serving import export, pixels
 from tagnet.serving.corpus import Corpus, TaggedImages
-from tagnet.serving.model import Deployment
+from tagnet.serving.model import ServingModel
 from tagnet.system import console
 from tagnet.system.console import option, require_at_least, say
 
@@ -92,7 +92,7 @@ def main(options: Options) -> None:
     )
 
 
-def _request(options: Options, deployment: Deployment, count: int) -> Request:
+def _request(options: Options, deployment: ServingModel, count: int) -> Request:
     dataset = PreparedDataset(options.data)
     images = [path.read_bytes() for path in sorted(options.photos.glob("*.jpg"))]
     rows = dataset.split(0)["test"][:count]
@@ -107,7 +107,7 @@ def _request(options: Options, deployment: Deployment, count: int) -> Request:
 
 
 def _seconds_of_images(
-    deployment: Deployment, request: Request, repeats: int
+    deployment: ServingModel, request: Request, repeats: int
 ) -> tuple[float, float]:
     """Of decoding and resampling, and of the CNN."""
     backbone = BACKBONES[deployment.settings.backbone or ""]
@@ -129,7 +129,7 @@ def _seconds_of_images(
 
 
 def _seconds_of_parts(
-    deployment: Deployment, table: np.ndarray, request: Request, repeats: int
+    deployment: ServingModel, table: np.ndarray, request: Request, repeats: int
 ) -> list[float]:
     """Of neighbours by tags, by features, by features in NumPy, and of fusion."""
     phi, ids = request.phi, request.ids
@@ -151,7 +151,7 @@ def _seconds_of_parts(
     ]
 
 
-def _enlarged(deployment: Deployment, count: int) -> Deployment:
+def _enlarged(deployment: ServingModel, count: int) -> ServingModel:
     """The same model with a corpus of `count` images, made from its own ones and noise."""
     rng = np.random.default_rng(0)
     corpus = deployment.corpus
@@ -166,7 +166,7 @@ def _enlarged(deployment: Deployment, count: int) -> Deployment:
     )
     rho = {name: vectors.table.numpy()[rows] for name, vectors in corpus.rho.items()}
     beta = {name: table.numpy() for name, table in deployment.beta.items()}
-    return Deployment(
+    return ServingModel(
         deployment.settings,
         deployment.core,
         deployment.vocabulary,

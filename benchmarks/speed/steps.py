@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from benchmarks import machine, naive, workload
 from benchmarks.speed import floor
-from tagnet.data.tables import by_rows, lookups
+from tagnet.data.tables import fed_by_rows, lookup_tables
 from tagnet.models.architectures import ARCHITECTURES, JOINT, build
 from tagnet.settings import TrainingSettings
 from tagnet.training.loop import compiled
@@ -68,8 +68,8 @@ class Contest:
         naive.copy_weights(self.core, self.plain)
         naive.compile_model(self.plain)
         self.packer = naive.Packer(self.data.tables)
-        self.looked_up = lookups(self.data.tables)
-        self.ours = compiled(self.core, self.looked_up, TrainingSettings())
+        self.gather_inputs = lookup_tables(self.data.tables)
+        self.ours = compiled(self.core, self.gather_inputs, TrainingSettings())
 
     def fit_ours(self, steps: int, clock: Clock = time.perf_counter) -> np.ndarray:
         """Trains ours; the seconds of every step but the first."""
@@ -96,7 +96,7 @@ class Contest:
             )
         ]
         rows, neighbours = workload.draws(self.data, self.sizes, 1, seed=1)
-        scored = by_rows(self.core, self.looked_up)
+        scored = fed_by_rows(self.core, self.gather_inputs)
         ours = scored(self._inputs(rows, neighbours)).numpy()
         theirs = naive.score(self.plain, self.packer, rows, neighbours[:, None])
         return max(weights), float(np.abs(ours - theirs).max())

@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from benchmarks import machine
 from benchmarks.studies.trials import PRESET, TRIALS, Network, Problem, Trial, loss_of
-from experiments.runs.demo_data import embedded
+from experiments.runs.demo_data import demo_data
 from tagnet.data.dataset import PreparedDataset
 from tagnet.evaluation import metrics
 from tagnet.training.loop import best_epoch, should_stop
@@ -146,7 +146,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="a prepared directory [the embedded data set]")
     parser.add_argument("--out", type=Path, required=True, help="a JSON line for every run")
     options = parser.parse_args()
-    dataset = PreparedDataset(options.data or embedded())
+    dataset = PreparedDataset(options.data or demo_data())
     problems: dict[int, Problem] = {}
     for name in map(str.strip, options.trials.split(";")):
         for split in map(int, options.splits.split(",")):

@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import machine
-from experiments.paper.conditions import USUAL, Condition
-from experiments.paper.curves import Curve, Measure, Series, title_of
+from experiments.paper.conditions import UNCHANGED, Perturbation
+from experiments.paper.curves import Curve, Measurement, Series, title_of
 from experiments.paper.published import Row
 from experiments.paper.study import Study, trainings
 from experiments.runs import plan, results
-from experiments.runs.demo_data import embedded
+from experiments.runs.demo_data import demo_data
 from experiments.runs.results import Run
 from tagnet.data.dataset import PreparedDataset
 from tagnet.system.files import read_json
@@ -30,13 +30,13 @@ from tagnet.system.files import read_json
 OURS = Row("ltwin_wide", "id", "id")
 OTHERS = (Row("ltwin", "id", "wnet"), Row("logistic_both", "", "id", m=0, max_rank=0))
 TESTS = {
-    "60 % of tags dropped": Condition(dropped=0.6),
-    "90 % of tags dropped": Condition(dropped=0.9),
-    "wrong tags": Condition(wrong=1.0),
+    "60 % of tags dropped": Perturbation(dropped=0.6),
+    "90 % of tags dropped": Perturbation(dropped=0.9),
+    "wrong tags": Perturbation(wrong=1.0),
 }
 
 
-def under(test: Condition, metric: str) -> Callable[[Run], float]:
+def under(test: Perturbation, metric: str) -> Callable[[Run], float]:
     """What a run gave under a condition."""
     place = f"conditions/{test.name}.json"
     return lambda run: read_json(run.directory / place)["test"][metric]
@@ -97,11 +97,13 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=200, help="h")
     parser.add_argument("--table", action="store_true", help="of what is done, and stop")
     options = parser.parse_args()
-    dataset = PreparedDataset(embedded(), table=None)
+    dataset = PreparedDataset(demo_data(), table=None)
     flags = options.Flags(hidden=options.hidden, splits=tuple(options.splits.split(",")))
     common = plan.common_of(flags, dataset)
     tests, rows = TESTS.values(), [OURS, *OTHERS]
-    series = [Series(title_of(row), tuple(Measure(row, USUAL, t) for t in tests)) for row in rows]
+    series = [
+        Series(title_of(row), tuple(Measurement(row, UNCHANGED, t) for t in tests)) for row in rows
+    ]
     curve = Curve("", "", tuple(map(str, tests)), {"": tuple(series)})
     jobs = trainings([curve], rows, plan.splits_of(flags, dataset), common, dataset)
     study = Study(options.out, jobs, dataset)

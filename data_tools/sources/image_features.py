@@ -15,7 +15,7 @@ import numpy as np
 from data_tools.engines import Engine
 from tagnet.errors import InputError
 from tagnet.system.console import say
-from tagnet.system.files import advising, read_arrays, write_arrays
+from tagnet.system.files import read_arrays, with_hint, write_arrays
 
 if TYPE_CHECKING:  # flags are listed without Keras
     from tagnet.backbones.features import Backbone
@@ -257,7 +257,7 @@ def _chunk_blocks(
 
 
 def _read_chunk(file: Path, *names: str) -> dict[str, np.ndarray]:
-    with advising("remove the file and prepare again"):
+    with with_hint("remove the file and prepare again"):
         return read_arrays(file, *names)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tagnet.data.records import shard_bounds, shard_paths
-from tagnet.system.files import write_json, written_whole
+from tagnet.system.files import atomic_write, write_json
 
 SPLIT = "images"  # all of them; train, validation and test are in splits/
 TFDS_FILES = ("features.json", "dataset_info.json", "label_ids.labels.txt", "tag_ids.labels.txt")
@@ -64,7 +64,7 @@ def write_tfds_files(directory: Path, summary: Mapping[str, Any]) -> None:
     )
     # Names of a feature called x stand in x.labels.txt.
     for field, names in (("label_ids", "labels.txt"), ("tag_ids", "vocabulary.txt")):
-        with written_whole(directory / f"{field}.labels.txt") as temporary:
+        with atomic_write(directory / f"{field}.labels.txt") as temporary:
             shutil.copyfile(directory / names, temporary)
 
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
-from tagnet.errors import InputError, Unavailable, on_one_line
+from tagnet.errors import CannotWrite, InputError, single_line
 from tagnet.photos.keywords import Photograph, find_photographs, read_keywords, split_keywords
 from tagnet.settings import MAX_TAGS
 from tagnet.system.console import progress
-from tagnet.system.files import read_text, writing, written_whole
+from tagnet.system.files import atomic_write, read_text, writing
 
 if TYPE_CHECKING:  # flags are listed without TensorFlow
     from tagnet.serving.annotator import Annotation, Annotator
@@ -211,7 +211,7 @@ class Batch:
         Raises:
             InputError: the answers cannot be written, or those that are there were given
                 by other settings; or not one photograph can be read.
-            Unavailable: a folder of photographs is taken away meanwhile.
+            CannotWrite: a folder of photographs is taken away meanwhile.
         """
         settings = self._digest()
         done = {} if self._jsonl is None else read_answers(self._jsonl, settings)
@@ -286,10 +286,10 @@ class _Content(NamedTuple):
 
 
 def _require_folders(folders: set[Path]) -> None:
-    """Raises `Unavailable` where one of the folders, which were there, is so no more."""
+    """Raises `CannotWrite` where one of the folders, which were there, is so no more."""
     for folder in sorted(folders):
         if not folder.is_dir():
-            raise Unavailable(
+            raise CannotWrite(
                 f"{folder}: was removed, or cannot be reached any more; start again when it is back"
             )
 
@@ -345,7 +345,7 @@ def read_answers(path: Path, settings: str) -> dict[str, Answer]:
             answers[name] = answer
             kept += f"{line}\n"
     if len(kept.encode()) < len(contents):
-        with writing(path), written_whole(path) as temporary:
+        with writing(path), atomic_write(path) as temporary:
             temporary.write_text(kept, encoding="utf-8")
     return answers
 
@@ -362,4 +362,4 @@ def append_answers(path: Path, answers: Iterable[Answer], settings: str) -> None
 
 def report(line: str) -> None:
     """Tells of a photograph that is skipped."""
-    print(f"skipped: {on_one_line(line)}", file=sys.stderr, flush=True)
+    print(f"skipped: {single_line(line)}", file=sys.stderr, flush=True)

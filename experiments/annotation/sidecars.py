@@ -22,7 +22,7 @@ import defusedxml.ElementTree as safe
 
 from tagnet.errors import InputError
 from tagnet.photos.keywords import Keyword, Photograph, read_keywords
-from tagnet.system.files import writing, written_whole
+from tagnet.system.files import atomic_write, writing
 
 X = "adobe:ns:meta/"
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
@@ -71,7 +71,7 @@ def write_labels(photograph: Path, labels: Sequence[str], prefix: str) -> None:
             return
         own, _ = read_keywords(Photograph(photograph.name, photograph, ()))
         after = with_labels(before, labels, prefix, path, own if labels else ())
-        with written_whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_bytes(after)
 
 

@@ -28,7 +28,7 @@ import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
-class Condition:
+class Perturbation:
     """What is different; nothing, unless told.
 
     Attributes:
@@ -59,5 +59,5 @@ class Condition:
         return "-".join(told) or "usual"
 
 
-USUAL = Condition()
-OLD_HALF = Condition(overlap=1.0)
+UNCHANGED = Perturbation()
+OLD_HALF = Perturbation(overlap=1.0)

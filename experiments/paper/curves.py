@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from experiments.paper.conditions import OLD_HALF, USUAL, Condition
+from experiments.paper.conditions import OLD_HALF, UNCHANGED, Perturbation
 from experiments.paper.published import ENCODINGS, SIZES, TITLES, Row
 
 OVERLAPS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -27,12 +27,12 @@ FED = (V_ONLY, LTN, Row("ltwin", "id", "id"), LTWIN, Row("ltwin", "w2v", "w2v"),
 
 
 @dataclasses.dataclass(frozen=True)
-class Measure:
+class Measurement:
     """A model, what it is trained under, and what it is scored under."""
 
     row: Row
-    training: Condition
-    test: Condition
+    training: Perturbation
+    test: Perturbation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Series:
     """
 
     title: str
-    measures: tuple[Measure, ...]
-    reference: Measure | None = None
+    measures: tuple[Measurement, ...]
+    reference: Measurement | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Curve:
     joined: bool = True
 
     @property
-    def measures(self) -> list[Measure]:
+    def measures(self) -> list[Measurement]:
         """All of them, each once."""
         series = [one for panel in self.panels.values() for one in panel]
         points = [measure for one in series for measure in one.measures]
@@ -87,16 +87,18 @@ def title_of(row: Row) -> str:
     return f"{name} ({encodings})" if encodings else name
 
 
-def _tested(row: Row, field: str, values: Iterable[Any], training: Condition = USUAL) -> Series:
+def _tested(
+    row: Row, field: str, values: Iterable[Any], training: Perturbation = UNCHANGED
+) -> Series:
     """A model that is trained once and scored with each value of one field of a condition."""
-    tests = [dataclasses.replace(USUAL, **{field: value}) for value in values]
-    return Series(title_of(row), tuple(Measure(row, training, test) for test in tests))
+    tests = [dataclasses.replace(UNCHANGED, **{field: value}) for value in values]
+    return Series(title_of(row), tuple(Measurement(row, training, test) for test in tests))
 
 
 def _vocabulary() -> Curve:
     def series(row: Row) -> Series:
         measures = _tested(row, "overlap", OVERLAPS, OLD_HALF).measures
-        untagged = Measure(row, OLD_HALF, dataclasses.replace(OLD_HALF, dropped=1.0))
+        untagged = Measurement(row, OLD_HALF, dataclasses.replace(OLD_HALF, dropped=1.0))
         # The panel says n.
         return Series(title_of(dataclasses.replace(row, neighbours="")), measures, untagged)
 
@@ -137,7 +139,7 @@ def _wrong_tags() -> Curve:
 def _size() -> Curve:
     def series(row: Row) -> Series:
         rows = [dataclasses.replace(row, m=m, max_rank=M) for m, M in MORE_SIZES]
-        return Series(title_of(row), tuple(Measure(one, USUAL, USUAL) for one in rows))
+        return Series(title_of(row), tuple(Measurement(one, UNCHANGED, UNCHANGED) for one in rows))
 
     return Curve(
         "Size of the neighbourhood",
@@ -149,7 +151,7 @@ def _size() -> Curve:
 
 def _pool() -> Curve:
     def series(row: Row, pool: str) -> Series:
-        tested = _tested(row, "pool", POOLS, Condition(pool=pool))
+        tested = _tested(row, "pool", POOLS, Perturbation(pool=pool))
         return dataclasses.replace(tested, title=f"{tested.title}, trained {pool}")
 
     # To training images the pools `closed` and `train` are the same.
@@ -165,7 +167,7 @@ def _pool() -> Curve:
 def _expectation() -> Curve:
     def series(row: Row) -> Series:
         sampled = _tested(row, "samples", SAMPLES)
-        return dataclasses.replace(sampled, reference=Measure(row, USUAL, USUAL))
+        return dataclasses.replace(sampled, reference=Measurement(row, UNCHANGED, UNCHANGED))
 
     return Curve(
         "The mean over neighbourhoods, sampled",
@@ -177,7 +179,7 @@ def _expectation() -> Curve:
 
 
 def _order() -> Curve:
-    orders = {"nearest first": USUAL, "shuffled": Condition(shuffled=True)}
+    orders = {"nearest first": UNCHANGED, "shuffled": Perturbation(shuffled=True)}
     rows = (Row("rtn", "id"), Row("ltwin_rnn", "id", "w2v"))
 
     def series(row: Row, order: str) -> Series:

@@ -4,19 +4,19 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.paper.conditions import Condition
+from experiments.paper.conditions import Perturbation
 from tagnet.data.dataset import PreparedDataset
 from tagnet.data.embeddings import rho
 from tagnet.data.records import write_neighbourhoods
 from tagnet.data.tags import TagLists
 from tagnet.search.neighbours import Neighbourhoods, nearest
 from tagnet.settings import PARTS
-from tagnet.system.files import written_whole
+from tagnet.system.files import atomic_write
 
 WORDS, DROPS, MIXES, ORDER = range(4)  # what random numbers are for, beside seed and split
 
 
-class Situation:
+class Setup:
     """The images of a data set under a condition.
 
     Args:
@@ -31,7 +31,7 @@ class Situation:
     """
 
     def __init__(
-        self, dataset: PreparedDataset, condition: Condition, split: int, seed: int
+        self, dataset: PreparedDataset, condition: Perturbation, split: int, seed: int
     ) -> None:
         self._dataset = dataset
         self._condition = condition
@@ -128,7 +128,7 @@ def renumbered(tags: TagLists, words: np.ndarray) -> TagLists:
 
 
 def perturbed(
-    dataset: PreparedDataset, condition: Condition, split: int, seed: int, folder: Path
+    dataset: PreparedDataset, condition: Perturbation, split: int, seed: int, folder: Path
 ) -> PreparedDataset:
     """What a run is trained on under a condition: its tags, and the neighbours found by them.
 
@@ -139,13 +139,13 @@ def perturbed(
         seed: of all that is drawn.
         folder: where its neighbourhoods are written, when they are first asked for.
     """
-    situation = Situation(dataset, condition, split, seed)
+    situation = Setup(dataset, condition, split, seed)
     words = np.arange(len(dataset.vocabulary)) if situation.words is None else situation.words
 
     def neighbourhoods(encoding: str, pool: str) -> Path:
         directory = folder / f"{encoding}-{pool}"
         if not directory.exists():
-            with written_whole(directory) as temporary:
+            with atomic_write(directory) as temporary:
                 for part in PARTS:
                     M = dataset.max_rank(encoding, pool)
                     found = situation.nearest(part, encoding, pool, M)

@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from experiments.paper.conditions import USUAL, Condition
-from experiments.paper.curves import Curve, Measure
-from experiments.paper.perturbed import Situation, perturbed
+from experiments.paper.conditions import UNCHANGED, Perturbation
+from experiments.paper.curves import Curve, Measurement
+from experiments.paper.perturbed import Setup, perturbed
 from experiments.paper.published import Row
 from experiments.reports.curve_report import Results
 from experiments.runs import baselines, plan
@@ -20,7 +20,7 @@ from experiments.runs.resolving import make
 from experiments.runs.runner import restored, scoring_of
 from experiments.runs.sweeping import Sweep
 from tagnet.data.dataset import Part, PreparedDataset
-from tagnet.data.tables import Tables, lookups
+from tagnet.data.tables import Tables, lookup_tables
 from tagnet.errors import InputError
 from tagnet.evaluation import metrics
 from tagnet.evaluation.scoring import Scorer
@@ -28,7 +28,7 @@ from tagnet.system.checksums import sha256
 from tagnet.system.files import read_json, write_json
 
 # Under a condition: logits [n, L], and how many images have no neighbours by tags.
-Score: TypeAlias = Callable[[Situation, Condition], tuple[np.ndarray, int]]
+Score: TypeAlias = Callable[[Setup, Perturbation], tuple[np.ndarray, int]]
 
 
 def lacking(row: Row, common: Common) -> str | None:
@@ -48,14 +48,14 @@ class Training(Job):
         tests: what it is scored under.
     """
 
-    condition: Condition
-    tests: tuple[Condition, ...]
+    condition: Perturbation
+    tests: tuple[Perturbation, ...]
 
     @property
     def name(self) -> str:
         """The name of the run directory."""
         usual = super().name
-        return usual if self.condition == USUAL else f"{self.condition.name}-{usual}"
+        return usual if self.condition == UNCHANGED else f"{self.condition.name}-{usual}"
 
 
 def trainings(
@@ -66,7 +66,7 @@ def trainings(
     dataset: PreparedDataset,
 ) -> list[Training]:
     """The runs that the curves need of these models, each once, with all its conditions."""
-    tests: dict[tuple[Row, Condition], dict[Condition, None]] = {}
+    tests: dict[tuple[Row, Perturbation], dict[Perturbation, None]] = {}
     for curve in curves:
         for measure in curve.measures:
             if measure.row in rows:
@@ -85,9 +85,9 @@ def trainings(
     ]
 
 
-def trained_under(measure: Measure, pool: str) -> Condition:
+def trained_under(measure: Measurement, pool: str) -> Perturbation:
     """What a measure's model is trained under, where `pool` is what is usual."""
-    return USUAL if measure.training == Condition(pool=pool) else measure.training
+    return UNCHANGED if measure.training == Perturbation(pool=pool) else measure.training
 
 
 class Study(Sweep[Training]):
@@ -95,17 +95,17 @@ class Study(Sweep[Training]):
 
     def directory(self, job: Training) -> Path:
         """The run directory."""
-        return self.out / ("" if job.condition == USUAL else "altered") / job.name
+        return self.out / ("" if job.condition == UNCHANGED else "altered") / job.name
 
     def is_done(self, job: Training) -> bool:
         """Whether the run was scored under all its conditions."""
         return all(self.found(job, test) is not None for test in job.tests)
 
-    def place(self, job: Training, test: Condition) -> Path:
+    def place(self, job: Training, test: Perturbation) -> Path:
         """Where it is written what came out under a condition."""
         return self.directory(job) / "conditions" / f"{test.name}.json"
 
-    def found(self, job: Training, test: Condition) -> dict[str, Any] | None:
+    def found(self, job: Training, test: Perturbation) -> dict[str, Any] | None:
         """What came out under a condition; None where that is not there."""
         try:
             found = read_json(self.place(job, test))
@@ -121,7 +121,7 @@ class Study(Sweep[Training]):
     def produce(self, job: Training) -> None:
         """Trains a run unless it is there, and scores it under what it was not scored under."""
         data, out = self.dataset, self.directory(job)
-        if dataclasses.replace(job.condition, pool=None) != USUAL:
+        if dataclasses.replace(job.condition, pool=None) != UNCHANGED:
             seed = job.settings.seed
             data = perturbed(data, job.condition, job.split, seed, out / "neighbours")
         make(job.settings, data, out, exports=False)
@@ -130,7 +130,7 @@ class Study(Sweep[Training]):
         for test in job.tests:
             if self.found(job, test) is not None:
                 continue
-            situation = Situation(self.dataset, test, job.split, job.settings.seed)
+            situation = Setup(self.dataset, test, job.split, job.settings.seed)
             scores, by_features = score(situation, test)
             found = {"test": metrics.evaluate(labels, scores), "by_features": by_features}
             write_json(self.place(job, test), found | {"of": self._of(job)})
@@ -149,7 +149,7 @@ class Study(Sweep[Training]):
             return lambda situation, _: (by_tags(situation.tags), 0)
         core, preset = restored(run, data, out), run.settings
 
-        def score(situation: Situation, test: Condition) -> tuple[np.ndarray, int]:
+        def score(situation: Setup, test: Perturbation) -> tuple[np.ndarray, int]:
             pi = None if run.feed is None else situation.encoded(run.feed, data.words)
             tables = Tables(self.dataset.tables(None).phi, pi, len(data.vocabulary))
             scoring = scoring_of(preset)
@@ -157,7 +157,7 @@ class Study(Sweep[Training]):
                 scoring = dataclasses.replace(scoring, exact=False, samples=test.samples)
             found = situation.nearest("test", run.neighbours, run.pool, preset.max_rank)
             part = Part(split["test"], found.neighbours, found.distances)
-            scores = Scorer(core, lookups(tables), scoring)(part, run.seed)
+            scores = Scorer(core, lookup_tables(tables), scoring)(part, run.seed)
             return scores, int(found.by_features.sum())
 
         return score

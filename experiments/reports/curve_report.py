@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from experiments import plots
-from experiments.paper.curves import Curve, Measure
+from experiments.paper.curves import Curve, Measurement
 from experiments.paper.published import MAPS, Published
 from experiments.reports import figures
 from experiments.reports.figures import Plotted
@@ -17,7 +17,7 @@ from experiments.runs import results
 from tagnet.system.files import write_text
 
 # What came out: by measure and split, as `study.Study` writes it.
-Results: TypeAlias = dict[Measure, dict[int, dict[str, Any]]]
+Results: TypeAlias = dict[Measurement, dict[int, dict[str, Any]]]
 
 
 def write(folder: Path, name: str, curve: Curve, found: Results) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from tagnet.errors import HINT_PREPARE
 from tagnet.photos.images import read_image
 from tagnet.system.checksums import verify_known
-from tagnet.system.files import advising, read_text
+from tagnet.system.files import read_text, with_hint
 
 THUMBNAIL = (240, 180)  # pixels
 QUALITY = 75  # of a thumbnail's JPEG
@@ -136,7 +136,7 @@ def photograph_paths(data: str | Path) -> dict[int, tuple[str, Path]]:
     manifest = Path(data) / "manifest.jsonl"
     if not manifest.exists():
         return {}
-    with advising(HINT_PREPARE):
+    with with_hint(HINT_PREPARE):
         verify_known(manifest.parent, manifest.name)
     images = (json.loads(line) for line in read_text(manifest).split("\n") if line)
     return {

@@ -18,7 +18,7 @@ from experiments.reports.page import Section
 from experiments.runs import plan, results
 from experiments.runs.results import Comparison, Group
 from tagnet.errors import InputError
-from tagnet.evaluation.calibration import Judgement
+from tagnet.evaluation.calibration import CalibrationReport
 from tagnet.system import console
 from tagnet.system.files import write_text
 
@@ -112,7 +112,7 @@ class Report:
         if (curves := figures.training_curves(self._groups)) is not None:
             yield "training", "Training", curves
         judged = [
-            (group.name, Judgement.of(group.runs[0].results["calibration"]))
+            (group.name, CalibrationReport.of(group.runs[0].results["calibration"]))
             for group in self._groups
             if "calibration" in group.runs[0].results
         ]

@@ -12,7 +12,7 @@ from tagnet.errors import InputError
 SPLITS = 5  # as many as the paper has
 
 
-def embedded() -> Path:
+def demo_data() -> Path:
     """The prepared directory; in $TAGNET_CACHE, or ~/.cache/tagnet.
 
     Raises:

@@ -16,7 +16,7 @@ from tagnet.errors import InputError
 from tagnet.evaluation import metrics
 from tagnet.system import console
 from tagnet.system.checksums import HINT_RERUN, verify_known, write_checksums
-from tagnet.system.files import Check, advising, as_json, read_arrays, read_json, write_text
+from tagnet.system.files import Check, as_json, read_arrays, read_json, with_hint, write_text
 
 TITLES = {
     "map_label": "mAP per label",
@@ -62,7 +62,7 @@ class Run:
     def predictions(self) -> dict[str, np.ndarray]:
         """Scores [n, L], labels [n, L], rows [n] and label_names [L] of the test split."""
         names = ("scores", "labels", "rows", "label_names")
-        with advising(HINT_RERUN):
+        with with_hint(HINT_RERUN):
             arrays = read_arrays(self.directory / "predictions.npz", *names)
         check(self.directory, "predictions.npz")
         return arrays
@@ -94,7 +94,7 @@ def finish(
     Args:
         directory: the run directory.
         results: what the file holds.
-        check: see `files.written_whole`.
+        check: see `files.atomic_write`.
         file: its name.
     """
     text = as_json(results)
@@ -109,7 +109,7 @@ def check(directory: Path, *files: str) -> None:
     Raises:
         InputError: one is not as it was when the run ended.
     """
-    with advising(HINT_RERUN):
+    with with_hint(HINT_RERUN):
         verify_known(directory, *files)  # a baseline has no weights and no history
 
 
@@ -119,7 +119,7 @@ def read_checked(directory: Path, file: str = METRICS) -> dict[str, Any]:
     Raises:
         InputError: it is not as it was written.
     """
-    with advising(HINT_RERUN):
+    with with_hint(HINT_RERUN):
         values = read_json(directory / file)
     check(directory, file)
     return values

@@ -20,11 +20,11 @@ from experiments.runs.presets import Preset
 from experiments.runs.results import METRICS, TITLES, VALIDATION, check, finish, read_checked
 from tagnet.data.dataset import PreparedDataset, available_memory
 from tagnet.errors import InputError
-from tagnet.evaluation.calibration import Judgement
+from tagnet.evaluation.calibration import CalibrationReport
 from tagnet.models import architectures
 from tagnet.models.parts import Parts
 from tagnet.serving.export import write_saved_model
-from tagnet.serving.model import deploy
+from tagnet.serving.model import build_serving_model
 from tagnet.settings import BatchSettings, GraphSettings, Neighbourhood, ScoringSettings
 from tagnet.system import console
 from tagnet.system.checksums import HINT_RERUN
@@ -126,7 +126,7 @@ def _train_and_evaluate(
     with _trained(run, dataset, out, check, workers) as (experiment, history):
         test = experiment.evaluate("test")
         _write_dashboards(run, experiment, test, out / "tensorboard")
-        judgement = _export(run, experiment, out, check) if exports else None
+        calibration_report = _export(run, experiment, out, check) if exports else None
     results = {
         "arch": run.arch,
         "epochs": len(history),
@@ -136,8 +136,8 @@ def _train_and_evaluate(
         "parameters": experiment.model.count_params(),
         "validation": experiment.evaluate("validation").figures,
     }
-    if judgement is not None:
-        results["calibration"] = dataclasses.asdict(judgement)
+    if calibration_report is not None:
+        results["calibration"] = dataclasses.asdict(calibration_report)
     written = write_results(out, results, test, dataset, experiment.split, check)
     if workers is not None:
         workers.wait()  # so that no other process ends before the work is done
@@ -187,9 +187,9 @@ def _trained(
 
 def _export(
     run: RunSettings, experiment: Experiment, out: Path, check: Check | None
-) -> Judgement | None:
+) -> CalibrationReport | None:
     """Writes the SavedModel, and shows in TensorBoard what its probabilities are worth."""
-    deployment = deploy(
+    deployment = build_serving_model(
         experiment.model,
         experiment.dataset,
         split=run.split,
@@ -198,11 +198,11 @@ def _export(
         samples=run.settings.samples,
     )
     write_saved_model(deployment, out / "saved_model", check)
-    if (judgement := deployment.judgement) is not None:
+    if (calibration_report := deployment.calibration_report) is not None:
         with plots.style():
-            drawing = plots.png(plots.reliability([(run.arch, judgement)]))
-        tensorboard.write_calibration(judgement, drawing)
-    return judgement
+            drawing = plots.png(plots.reliability([(run.arch, calibration_report)]))
+        tensorboard.write_calibration(calibration_report, drawing)
+    return calibration_report
 
 
 def write_results(
@@ -215,7 +215,7 @@ def write_results(
 ) -> dict[str, Any]:
     """Writes `predictions.npz` and, from `results` and what all runs tell, `metrics.json`.
 
-    `check` is called before each of them takes its place, see `files.written_whole`.
+    `check` is called before each of them takes its place, see `files.atomic_write`.
 
     Returns:
         What `metrics.json` holds.
@@ -307,7 +307,7 @@ def being_made(
     """Gives what a run's file of results holds, or locks `out` for it to be made.
 
     With None in place of the results comes what is to be called before files of the run take
-    their place, see `files.written_whole`.
+    their place, see `files.atomic_write`.
 
     Args:
         flat: the settings of the run.

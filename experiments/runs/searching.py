@@ -18,7 +18,7 @@ from tagnet.system.files import remove_unfinished, write_text
 from tagnet.training.loop import MONITOR, Diverged
 
 if TYPE_CHECKING:
-    from experiments.runs.trials import Trial, Trials, Tried, Values
+    from experiments.runs.trials import Trial, Trials, Values
 
 
 def require_optuna() -> None:

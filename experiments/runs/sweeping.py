@@ -21,9 +21,9 @@ from experiments.runs.plan import Common, Job
 from experiments.runs.resolving import make
 from experiments.runs.results import read_checked
 from tagnet.data.dataset import PreparedDataset
-from tagnet.errors import Unavailable
+from tagnet.errors import CannotWrite
 from tagnet.system import console, locks
-from tagnet.system.files import read_json, refusal, remove_unfinished, write_json
+from tagnet.system.files import os_error_reason, read_json, remove_unfinished, write_json
 
 AnyJob = TypeVar("AnyJob", bound=Job)
 POLL = 5.0  # seconds between looks at the runs that others are making
@@ -75,7 +75,7 @@ class Sweep(Generic[AnyJob]):
         """Makes all runs that are left, and waits for those that others are making.
 
         Raises:
-            Unavailable: the data set is taken away meanwhile, or the system refuses to write.
+            CannotWrite: the data set is taken away meanwhile, or the system refuses to write.
         """
         # Every run traces its functions anew, which TensorFlow warns of.
         tf.get_logger().setLevel("ERROR")
@@ -143,7 +143,7 @@ class Sweep(Generic[AnyJob]):
             if lock.lost or isinstance(error, locks.InUse):  # another process makes the run
                 return
             self.dataset.require()
-            if isinstance(error, Unavailable) or refusal(error) is not None:
+            if isinstance(error, CannotWrite) or os_error_reason(error) is not None:
                 raise  # what comes next would be refused too
             self._record(job, error)  # whatever it is, the other runs do not depend on it
         finally:

@@ -71,7 +71,7 @@ class Trial:
 
 
 @dataclasses.dataclass(frozen=True)
-class Tried:
+class TrialResult:
     """One trial that is over.
 
     Attributes:
@@ -115,10 +115,10 @@ class Trials:
         self._seed = seed
         self._wanted = wanted
 
-    def tried(self) -> list[Tried]:
+    def tried(self) -> list[TrialResult]:
         """The trials that are over, in the order in which they were chosen."""
         found = [
-            Tried(
+            TrialResult(
                 trial.user_attrs["place"],
                 trial.user_attrs["values"],
                 trial.value,

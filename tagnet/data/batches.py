@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tagnet.data import records
 from tagnet.data.dataset import PreparedDataset
-from tagnet.data.tables import ROWS, Lookups, looked_up
+from tagnet.data.tables import ROWS, Lookups, gather_inputs
 from tagnet.settings import BatchSettings
 
 SHUFFLE_BLOCK = 2**18  # records shuffled together; the paper's training split fits, in 40 MB
@@ -37,7 +37,7 @@ def training_batches(
         inputs: the keys to yield, what the model reads: row numbers (`row`, `neighbours`), or
             what stands in those rows (`phi_x`, `phi_z`, `pi_x`, `pi_z`).
         epochs: which epochs, counted from 0.
-        lookups: the tables on the host, see `tables.lookups`; None for row numbers.
+        lookups: the tables on the host, see `tables.lookup_tables`; None for row numbers.
 
     Returns:
         A data set of ({"row": [B], "neighbours": [B, m]}, labels [B, L]), or with `phi_x`
@@ -60,7 +60,7 @@ def training_batches(
         targets = tf.cast(tf.gather(labels, parsed["row"]), tf.float32)
         if lookups is None:
             return {key: given[key] for key in inputs}, targets
-        return looked_up(inputs, given, lookups), targets
+        return gather_inputs(inputs, given, lookups), targets
 
     def epoch_of(epoch: tf.Tensor) -> tf.data.Dataset:
         # Dataset.shuffle would mix in the global seed, and with it whatever the process did.

@@ -22,7 +22,7 @@ import numpy as np
 from tagnet.data.embeddings import BLOCK, Embedding, rho
 from tagnet.data.records import Images, image_blocks, join_images
 from tagnet.data.tags import TagLists
-from tagnet.errors import InputError, Unavailable
+from tagnet.errors import CannotWrite, InputError
 from tagnet.system.console import say
 from tagnet.system.files import TEMPORARY, mapped_array, read_arrays, write_arrays, write_blocks
 
@@ -126,8 +126,8 @@ def _read_or_made(read: Callable[[], T], write: Callable[[], None], *paths: Path
     say(f"writing {', '.join(map(str, paths))}")
     try:
         write()
-    except Unavailable as error:
-        raise Unavailable(f"{error}; --table=host needs no cache") from error
+    except CannotWrite as error:
+        raise CannotWrite(f"{error}; --table=host needs no cache") from error
     for path in paths:
         stem = path.name.rpartition("-")[0]
         for earlier in path.parent.glob(f"{stem}-*"):

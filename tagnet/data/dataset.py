@@ -17,10 +17,10 @@ from tagnet.data.cache import cached_encoding, cached_images
 from tagnet.data.embeddings import Embedding, rho
 from tagnet.data.tables import Tables, to_device
 from tagnet.data.tags import TagLists, Vocabulary
-from tagnet.errors import HINT_PREPARE, InputError, Unavailable
+from tagnet.errors import HINT_PREPARE, CannotWrite, InputError
 from tagnet.settings import PARTS, TABLES, GraphSettings
 from tagnet.system.checksums import read_checksums, verify
-from tagnet.system.files import advising, read_arrays, read_json, read_text
+from tagnet.system.files import read_arrays, read_json, read_text, with_hint
 
 FORMAT = 1
 SUMMARY = "dataset.json"
@@ -82,7 +82,7 @@ class PreparedDataset:
                 f"{self.directory}: not a prepared data set (no dataset.json); "
                 "make one with python -m data_tools.prepare"
             )
-        with advising(HINT_PREPARE):
+        with with_hint(HINT_PREPARE):
             self.info: dict[str, Any] = read_json(summary)
         if self.info.get("format") != FORMAT:
             raise InputError(
@@ -112,9 +112,9 @@ class PreparedDataset:
         self.table = table
 
     def require(self) -> None:
-        """Raises `Unavailable` where the directory was taken away since it was opened."""
+        """Raises `CannotWrite` where the directory was taken away since it was opened."""
         if not (self.directory / SUMMARY).is_file():
-            raise Unavailable(f"{self.directory}: was removed, or cannot be reached any more")
+            raise CannotWrite(f"{self.directory}: was removed, or cannot be reached any more")
 
     @property
     def table_bytes(self) -> int:
@@ -123,7 +123,7 @@ class PreparedDataset:
 
     @functools.cached_property
     def _sums(self) -> dict[str, str]:
-        with advising(HINT_PREPARE):
+        with with_hint(HINT_PREPARE):
             return read_checksums(self.directory)
 
     def check(self, files: Iterable[str | Path]) -> None:
@@ -135,7 +135,7 @@ class PreparedDataset:
         if self._checked:
             files = [file for file in files if Path(file).is_relative_to(self.directory)]
             names = [Path(file).relative_to(self.directory).as_posix() for file in files]
-            with advising(HINT_PREPARE):
+            with with_hint(HINT_PREPARE):
                 verify(self.directory, names, self._sums)
 
     @functools.cached_property
@@ -146,7 +146,7 @@ class PreparedDataset:
     @functools.cached_property
     def _prepared_vocabulary(self) -> Vocabulary:
         path = self.directory / "vocabulary.txt"
-        with advising(HINT_PREPARE):
+        with with_hint(HINT_PREPARE):
             vocabulary = Vocabulary.load(path)
         self.check([path])
         return vocabulary
@@ -155,14 +155,14 @@ class PreparedDataset:
     def label_names(self) -> tuple[str, ...]:
         """The L labels in id order."""
         path = self.directory / "labels.txt"
-        with advising(HINT_PREPARE):
+        with with_hint(HINT_PREPARE):
             names = read_text(path).splitlines()
         self.check([path])
         return tuple(names)
 
     @functools.cached_property
     def _images(self) -> "_Images":
-        with advising(HINT_PREPARE):
+        with with_hint(HINT_PREPARE):
             if self.table == "mmap":
                 read = cached_images(self.directory, self.num_images, self.feature_dim, self._sums)
             else:
@@ -210,7 +210,7 @@ class PreparedDataset:
         """β of `w2v` or `wnet` for the vocabulary."""
         self._check("embedding", encoding, [name for name in self.encodings if name != "id"])
         path = self.directory / "embeddings" / f"{encoding}.npz"
-        with advising(HINT_PREPARE):
+        with with_hint(HINT_PREPARE):
             embedding = Embedding.load(path, num_words=len(self._prepared_vocabulary))
         self.check([path])
         if self.words is None:
@@ -302,7 +302,7 @@ class PreparedDataset:
                 f"{self.directory}: split must be 0 to {self.num_splits - 1}; received {index}"
             )
         path = self.directory / "splits" / f"split-{index}.npz"
-        with advising(HINT_PREPARE):
+        with with_hint(HINT_PREPARE):
             rows = read_arrays(path, *PARTS)
         self.check([path])
         return rows
@@ -323,7 +323,7 @@ class PreparedDataset:
         """Reads the neighbourhoods of a part whole, cut to the `max_rank` nearest."""
         stored = self.max_rank(encoding, pool)
         directory = self.neighbourhood_directory(split, encoding, pool)
-        with advising(HINT_PREPARE):
+        with with_hint(HINT_PREPARE):
             batches = list(records.read_neighbourhoods(directory, part, stored))
             self.check(records.shard_paths(directory, part))
         rows, neighbours, distances = (

@@ -19,7 +19,7 @@ import tensorflow as tf
 from tagnet.errors import InputError
 from tagnet.system.checksums import compare, sha256
 from tagnet.system.console import progress
-from tagnet.system.files import Run, written_whole
+from tagnet.system.files import Run, atomic_write
 
 MIN_SHARDS = 4  # so that shards can be read in parallel
 MAX_SHARD_BYTES = 128 * 2**20
@@ -203,7 +203,7 @@ def _write_shard(
 ) -> None:
     path, num_records, made_of = item
     written = 0
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         with tf.io.TFRecordWriter(str(temporary)) as writer:
             for example in encode(*made_of):
                 writer.write(example)

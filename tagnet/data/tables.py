@@ -124,7 +124,7 @@ class TagLookup(keras.layers.Layer):
         return keras.KerasTensor((*rows.shape, None), "int32")
 
 
-def looked_up(
+def gather_inputs(
     names: Sequence[str], rows: Mapping[str, tf.Tensor], lookups: Lookups
 ) -> dict[str, tf.Tensor]:
     """What a graph reads, out of the tables.
@@ -137,7 +137,7 @@ def looked_up(
     return {name: lookups[name[:-2]](rows[ROWS[name[-1]]]) for name in names}
 
 
-def lookups(tables: Tables) -> Lookups:
+def lookup_tables(tables: Tables) -> Lookups:
     """Puts the tables where they are looked up, once: `phi` and, where there are tags, `pi`."""
     with contextlib.nullcontext() if tables.on_device else tf.device(HOST):
         layers: dict[str, keras.Layer] = {"phi": RowLookup(tables.phi)}
@@ -161,12 +161,12 @@ def _on_host(layer: keras.Layer, rows: tf.Tensor) -> tf.Tensor:
         return layer(rows)
 
 
-def by_rows(core: keras.Model, lookups: Lookups) -> keras.Model:
+def fed_by_rows(core: keras.Model, lookups: Lookups) -> keras.Model:
     """The same graph fed with row numbers, which it looks up on the device.
 
     Args:
         core: a graph of `build`, or of `parts.with_path_outputs`.
-        lookups: `phi` and, for a joint model, `pi`; see `tables.lookups`.
+        lookups: `phi` and, for a joint model, `pi`; see `tables.lookup_tables`.
 
     Returns:
         A model from `row` [B] and, unless the graph ignores neighbours, `neighbours`
@@ -176,4 +176,4 @@ def by_rows(core: keras.Model, lookups: Lookups) -> keras.Model:
     rows = {ROWS["x"]: keras.Input((), dtype="int32", name=ROWS["x"])}
     if "phi_z" in names:
         rows[ROWS["z"]] = keras.Input((None,), dtype="int32", name=ROWS["z"])
-    return keras.Model(rows, core(looked_up(names, rows, lookups)))
+    return keras.Model(rows, core(gather_inputs(names, rows, lookups)))

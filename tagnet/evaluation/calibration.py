@@ -82,7 +82,7 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS)
 
 
 @dataclasses.dataclass(frozen=True)
-class Judgement:
+class CalibrationReport:
     """What a model's probabilities are worth, on images that nothing was fitted to.
 
     Attributes:
@@ -96,7 +96,7 @@ class Judgement:
     after: Reliability
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> "Judgement":
+    def of(cls, values: Mapping[str, Any]) -> "CalibrationReport":
         """Reads back what `dataclasses.asdict` makes of one, as JSON keeps it."""
         before, after = (Reliability(**values[when]) for when in ("before", "after"))
         return cls(values["images"], before, after)

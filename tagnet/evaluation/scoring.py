@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tagnet.data.dataset import Part
-from tagnet.data.tables import ROWS, Lookups, looked_up
+from tagnet.data.tables import ROWS, Lookups, gather_inputs
 from tagnet.evaluation.heads import head_of
 from tagnet.models.parts import Parts, is_order_sensitive, outputs
 from tagnet.settings import ScoringSettings
@@ -29,7 +29,7 @@ class Scorer:
 
     Args:
         core: a graph of `architectures.build`.
-        lookups: the tables, wherever they are, see `tables.lookups`.
+        lookups: the tables, wherever they are, see `tables.lookup_tables`.
         settings: how to average.
     """
 
@@ -139,7 +139,7 @@ def _encoder(
     def encode(rows: tf.Tensor) -> list[tf.Tensor]:
         # On the neighbours' side the R images are the neighbours of one.
         given = {ROWS[side]: rows if side == "x" else rows[None]}
-        vectors = layers(looked_up(names, given, lookups))
+        vectors = layers(gather_inputs(names, given, lookups))
         return [vectors[i] if side == "x" else vectors[i][0] for i in range(len(outputs))]
 
     return tf.function(encode, input_signature=[tf.TensorSpec([None], tf.int32)])

@@ -23,7 +23,7 @@ from tagnet.evaluation import calibration
 from tagnet.photos.images import ImageSource
 from tagnet.serving.corpus import Corpus, TaggedImages
 from tagnet.serving.export import load, write_saved_model
-from tagnet.serving.model import BATCH, Deployment
+from tagnet.serving.model import BATCH, ServingModel
 from tagnet.settings import MAX_TAGS
 
 Photo: TypeAlias = ImageSource
@@ -108,7 +108,7 @@ class Annotator:
         weights: the file of the backbone's weights; None takes those that it gets by itself.
     """
 
-    def __init__(self, deployment: Deployment, weights: Path | None = None) -> None:
+    def __init__(self, deployment: ServingModel, weights: Path | None = None) -> None:
         self._deployment = deployment
         self._weights = weights
         corpus = deployment.corpus
@@ -339,7 +339,7 @@ class Annotator:
             "beta": {name: beta.numpy() for name, beta in old.beta.items()},
             "corpus": old.corpus,
         }
-        new = Deployment(**parts | changes)
+        new = ServingModel(**parts | changes)
         new.calibrate(old.validation_scores.numpy(), old.validation_labels.numpy())
         return Annotator(new, self._weights)
 

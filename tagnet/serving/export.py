@@ -18,20 +18,20 @@ import tensorflow as tf
 from tagnet.data.dataset import PreparedDataset
 from tagnet.data.tags import TagLists, Vocabulary
 from tagnet.errors import InputError
-from tagnet.evaluation.calibration import Judgement
+from tagnet.evaluation.calibration import CalibrationReport
 from tagnet.models.architectures import ARCHITECTURES
 from tagnet.serving.corpus import Corpus, TaggedImages
-from tagnet.serving.model import Deployment, deploy, float32_graph
+from tagnet.serving.model import ServingModel, build_serving_model, float32_model
 from tagnet.serving.signatures import Server
-from tagnet.settings import DeploymentSettings, GraphSettings
+from tagnet.settings import GraphSettings, ServingSettings
 from tagnet.system.checksums import CHECKSUMS, read_checksums, verify, write_checksums
 from tagnet.system.files import (
     Check,
-    advising,
+    atomic_write,
     is_out_of_memory,
     read_json,
+    with_hint,
     write_json,
-    written_whole,
 )
 
 VERSION = "1"  # TensorFlow Serving's layout: saved_model/<version>/
@@ -72,7 +72,7 @@ def export(
     Raises:
         InputError: the data set lacks something, or the directory cannot be written.
     """
-    deployment = deploy(
+    deployment = build_serving_model(
         model,
         dataset,
         split=split,
@@ -84,7 +84,7 @@ def export(
 
 
 def write_saved_model(
-    deployment: Deployment, directory: str | Path, check: Check | None = None
+    deployment: ServingModel, directory: str | Path, check: Check | None = None
 ) -> Path:
     """Writes a deployment to `DIRECTORY/1` with the signatures of `signatures.py`.
 
@@ -96,18 +96,21 @@ def write_saved_model(
     Args:
         deployment: the model.
         directory: `saved_model` of a run.
-        check: see `files.written_whole`.
+        check: see `files.atomic_write`.
 
     Returns:
         The folder written.
     """
     target = Path(directory) / VERSION
-    with written_whole(target, check) as temporary, tempfile.TemporaryDirectory() as folder:
+    with atomic_write(target, check) as temporary, tempfile.TemporaryDirectory() as folder:
         settings, vocabulary = Path(folder, SETTINGS), Path(folder, VOCABULARY)
         write_json(
             settings,
             {"format": FORMAT, "settings": dataclasses.asdict(deployment.settings)}
-            | {"judgement": deployment.judgement and dataclasses.asdict(deployment.judgement)},
+            | {
+                "judgement": deployment.calibration_report
+                and dataclasses.asdict(deployment.calibration_report)
+            },
         )
         deployment.vocabulary.save(vocabulary)
         server = Server(deployment, vocabulary)
@@ -120,7 +123,7 @@ def write_saved_model(
     return target
 
 
-def _write_warmup(deployment: Deployment, signatures: Iterable[str], folder: Path) -> None:
+def _write_warmup(deployment: ServingModel, signatures: Iterable[str], folder: Path) -> None:
     """Writes requests that TensorFlow Serving plays to a model before it takes others.
 
     One for each signature, of two images: one's tags find the neighbours, the other has none.
@@ -183,7 +186,7 @@ def _varint(value: int) -> bytes:
     return bytes([*digits, value])
 
 
-def load(folder: str | Path) -> Deployment:
+def load(folder: str | Path) -> ServingModel:
     """Reads what `export` wrote.
 
     Args:
@@ -199,8 +202,8 @@ def load(folder: str | Path) -> Deployment:
         raise InputError(
             f"{folder}: must be a finished run or a SavedModel of one, with saved_model.pb"
         )
-    with advising(HINT_EXPORT):
-        settings, judgement = _read_settings(found[0] / "assets" / SETTINGS)
+    with with_hint(HINT_EXPORT):
+        settings, calibration_report = _read_settings(found[0] / "assets" / SETTINGS)
         _check(found[0])
     vocabulary = Vocabulary.load(found[0] / "assets" / VOCABULARY)
     try:
@@ -214,7 +217,7 @@ def load(folder: str | Path) -> Deployment:
             raise
         reason = " ".join(str(error).split())
         raise InputError(f"{found[0]}: is damaged ({reason})") from error
-    deployment.judgement = judgement
+    deployment.calibration_report = calibration_report
     return deployment
 
 
@@ -225,7 +228,7 @@ def _check(folder: Path) -> None:
     verify(folder, sorted(there - {CHECKSUMS} | sums.keys()), sums)
 
 
-def _read_settings(path: Path) -> tuple[DeploymentSettings, Judgement | None]:
+def _read_settings(path: Path) -> tuple[ServingSettings, CalibrationReport | None]:
     if not path.is_file():
         raise InputError(
             f"{path.parent.parent}: must be a SavedModel that carries its corpus, as a run of this "
@@ -238,13 +241,13 @@ def _read_settings(path: Path) -> tuple[DeploymentSettings, Judgement | None]:
         values, judged = values["settings"], values["judgement"]
         values["graph"] = GraphSettings(**values["graph"])
         values["labels"] = tuple(values["labels"])
-        settings = DeploymentSettings(**values)
-        judgement = None if judged is None else Judgement.of(judged)
+        settings = ServingSettings(**values)
+        calibration_report = None if judged is None else CalibrationReport.of(judged)
     except (KeyError, TypeError) as error:
         raise InputError(f"{path}: has other fields than this version ({error})") from error
     if settings.arch not in ARCHITECTURES:
         raise InputError(f"{path}: arch must be a known graph; received {settings.arch!r}")
-    return settings, judgement
+    return settings, calibration_report
 
 
 def _read(reader: Any, name: str) -> np.ndarray:
@@ -252,10 +255,10 @@ def _read(reader: Any, name: str) -> np.ndarray:
 
 
 def _restore(
-    settings: DeploymentSettings, vocabulary: Vocabulary, read: Callable[[str], np.ndarray]
-) -> Deployment:
+    settings: ServingSettings, vocabulary: Vocabulary, read: Callable[[str], np.ndarray]
+) -> ServingModel:
     """Builds a deployment from its arrays, each read by the path of its variable."""
-    core = float32_graph(
+    core = float32_model(
         settings.arch, settings.graph, lambda layer, i: read(f"weights/{layer}/{i}")
     )
     beta = {name: read(f"beta/{name}") for name in settings.encodings}
@@ -268,6 +271,6 @@ def _restore(
     )
     images = TaggedImages(names, read("corpus/phi/table"), tags, labels)
     rho = {name: read(f"corpus/rho/{name}/table") for name in settings.encodings}
-    deployment = Deployment(settings, core, vocabulary, beta, Corpus(images, words, rho))
+    deployment = ServingModel(settings, core, vocabulary, beta, Corpus(images, words, rho))
     deployment.calibrate(read("validation_scores"), read("validation_labels"))
     return deployment

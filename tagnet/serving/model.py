@@ -24,14 +24,14 @@ from tagnet.models.layers import PADDING
 from tagnet.models.parts import Parts, is_order_sensitive, outputs
 from tagnet.serving.corpus import Corpus, TaggedImages
 from tagnet.serving.explanation import Explanation
-from tagnet.settings import DeploymentSettings, GraphSettings
+from tagnet.settings import GraphSettings, ServingSettings
 
 BATCH = 64
 CALIBRATION_IMAGES = 2000  # of the validation split, at most, and of the test split
 SUBSETS_SEED = 0  # of the neighbourhoods that an LSTM graph averages over: the same for all images
 
 
-class Deployment(tf.Module):
+class ServingModel(tf.Module):
     """A graph, its corpus and its calibration.
 
     A score is the mean of f over neighbourhoods as in eq. 2: exact for max-pool graphs;
@@ -50,7 +50,7 @@ class Deployment(tf.Module):
 
     def __init__(
         self,
-        settings: DeploymentSettings,
+        settings: ServingSettings,
         core: keras.Model,
         vocabulary: Vocabulary,
         beta: Mapping[str, np.ndarray],
@@ -67,7 +67,7 @@ class Deployment(tf.Module):
         # As a function, since of a model every weight would be saved twice.
         self._core = lambda: core
         self._parts = Parts.of(core)
-        self.judgement: calibration.Judgement | None = None
+        self.calibration_report: calibration.CalibrationReport | None = None
         self.beta = {name: tf.Variable(beta[name], trainable=False) for name in settings.encodings}
         L = len(settings.labels)
         self.temperature = tf.Variable(1.0, trainable=False)
@@ -143,14 +143,14 @@ class Deployment(tf.Module):
         self.validation_labels.assign(labels)
         self.temperature.assign(calibration.fit_temperature(scores, labels))
 
-    def judge(self, scores: np.ndarray, labels: np.ndarray) -> None:
-        """Notes in `judgement` what the probabilities are worth.
+    def report_calibration(self, scores: np.ndarray, labels: np.ndarray) -> None:
+        """Notes in `calibration_report` what the probabilities are worth.
 
         Args:
             scores: of images that nothing was fitted to, [n, L].
             labels: 0 and 1, [n, L].
         """
-        self.judgement = calibration.Judgement(
+        self.calibration_report = calibration.CalibrationReport(
             len(scores),
             calibration.reliability(tf.sigmoid(scores).numpy(), labels),
             calibration.reliability(self.probabilities(scores).numpy(), labels),
@@ -253,7 +253,7 @@ class Deployment(tf.Module):
         return tf.reduce_mean(tf.reshape(scores, [-1, samples, scores.shape[1]]), axis=1)
 
 
-def deploy(
+def build_serving_model(
     core: keras.Model,
     dataset: PreparedDataset,
     *,
@@ -261,7 +261,7 @@ def deploy(
     neighbours: str = "id",
     max_rank: int = 24,
     samples: int = 10,
-) -> Deployment:
+) -> ServingModel:
     """Deploys a trained graph with the training images as its corpus.
 
     It is calibrated on the validation split, and judged on the test split.
@@ -277,7 +277,7 @@ def deploy(
     Returns:
         The deployment, in float32 whatever the precision that the graph was trained in.
     """
-    settings = DeploymentSettings(
+    settings = ServingSettings(
         arch=core.name,
         graph=core.graph_settings,
         neighbours=neighbours,
@@ -289,9 +289,9 @@ def deploy(
     rows = dataset.split(split)
     embeddings = {name: dataset.embedding(name) for name in settings.encodings}
     images = TaggedImages.of(dataset, rows["train"])
-    deployment = Deployment(
+    deployment = ServingModel(
         settings,
-        float32_graph(
+        float32_model(
             settings.arch, settings.graph, lambda layer, i: core.get_layer(layer).get_weights()[i]
         ),
         dataset.vocabulary,
@@ -304,7 +304,7 @@ def deploy(
     )
     answer = deployment.function()
     deployment.calibrate(*_scored(answer, dataset, rows["validation"]))
-    deployment.judge(*_scored(answer, dataset, rows["test"]))
+    deployment.report_calibration(*_scored(answer, dataset, rows["test"]))
     return deployment
 
 
@@ -347,7 +347,7 @@ def _cut(
     return before, behind
 
 
-def float32_graph(
+def float32_model(
     arch: str, graph: GraphSettings, weight: Callable[[str, int], np.ndarray]
 ) -> keras.Model:
     """Builds a graph in float32, whatever the precision policy.

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tagnet.backbones.features import BACKBONES
 from tagnet.serving import pixels
-from tagnet.serving.model import Deployment
+from tagnet.serving.model import ServingModel
 from tagnet.serving.tag_text import TagReader
 
 TOP_LABELS = 10  # of an image, in an answer
@@ -39,7 +39,7 @@ class Server(tf.Module):
         vocabulary: the file of its words, which becomes an asset.
     """
 
-    def __init__(self, deployment: Deployment, vocabulary: Path) -> None:
+    def __init__(self, deployment: ServingModel, vocabulary: Path) -> None:
         super().__init__()
         self.model = deployment
         self.reader = TagReader(vocabulary, len(deployment.vocabulary))

@@ -39,7 +39,7 @@ def write_checksums(
         files: their names, relative to it.
         last: the texts of files that are written only after this one, by name.
         known: the checksums of others, by name.
-        check: see `files.written_whole`.
+        check: see `files.atomic_write`.
     """
     sums = {file: sha256(directory / file) for file in files} | dict(known or {})
     sums |= {file: hashlib.sha256(text.encode()).hexdigest() for file, text in (last or {}).items()}

@@ -15,8 +15,8 @@ from absl import flags, logging
 from tqdm import tqdm
 
 import tagnet
-from tagnet.errors import InputError, on_one_line
-from tagnet.system.files import OF_FILES, is_out_of_memory, refusal
+from tagnet.errors import InputError, single_line
+from tagnet.system.files import OF_FILES, is_out_of_memory, os_error_reason
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -69,7 +69,7 @@ def require_at_least(options: Any, **least: float) -> None:
 def require_one_of(flag: str, value: str | None, known: Collection[str]) -> None:
     """Raises `InputError` where the option `flag` has a value that is not `known`."""
     if value is not None and value not in known:
-        raise InputError(f"--{flag} must be of {', '.join(known)}; received {value!r}")
+        raise InputError(f"--{flag} must be one of {', '.join(known)}; received {value!r}")
 
 
 def require_all_of(flag: str, values: Iterable[str], known: Collection[str]) -> None:
@@ -124,17 +124,17 @@ def execute(
         print("interrupted; finished files are complete", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
-        if (line := _told(error)) is None:
+        if (line := _error_line(error)) is None:
             raise
-        print(f"error: {on_one_line(line)}", file=sys.stderr)
+        print(f"error: {single_line(line)}", file=sys.stderr)
         return 2
     return 0
 
 
-def _told(error: Exception) -> str | None:
+def _error_line(error: Exception) -> str | None:
     """A line on what the system refused; None for a fault of ours."""
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
-    if (reason := refusal(error)) is not None:
+    if (reason := os_error_reason(error)) is not None:
         found = OF_FILES.fullmatch(text)
         named = getattr(error, "filename", None) or (found["file"] if found else "the system")
         return f"{os.fsdecode(named)}: {reason}"

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tagnet.errors import InputError, Unavailable
+from tagnet.errors import CannotWrite, InputError
 
 TEMPORARY = ".tmp-"  # how the name of an unfinished file or folder begins
 UNFINISHED = re.compile(rf"{re.escape(TEMPORARY)}[0-9a-f]{{8}}-(.+)", re.DOTALL)
@@ -24,7 +24,7 @@ HDF5_REASON = re.compile("error message = '([^']+)'")
 # What TensorFlow says of a file: perhaps the operation, the file, the system's words.
 OF_FILES = re.compile(r"(\{\{.*?\}\} )?(?P<file>.*); (?P<reason>.*?)( \[Op:.*\])?")
 SYSTEM_REASONS = {os.strerror(number) for number in errno.errorcode}
-Check: TypeAlias = Callable[[], None]  # see `written_whole`
+Check: TypeAlias = Callable[[], None]  # see `atomic_write`
 NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Python has the name since 3.13; Linux' value
 
 
@@ -50,7 +50,7 @@ class Table(Protocol):
 
 
 @contextlib.contextmanager
-def written_whole(path: str | Path, check: Check | None = None) -> Iterator[Path]:
+def atomic_write(path: str | Path, check: Check | None = None) -> Iterator[Path]:
     """Gives a temporary path beside `path`, which becomes `path` when the block ends well.
 
     Works for a file or a folder (the block creates it). Where the block raises, or a
@@ -63,7 +63,7 @@ def written_whole(path: str | Path, check: Check | None = None) -> Iterator[Path
             that only the holder of a lock may write, see `locks.Lock.check`.
 
     Raises:
-        Unavailable: the system refuses it.
+        CannotWrite: the system refuses it.
     """
     path = Path(path)
     # The name keeps its ending, since some writers look at it.
@@ -77,10 +77,10 @@ def written_whole(path: str | Path, check: Check | None = None) -> Iterator[Path
             shutil.rmtree(path)
         os.replace(temporary, path)
     except Exception as error:
-        reason = refusal(error)
+        reason = os_error_reason(error)
         if reason is None or _is_of_another(error, path.parent):
             raise
-        raise Unavailable(f"{path}: cannot be written ({reason})") from error
+        raise CannotWrite(f"{path}: cannot be written ({reason})") from error
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
@@ -89,18 +89,18 @@ def written_whole(path: str | Path, check: Check | None = None) -> Iterator[Path
                 temporary.unlink()
 
 
-def is_of_tensorflow(error: BaseException) -> bool:
+def is_from_tensorflow(error: BaseException) -> bool:
     """Whether TensorFlow raised it, which is not imported for this."""
     return type(error).__module__.startswith("tensorflow.")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether Python or TensorFlow ran out of memory."""
-    exhausted = is_of_tensorflow(error) and type(error).__name__ == "ResourceExhaustedError"
+    exhausted = is_from_tensorflow(error) and type(error).__name__ == "ResourceExhaustedError"
     return exhausted or isinstance(error, MemoryError)
 
 
-def refusal(error: BaseException) -> str | None:
+def os_error_reason(error: BaseException) -> str | None:
     """What the system said when it refused something of a file; None for any other error.
 
     Args:
@@ -113,7 +113,7 @@ def refusal(error: BaseException) -> str | None:
         return error.strerror
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
     # What TensorFlow says of a file ends in the system's words.
-    found = OF_FILES.fullmatch(text) if is_of_tensorflow(error) else None
+    found = OF_FILES.fullmatch(text) if is_from_tensorflow(error) else None
     return found["reason"] if found and found["reason"] in SYSTEM_REASONS else None
 
 
@@ -127,11 +127,11 @@ def _is_of_another(error: BaseException, folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def advising(cure: str) -> Iterator[None]:
+def with_hint(cure: str) -> Iterator[None]:
     """Ends the line of an `InputError` with what to do, unless it says so already."""
     try:
         yield
-    except Unavailable:  # what is there may be whole
+    except CannotWrite:  # what is there may be whole
         raise
     except InputError as error:
         raise InputError(str(error) if cure in str(error) else f"{error}; {cure}") from error
@@ -143,7 +143,7 @@ def writing(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise Unavailable(f"{path}: cannot be written ({error.strerror})") from error
+        raise CannotWrite(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def remove_leftovers(directory: str | Path, but: str = "") -> None:
@@ -178,8 +178,8 @@ def remove_unfinished(paths: Iterable[Path]) -> None:
 
 
 def write_text(path: str | Path, text: str, check: Check | None = None) -> None:
-    """Writes `text` as UTF-8, whole or not at all; `check` as in `written_whole`."""
-    with written_whole(path, check) as temporary:
+    """Writes `text` as UTF-8, whole or not at all; `check` as in `atomic_write`."""
+    with atomic_write(path, check) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -201,7 +201,7 @@ def as_json(value: Any) -> str:
 
 
 def write_json(path: str | Path, value: Any, check: Check | None = None) -> None:
-    """Writes `value` as indented JSON, whole or not at all; `check` as in `written_whole`."""
+    """Writes `value` as indented JSON, whole or not at all; `check` as in `atomic_write`."""
     write_text(path, as_json(value), check)
 
 
@@ -221,8 +221,8 @@ def read_json(path: str | Path) -> dict[str, Any]:
 def write_arrays(
     path: str | Path, arrays: Mapping[str, np.ndarray], check: Check | None = None
 ) -> None:
-    """Writes named arrays as an `.npz`, whole or not at all; `check` as in `written_whole`."""
-    with written_whole(path, check) as temporary, open(temporary, "wb") as file:
+    """Writes named arrays as an `.npz`, whole or not at all; `check` as in `atomic_write`."""
+    with atomic_write(path, check) as temporary, open(temporary, "wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
 
 
@@ -262,7 +262,7 @@ def write_blocks(
     """
     header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": tuple(shape)}
     written = 0
-    with written_whole(path) as temporary, open(temporary, "wb") as file:
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         for block in blocks:
             # Not into mapped memory: on a full disk that ends the process.

@@ -135,7 +135,7 @@ def exclusive(directory: Path, name: str) -> Iterator[Lock]:
 
     Raises:
         InUse: another process holds the lock; the line names it.
-        Unavailable: the directory cannot be written.
+        CannotWrite: the directory cannot be written.
     """
     made_here = not directory.exists()
     try:

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tagnet.data.batches import training_batches
 from tagnet.data.dataset import PreparedDataset
-from tagnet.data.tables import lookups
+from tagnet.data.tables import lookup_tables
 from tagnet.evaluation import metrics
 from tagnet.evaluation.scoring import Scorer
 from tagnet.settings import PARTS, BatchSettings, Neighbourhood, ScoringSettings, TrainingSettings
@@ -68,7 +68,7 @@ class Experiment:
             for part in PARTS
         }
         tables = dataset.tables(model.graph_settings.feed)
-        self._lookups = lookups(tables)
+        self._lookups = lookup_tables(tables)
         # A training step looks rows up, or is given what stands in them.
         self._looks_up = tables.on_device
         self._batches = batches
@@ -180,5 +180,7 @@ def evaluate(
     """
     m = model.graph_settings.m
     rows = dataset.part(split, neighbours, pool, part, max_rank)
-    scorer = Scorer(model, lookups(dataset.tables(model.graph_settings.feed)), ScoringSettings(m))
+    scorer = Scorer(
+        model, lookup_tables(dataset.tables(model.graph_settings.feed)), ScoringSettings(m)
+    )
     return metrics.evaluate(dataset.labels[rows.rows], scorer(rows))

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from tagnet.data.tables import Lookups, by_rows
+from tagnet.data.tables import Lookups, fed_by_rows
 from tagnet.errors import InputError
 from tagnet.models.parts import with_path_outputs
 from tagnet.settings import TrainingSettings
@@ -20,11 +20,11 @@ from tagnet.system.checksums import HINT_RERUN, sha256
 from tagnet.system.console import progress
 from tagnet.system.files import (
     Check,
-    advising,
+    atomic_write,
     read_arrays,
+    with_hint,
     write_arrays,
     write_text,
-    written_whole,
 )
 from tagnet.training.optimizer import PenalisedModel, PenalisedRMSprop
 from tagnet.training.replicas import Replicas, Workers, is_chief
@@ -78,7 +78,7 @@ def train(
 
     Args:
         core: a graph of `architectures.build`.
-        lookups: the tables on the device, see `tables.lookups`; None where the batches bring
+        lookups: the tables on the device, see `tables.lookup_tables`; None where the batches bring
             what stands in them.
         batches: (inputs, epochs) → the training batches, see `batches.training_batches`.
         num_images: in the training part.
@@ -86,7 +86,7 @@ def train(
         settings: how to train.
         directory: the run directory.
         on_epoch: called with each finished epoch's figures, before they are stored.
-        check: called before each file takes its place, see `files.written_whole`.
+        check: called before each file takes its place, see `files.atomic_write`.
         workers: what shares out the batches; None for this process and its device alone. Of
             several processes the chief validates, writes, and has the best weights at the end.
 
@@ -146,7 +146,7 @@ def compiled(core: keras.Model, lookups: Lookups | None, settings: TrainingSetti
         settings: how to train.
     """
     graph = with_path_outputs(core)
-    fed = graph if lookups is None else by_rows(graph, lookups)
+    fed = graph if lookups is None else fed_by_rows(graph, lookups)
     model = PenalisedModel(fed.input, fed.output)
     optimizer = PenalisedRMSprop(
         settings.learning_rate, settings.rho, global_clipnorm=settings.clip_norm
@@ -249,7 +249,7 @@ class _State:
     def store(self, history: Sequence[Epoch]) -> None:
         """Writes the best weights first: a kill in between repeats the epoch, equally."""
         if best_epoch(history) == len(history) - 1:
-            with written_whole(self._best, self._check) as temporary:
+            with atomic_write(self._best, self._check) as temporary:
                 self._core.save_weights(temporary)
             self._best_sum = sha256(self._best)
         arrays = {name: variable.numpy() for name, variable in self._variables.items()}
@@ -261,7 +261,7 @@ class _State:
         """Takes up the last stored state and returns its history; none stored, it is empty."""
         if not self._last.exists():
             return []
-        with advising(HINT_RERUN):
+        with with_hint(HINT_RERUN):
             arrays = read_arrays(self._last, "history", "best", "of", *self._variables)
         for name, variable in self._variables.items():
             if arrays[name].shape != tuple(variable.shape):

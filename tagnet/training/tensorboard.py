@@ -12,7 +12,7 @@ from tensorboard.plugins.graph import keras_util
 from tensorboard.plugins.hparams import api as hparams
 from tensorboard.plugins.pr_curve import summary as pr_curve
 
-from tagnet.evaluation.calibration import Judgement
+from tagnet.evaluation.calibration import CalibrationReport
 from tagnet.system.files import write_text
 
 PR_THRESHOLDS = 101
@@ -59,10 +59,10 @@ def write_pr_curves(labels: np.ndarray, probabilities: np.ndarray, names: Sequen
         tf.summary.experimental.write_raw_pb(curve.SerializeToString(), step=0)
 
 
-def write_calibration(judgement: Judgement, diagram: bytes) -> None:
+def write_calibration(calibration_report: CalibrationReport, diagram: bytes) -> None:
     """Writes the calibration errors on the test split, and the drawing of both (a PNG)."""
-    tf.summary.scalar("calibration/error_before", judgement.before.error, step=0)
-    tf.summary.scalar("calibration/error_after", judgement.after.error, step=0)
+    tf.summary.scalar("calibration/error_before", calibration_report.before.error, step=0)
+    tf.summary.scalar("calibration/error_after", calibration_report.after.error, step=0)
     tf.summary.image("calibration/reliability", tf.io.decode_png(diagram)[None], step=0)
 
 

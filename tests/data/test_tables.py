@@ -15,7 +15,7 @@ from experiments import run as command
 from tagnet.data import batches, cache, dataset, records
 from tagnet.data.batches import BatchSettings, training_batches
 from tagnet.data.dataset import PreparedDataset
-from tagnet.data.tables import looked_up, lookups
+from tagnet.data.tables import gather_inputs, lookup_tables
 from tagnet.errors import InputError
 from tagnet.evaluation.scoring import Scorer
 from tagnet.settings import Neighbourhood, ScoringSettings, TrainingSettings
@@ -56,14 +56,14 @@ def test_the_same_batches(many_shards, table, feed):
     """What is looked up by row numbers on the device comes with the batches here."""
     names = ["phi_x", "phi_z"] + (["pi_x", "pi_z"] if feed else [])
     data = PreparedDataset(many_shards)
-    on_device = lookups(data.tables(feed))
+    on_device = lookup_tables(data.tables(feed))
     other = PreparedDataset(many_shards, table)
     theirs = stream(other, names, range(2), lookups(other.tables(feed)))
     count = 0
     for (rows, labels), (given, labels_given) in zip(
         stream(data, ["row", "neighbours"], range(2)), theirs, strict=True
     ):
-        expected = looked_up(names, rows, on_device)
+        expected = gather_inputs(names, rows, on_device)
         assert set(given) == set(names)
         for name in names:
             assert given[name].dtype == expected[name].dtype
@@ -100,7 +100,7 @@ def trained(directory, table, arch, feed, out):
         tag_dim=tables.tag_dim,
     )
     keras.utils.set_random_seed(0)
-    looks = lookups(tables)
+    looks = lookup_tables(tables)
     in_step = table == "device"
     train(
         core,

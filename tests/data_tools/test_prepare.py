@@ -426,8 +426,8 @@ def test_a_disk_that_is_full_before_the_first_mark(
 ) -> None:
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        refusal = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out / ".stages"))
-        patch.setattr(stages, "write_json", Mock(side_effect=refusal))
+        os_error_reason = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out / ".stages"))
+        patch.setattr(stages, "write_json", Mock(side_effect=os_error_reason))
         with pytest.raises(InputError, match=r"\.stages: cannot be written \(No space left"):
             prepare(table.settings(**QUICK), out)
     assert (out / "manifest.jsonl").exists()

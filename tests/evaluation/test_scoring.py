@@ -8,7 +8,7 @@ from helpers.graphs import CASES, TAGS, D, N, small
 from scipy.special import expit
 
 from tagnet.data.dataset import Part
-from tagnet.data.tables import Tables, by_rows, lookups
+from tagnet.data.tables import Tables, fed_by_rows, lookup_tables
 from tagnet.data.tags import TagLists
 from tagnet.evaluation.scoring import Scorer, draw_subsets
 from tagnet.models.parts import is_order_sensitive
@@ -38,7 +38,7 @@ def part():
 
 def every_subset(core, on_device, part):
     """f of each image over each of its subsets, by the uncut graph: [C, n, L]."""
-    model = by_rows(core, on_device)
+    model = fed_by_rows(core, on_device)
     rows = part.rows.astype(np.int32)
     return np.stack(
         [
@@ -51,7 +51,7 @@ def every_subset(core, on_device, part):
 @pytest.mark.parametrize(("arch", "feed"), [case for case in CASES if case[0] != "v_only"])
 def test_scores_equal_the_mean_over_all_subsets(arch, feed):
     """Max-pool graphs by the exact expectation, LSTM graphs since 10 samples are all 10."""
-    core, on_device = small(arch, feed, m=SUBSET), lookups(tables(feed))
+    core, on_device = small(arch, feed, m=SUBSET), lookup_tables(tables(feed))
     expected = every_subset(core, on_device, part()).mean(axis=0)
     scores = Scorer(core, on_device, ScoringSettings(SUBSET, samples=10))(part())
     np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-5)
@@ -59,12 +59,12 @@ def test_scores_equal_the_mean_over_all_subsets(arch, feed):
 
 def test_exact_scores_are_not_those_of_the_nearest_m():
     """Guards the test above: the subsets' scores differ."""
-    core, on_device = small("ltwin", "w2v", m=SUBSET), lookups(tables("w2v"))
+    core, on_device = small("ltwin", "w2v", m=SUBSET), lookup_tables(tables("w2v"))
     assert every_subset(core, on_device, part()).std(axis=0).max() > 0.01
 
 
 def test_visual_only_scores_are_the_graph_itself():
-    core, on_device = small("v_only", None), lookups(tables(None))
+    core, on_device = small("v_only", None), lookup_tables(tables(None))
     scores = Scorer(core, on_device, ScoringSettings(SUBSET))(part())
     np.testing.assert_allclose(
         scores, core({"phi_x": tables(None).phi[:QUERIES].astype(np.float32)}), atol=1e-6
@@ -73,7 +73,7 @@ def test_visual_only_scores_are_the_graph_itself():
 
 @pytest.mark.parametrize("arch", ["ltn", "rtn"])
 def test_mean_of_probabilities_over_all_subsets(arch):
-    core, on_device = small(arch, None, m=SUBSET), lookups(tables(None))
+    core, on_device = small(arch, None, m=SUBSET), lookup_tables(tables(None))
     settings = ScoringSettings(SUBSET, exact=False, samples=10, average="probabilities")
     expected = expit(every_subset(core, on_device, part())).mean(axis=0)
     np.testing.assert_allclose(
@@ -83,7 +83,7 @@ def test_mean_of_probabilities_over_all_subsets(arch):
 
 def test_a_mean_of_probabilities_next_to_one():
     """In float64 the sigmoid of 40 is 1, and what is left of it 0."""
-    core, on_device = small("v_only", None), lookups(tables(None))
+    core, on_device = small("v_only", None), lookup_tables(tables(None))
     *kernels, bias = core.get_weights()
     core.set_weights([*(0 * kernel for kernel in kernels), 0 * bias + 40])
     settings = ScoringSettings(SUBSET, exact=False, average="probabilities")
@@ -93,7 +93,7 @@ def test_a_mean_of_probabilities_next_to_one():
 @pytest.mark.parametrize("arch", ["ltn", "rtn"])
 def test_sampled_scores_converge_to_the_mean(arch):
     """The error over 8 seeds of 2 samples is larger than that of 8 samples (of 10)."""
-    core, on_device = small(arch, None, m=SUBSET), lookups(tables(None))
+    core, on_device = small(arch, None, m=SUBSET), lookup_tables(tables(None))
     assert is_order_sensitive(core) == (arch == "rtn")
     exact = every_subset(core, on_device, part()).mean(axis=0)
 
@@ -106,7 +106,7 @@ def test_sampled_scores_converge_to_the_mean(arch):
 
 
 def test_the_draw_repeats_with_its_seed():
-    core, on_device = small("rtn", None, m=SUBSET), lookups(tables(None))
+    core, on_device = small("rtn", None, m=SUBSET), lookup_tables(tables(None))
     scorer = Scorer(core, on_device, ScoringSettings(SUBSET, samples=2))
     np.testing.assert_array_equal(scorer(part(), seed=1), scorer(part(), seed=1))
     assert np.abs(scorer(part(), seed=1) - scorer(part(), seed=2)).max() > 1e-4

@@ -20,7 +20,7 @@ from PIL import Image
 from experiments import annotate as command
 from experiments.annotation.batch import CHUNK, Batch, Choice, Job
 from tagnet.backbones import features
-from tagnet.errors import InputError, Unavailable
+from tagnet.errors import CannotWrite, InputError
 from tagnet.serving.annotator import MAX_TAGS, Annotator
 from tagnet.serving.export import write_saved_model
 from tagnet.system import console
@@ -199,7 +199,7 @@ def test_photographs_that_are_taken_away_meanwhile(loaded, tmp_path):
 
     out = tmp_path / "answers.jsonl"
     line = re.escape(f"{folders[1]}: was removed, or cannot be reached any more")
-    with pytest.raises(Unavailable, match=line):
+    with pytest.raises(CannotWrite, match=line):
         Batch(loaded, Choice({}, L), out, [take_away]).run(jobs)
     assert 0 < len(answers(out)) < len(jobs)
     assert not any("error" in answer for answer in answers(out))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from helpers import oracle
 
-from experiments.paper.conditions import OLD_HALF, USUAL, Condition
-from experiments.paper.perturbed import Situation, deal, perturbed
+from experiments.paper.conditions import OLD_HALF, UNCHANGED, Perturbation
+from experiments.paper.perturbed import Setup, deal, perturbed
 from tagnet.data.dataset import PreparedDataset
 from tagnet.data.embeddings import rho
 
@@ -20,7 +20,7 @@ def dataset(prepared):
 
 
 def situation(dataset, **changes):
-    return Situation(dataset, dataclasses.replace(USUAL, **changes), SPLIT, SEED)
+    return Setup(dataset, dataclasses.replace(UNCHANGED, **changes), SPLIT, SEED)
 
 
 def test_halves_have_a_word_of_every_pair_and_share_none():
@@ -40,9 +40,7 @@ def test_growing_overlaps_keep_ever_more_of_the_same_words():
 
 def test_splits_and_seeds_have_halves_of_their_own(dataset):
     halves = {
-        tuple(Situation(dataset, OLD_HALF, split, seed).words)
-        for split in (0, 1)
-        for seed in range(4)
+        tuple(Setup(dataset, OLD_HALF, split, seed).words) for split in (0, 1) for seed in range(4)
     }
     assert len(halves) > 4
 
@@ -122,7 +120,7 @@ def test_wrong_tags_are_drawn_by_frequency(dataset):
     test = dataset.split(SPLIT)["test"]
     lists = dataset.tags.select(test)
     for seed in range(40):
-        tags = Situation(dataset, Condition(wrong=0.5), SPLIT, seed).tags.select(test)
+        tags = Setup(dataset, Perturbation(wrong=0.5), SPLIT, seed).tags.select(test)
         counts += np.bincount(tags.ids, minlength=len(counts))
     added = counts - 40 * np.bincount(lists.ids, minlength=len(counts))
     frequency = np.bincount(dataset.tags.ids, minlength=len(counts))
@@ -167,11 +165,11 @@ def test_a_run_is_trained_with_the_old_half_alone(dataset, tmp_path):
 
 def test_names_of_conditions_differ_where_they_do():
     conditions = [
-        USUAL,
+        UNCHANGED,
         OLD_HALF,
-        Condition(overlap=0.0),
-        Condition(dropped=0.1),
-        Condition("train"),
+        Perturbation(overlap=0.0),
+        Perturbation(dropped=0.1),
+        Perturbation("train"),
     ]
     assert [condition.name for condition in conditions] == [
         *("usual", "overlap_1.0", "overlap_0.0", "dropped_0.1", "pool_train")

@@ -23,7 +23,7 @@ from experiments.paper.published import Row
 from experiments.reports import tables
 from experiments.runs import results
 from tagnet.evaluation import metrics
-from tagnet.evaluation.calibration import Judgement, reliability
+from tagnet.evaluation.calibration import CalibrationReport, reliability
 from tagnet.system import console, locks
 from tagnet.system.checksums import write_checksums
 from tagnet.system.files import write_arrays, write_json
@@ -59,8 +59,8 @@ def make_run(
     written = {"test": test, "validation": test, "images": PARTS, "dataset": "set"}
     if judged:  # as the model of a run that is exported
         before, after = (reliability(expit(scores / t), labels) for t in (1, 2))
-        judgement = Judgement(len(labels), before, after)
-        written["calibration"] = dataclasses.asdict(judgement)
+        calibration_report = CalibrationReport(len(labels), before, after)
+        written["calibration"] = dataclasses.asdict(calibration_report)
     write_json(directory / "metrics.json", written | {"seconds": 1.5})
 
 
@@ -104,7 +104,7 @@ def test_the_files(made):
 def test_a_reliability_diagram_shows_filled_bins_and_the_errors():
     before = reliability(np.array([0.1, 0.15, 0.9]), np.array([0, 1, 1]), bins=5)
     after = reliability(np.array([0.5, 0.5, 0.9]), np.array([0, 1, 1]), bins=5)
-    (axes,) = plots.reliability([("ltn", Judgement(3, before, after))]).axes
+    (axes,) = plots.reliability([("ltn", CalibrationReport(3, before, after))]).axes
     _, first, second = axes.get_lines()
     np.testing.assert_allclose(first.get_xydata(), [[0.125, 0.5], [0.9, 1]])
     np.testing.assert_allclose(second.get_xydata(), [[0.5, 0.5], [0.9, 1]])

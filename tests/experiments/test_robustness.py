@@ -8,8 +8,17 @@ from PIL import Image
 
 from experiments import robustness, sweep
 from experiments.paper import curves, study
-from experiments.paper.conditions import OLD_HALF, USUAL, Condition
-from experiments.paper.curves import CURVES, LOGISTIC, LTN, LTWIN, V_ONLY, Curve, Measure, Series
+from experiments.paper.conditions import OLD_HALF, UNCHANGED, Perturbation
+from experiments.paper.curves import (
+    CURVES,
+    LOGISTIC,
+    LTN,
+    LTWIN,
+    V_ONLY,
+    Curve,
+    Measurement,
+    Series,
+)
 from experiments.paper.published import MAPS, Row
 from experiments.reports import curve_report
 from experiments.runs import options, plan
@@ -18,7 +27,7 @@ from tagnet.system import console
 from tagnet.system.files import read_json, write_json
 
 BY_ID = Row("ltwin", "id", "id")
-UNKNOWN = Condition(overlap=0.0)
+UNKNOWN = Perturbation(overlap=0.0)
 SMALL = ("--preset=demo", "--hidden=4", "--max_epochs=1", "--splits=0")
 
 
@@ -106,8 +115,16 @@ def test_killed_between_two_conditions_it_goes_on(made, prepared, tmp_path, monk
 def out(prepared, tmp_path_factory):
     """A folder with two small models, one of them trained with half of the vocabulary."""
     out = tmp_path_factory.mktemp("out")
-    half = Series("half", (Measure(BY_ID, OLD_HALF, OLD_HALF), Measure(BY_ID, OLD_HALF, UNKNOWN)))
-    few = Series("few", (Measure(LTN, USUAL, USUAL), Measure(LTN, USUAL, Condition(dropped=0.9))))
+    half = Series(
+        "half", (Measurement(BY_ID, OLD_HALF, OLD_HALF), Measurement(BY_ID, OLD_HALF, UNKNOWN))
+    )
+    few = Series(
+        "few",
+        (
+            Measurement(LTN, UNCHANGED, UNCHANGED),
+            Measurement(LTN, UNCHANGED, Perturbation(dropped=0.9)),
+        ),
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(CURVES, "small", Curve("small", "", ("one", "two"), {"": (half, few)}))
         assert command(*place(prepared, out), "--curve=small") == 0

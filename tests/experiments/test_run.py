@@ -95,7 +95,7 @@ def test_what_its_probabilities_are_worth_is_kept_with_the_model_and_drawn(finis
     out, _ = finished
     results = json.loads((out / "metrics.json").read_text())
     deployment = export.load(out)
-    assert results["calibration"] == dataclasses.asdict(deployment.judgement)
+    assert results["calibration"] == dataclasses.asdict(deployment.calibration_report)
     assert results["calibration"]["images"] == 12
     for when in ("before", "after"):
         assert sum(results["calibration"][when]["pairs"]) == 12 * 5

@@ -203,7 +203,7 @@ def test_another_sweep_in_the_same_place(made, flags, capsys, tmp_path):
         ([], "--table, --figure or --baselines must be given; received none"),
         (["--table=4"], "--table must be of 1, 2, 3; received '4'"),
         (["--figure=3"], "--figure must be of 4, 5, 6; received '3'"),
-        (["--table=2", "--only=x"], f"--only must be of {ROWS[0]}, "),
+        (["--table=2", "--only=x"], f"--only must be one of {ROWS[0]}, "),
         (["--table=2", "--splits=0,x"], "--splits must be numbers from 0; received 'x'"),
         (["--table=2", "--splits=2"], "split must be 0 to 1; received 2"),
         (["--table=2", "--pool=x"], "pool must be one of open, closed, train; received 'x'"),

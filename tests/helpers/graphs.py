@@ -14,8 +14,8 @@ from tagnet.data.tags import TagLists, Vocabulary
 from tagnet.models.architectures import JOINT, build
 from tagnet.models.layers import PADDING
 from tagnet.serving.corpus import Corpus, TaggedImages
-from tagnet.serving.model import Deployment
-from tagnet.settings import DeploymentSettings, GraphSettings
+from tagnet.serving.model import ServingModel
+from tagnet.settings import GraphSettings, ServingSettings
 
 D, L, M, H, TAGS, N = 6, 3, 4, 4, 9, 5  # features, labels, neighbours, hidden, τ, β's width
 FEEDS = [(arch, "id") for arch in JOINT] + [(arch, "w2v") for arch in JOINT]
@@ -95,7 +95,7 @@ def deployed(
     max_rank: int = M + 2,
     backbone: str | None = None,
     **changes,
-) -> Deployment:
+) -> ServingModel:
     """A graph with random weights, M of `graphs` as its m, tags `tag 0` …, and 20 images."""
     core = small(arch, feed, **changes)
     graph = GraphSettings(
@@ -103,7 +103,7 @@ def deployed(
         | {"tag_dim": {"id": TAGS, "w2v": N, None: 0}[feed]}
         | changes
     )
-    settings = DeploymentSettings(
+    settings = ServingSettings(
         arch, graph, neighbours, max_rank, 3, tuple(f"label {i}" for i in range(L)), backbone
     )
     vectors = np.random.default_rng(1).normal(size=(TAGS, N)).astype(np.float32)
@@ -113,10 +113,10 @@ def deployed(
     table = rho(images.tags, Embedding(vectors, vectors.any(axis=1)))
     corpus = Corpus(images, vocabulary.words, dict.fromkeys(settings.encodings, table))
     beta = dict.fromkeys(settings.encodings, vectors)
-    return Deployment(settings, core, vocabulary, beta, corpus)
+    return ServingModel(settings, core, vocabulary, beta, corpus)
 
 
-def calibrated(**changes) -> Deployment:
+def calibrated(**changes) -> ServingModel:
     """`ltwin` fed with w2v, calibrated on random scores."""
     deployment = deployed("ltwin", "w2v", **changes)
     rng = np.random.default_rng(0)

@@ -117,9 +117,9 @@ def test_zip_lays_pairs_end_to_end():
 def test_row_lookup_is_no_weight():
     table = np.arange(6, dtype=np.float16).reshape(3, 2)
     layer = RowLookup(table)
-    looked_up = layer(np.array([[2, 0]], np.int32))
-    assert looked_up.numpy().tolist() == [[[4, 5], [0, 1]]]
-    assert looked_up.dtype == tf.float32
+    gather_inputs = layer(np.array([[2, 0]], np.int32))
+    assert gather_inputs.numpy().tolist() == [[[4, 5], [0, 1]]]
+    assert gather_inputs.dtype == tf.float32
     assert layer.variables == []
 
 

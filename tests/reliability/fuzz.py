@@ -250,7 +250,7 @@ READERS = {
 
 
 @dataclasses.dataclass
-class Tried:
+class TrialResult:
     """What came of one reader's inputs.
 
     Attributes:
@@ -269,14 +269,14 @@ class TooLong(BaseException):
     """An input takes more than its time; unlike an `Exception` no reader takes it for damage."""
 
 
-def try_out(reader: Reader, folder: Path, number: int) -> Tried:
+def try_out(reader: Reader, folder: Path, number: int) -> TrialResult:
     """Gives a reader `number` files in an empty folder, the same ones every time."""
     folder.mkdir(exist_ok=True)
     reader.make(folder)
     reader.read(folder)
     path = folder / reader.file
     whole, rng = path.read_bytes(), random.Random(reader.file)
-    found, before = Tried(), peak()
+    found, before = TrialResult(), peak()
     with warnings.catch_warnings(), timed() as restart:
         warnings.simplefilter("error")
         for _ in range(number):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tagnet.data.dataset import Part
 from tagnet.data.embeddings import Embedding, rho
-from tagnet.data.tables import Tables, lookups
+from tagnet.data.tables import Tables, lookup_tables
 from tagnet.data.tags import TagLists
 from tagnet.errors import InputError
 from tagnet.evaluation.scoring import Scorer
@@ -141,7 +141,7 @@ def test_who_moves_to_another_vocabulary_with_his_images_gets_the_scores_of_the_
     pi = rho(lists, Embedding(vectors, np.ones(12, bool)))
     rows = np.arange(20, 29)
     found = nearest(lists if neighbours == "id" else pi, phi, rows, np.arange(20), M + 2)
-    scorer = Scorer(deployment.core, lookups(Tables(phi, pi, 12)), ScoringSettings(M))
+    scorer = Scorer(deployment.core, lookup_tables(Tables(phi, pi, 12)), ScoringSettings(M))
     expected = scorer(Part(rows, found.neighbours, found.distances))
 
     named = [[words[tag] for tag in some] for some in tags]

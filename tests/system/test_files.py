@@ -15,7 +15,7 @@ from tagnet.system import files
 def test_a_failed_write_leaves_what_was_there(tmp_path):
     path = tmp_path / "kept.txt"
     files.write_text(path, "before")
-    with pytest.raises(KeyboardInterrupt), files.written_whole(path) as temporary:
+    with pytest.raises(KeyboardInterrupt), files.atomic_write(path) as temporary:
         temporary.write_text("half")
         raise KeyboardInterrupt
     assert path.read_text() == "before"
@@ -24,14 +24,14 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
 
 def test_a_folder_takes_the_place_of_another(tmp_path):
     for content in ("old", "new"):
-        with files.written_whole(tmp_path / "folder") as temporary:
+        with files.atomic_write(tmp_path / "folder") as temporary:
             temporary.mkdir()
             (temporary / content).touch()
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["new"]
 
 
 def test_the_temporary_name_keeps_its_ending(tmp_path):
-    with files.written_whole(tmp_path / "best.weights.h5") as temporary:
+    with files.atomic_write(tmp_path / "best.weights.h5") as temporary:
         assert temporary.name.endswith(".weights.h5")
         temporary.touch()
 
@@ -73,11 +73,11 @@ def test_json_that_cannot_be_read(tmp_path, content, line):
 def test_advice_is_for_damage_alone():
     """Where the system refuses, what is there may be whole."""
     with pytest.raises(InputError, match="x: is cut off; prepare again"):
-        with files.advising("prepare again"):
+        with files.with_hint("prepare again"):
             raise InputError("x: is cut off")
-    with pytest.raises(errors.Unavailable, match="x: cannot be written$"):
-        with files.advising("prepare again"):
-            raise errors.Unavailable("x: cannot be written")
+    with pytest.raises(errors.CannotWrite, match="x: cannot be written$"):
+        with files.with_hint("prepare again"):
+            raise errors.CannotWrite("x: cannot be written")
 
 
 def test_arrays_round_trip(tmp_path):

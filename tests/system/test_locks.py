@@ -18,7 +18,7 @@ from helpers.tables import make_table
 from data_tools import prepare
 from experiments import run
 from experiments.runs import options
-from tagnet.errors import InputError, Unavailable
+from tagnet.errors import CannotWrite, InputError
 from tagnet.system import console, locks
 from tagnet.system.files import write_text
 from tagnet.system.locks import LockLost
@@ -192,7 +192,7 @@ def test_a_directory_is_used_by_one(tmp_path):
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(Unavailable, match=r"cannot be written \(Not a dir"):
+    with pytest.raises(CannotWrite, match=r"cannot be written \(Not a dir"):
         with locks.exclusive(tmp_path / "file" / "out", "run"):
             pass
 

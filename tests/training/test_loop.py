@@ -18,7 +18,7 @@ from helpers.graphs import L, operations, random_inputs, small, taken_by, weight
 
 from tagnet.data.batches import BatchSettings, training_batches
 from tagnet.data.dataset import PreparedDataset
-from tagnet.data.tables import lookups
+from tagnet.data.tables import lookup_tables
 from tagnet.errors import InputError
 from tagnet.models.architectures import JOINT
 from tagnet.settings import Neighbourhood, TrainingSettings
@@ -50,7 +50,7 @@ def trained(prepared, directory, settings=SETTINGS, arch="ltwin_rnn", scores=Non
     seen = []
     history = train(
         core,
-        lookups=lookups(tables),
+        lookups=lookup_tables(tables),
         batches=lambda inputs, epochs: stream(dataset, inputs, settings.batch_size, epochs),
         num_images=len(dataset.split(0)["train"]),
         validate=lambda: {"map_label": float(next(figures))},
@@ -262,7 +262,7 @@ def test_a_step_stays_on_the_device(prepared, arch):
         m=2,
         tag_dim=tables.tag_dim,
     )
-    model = compiled(core, lookups(tables), SETTINGS)
+    model = compiled(core, lookup_tables(tables), SETTINGS)
     batches = stream(dataset, [tensor.name for tensor in model.inputs], 8, range(1))
     rows, labels = batches.element_spec
     assert rows == {
@@ -288,7 +288,7 @@ def test_xla_compiles_a_step_of_dense_feeds(prepared, arch):
     losses = []
     for jit_compile in (True, False):
         core = small(arch, "w2v" if arch in JOINT else None, dropout=0.0, **sizes)
-        model = compiled(core, lookups(tables), SETTINGS)
+        model = compiled(core, lookup_tables(tables), SETTINGS)
         model.jit_compile = jit_compile
         losses.append([float(model.train_on_batch(rows, labels)) for _ in range(3)])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)

@@ -43,13 +43,13 @@ from helpers.graphs import small
 from tagnet.architectures import VISUAL
 from tagnet.batches import BatchSettings, Neighbourhood, training_batches
 from tagnet.dataset import PreparedDataset
-from tagnet.layers import lookups
+from tagnet.layers import lookup_tables
 from tagnet.training import TrainingSettings, train
 
 dataset = PreparedDataset(data, "host")
 feed = None if arch in VISUAL else "id"
 tables = dataset.tables(feed)
-host = lookups(tables)
+host = lookup_tables(tables)
 images = len(dataset.split(0)["train"])
 settings = TrainingSettings(
     learning_rate=1e-3, batch_size=7, min_epochs=9, max_epochs=9, clip_norm=float(clip) or None
