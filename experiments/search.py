@@ -7,14 +7,9 @@ search that was stopped goes on when it is started again, and tries what it woul
 several may work in one folder. The test split is never scored.
 """
 
-from typing import TYPE_CHECKING
-
 from experiments.runs.options import SEARCHED, SearchOptions
 from tagnet.system import console
 from tagnet.system.runtime import import_tensorflow
-
-if TYPE_CHECKING:
-    pass
 
 USAGE = f"""Searches the settings of a graph that do best on the validation split.
 

@@ -18,7 +18,7 @@ from tagnet.system.files import remove_unfinished, write_text
 from tagnet.training.loop import MONITOR, Diverged
 
 if TYPE_CHECKING:
-    from experiments.runs.trials import Trial, Trials, Values
+    from experiments.runs.trials import Trial, TrialResult, Trials, Values
 
 
 def require_optuna() -> None:
@@ -133,7 +133,7 @@ class Search:
             + (until(seconds * left) if left and seconds is not None else "")
         )
 
-    def _best(self) -> "Tried | None":
+    def _best(self) -> "TrialResult | None":
         """The trial that did best, of equals the first; None where all diverged."""
         done = [one for one in self._trials.tried() if one.value is not None]
         return max(done, key=lambda one: one.value or 0.0, default=None)

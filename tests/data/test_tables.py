@@ -58,7 +58,7 @@ def test_the_same_batches(many_shards, table, feed):
     data = PreparedDataset(many_shards)
     on_device = lookup_tables(data.tables(feed))
     other = PreparedDataset(many_shards, table)
-    theirs = stream(other, names, range(2), lookups(other.tables(feed)))
+    theirs = stream(other, names, range(2), lookup_tables(other.tables(feed)))
     count = 0
     for (rows, labels), (given, labels_given) in zip(
         stream(data, ["row", "neighbours"], range(2)), theirs, strict=True

@@ -21,7 +21,7 @@ from experiments.paper.curves import (
 )
 from experiments.paper.published import MAPS, Row
 from experiments.reports import curve_report
-from experiments.runs import options, plan
+from experiments.runs import options, plan, sweeping
 from tagnet.data.dataset import PreparedDataset
 from tagnet.system import console
 from tagnet.system.files import read_json, write_json
@@ -155,7 +155,7 @@ def test_sweeps_share_the_runs(out, prepared, monkeypatch, capsys):
     def forbidden(*_, **__):
         raise AssertionError
 
-    monkeypatch.setattr(sweep, "make", forbidden)
+    monkeypatch.setattr(sweeping, "make", forbidden)
     argv = ["sweep", *place(prepared, out), "--table=2", f"--only={LTN.name}"]
     assert console.execute(sweep.Options, sweep.main, sweep.USAGE, argv) == 0
     assert "1 runs; 1 done, 0 to make" in capsys.readouterr().out

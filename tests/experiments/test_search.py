@@ -19,9 +19,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from experiments import run, search
-from experiments.runs import options, resolving, runner
+from experiments.runs import options, resolving, searching
+from experiments.runs.options import SearchOptions
 from tagnet.system import console
 from tagnet.system.files import read_json
+from tagnet.training.experiment import Experiment
 from tagnet.training.loop import Diverged
 
 trials = pytest.importorskip("experiments.runs.trials", reason="needs the extra search")
@@ -31,7 +33,7 @@ REAL = ("--preset=demo", "--max_epochs=2", "--hidden=4", "--what=l2,dropout", "-
 
 
 def command(*flags):
-    return console.execute(search.Options, search.main, search.USAGE, ["search", *flags])
+    return console.execute(SearchOptions, search.main, search.USAGE, ["search", *flags])
 
 
 def table(out):
@@ -55,8 +57,8 @@ def made(monkeypatch):
         worth = 1 / (1 + abs(np.log10(flat["l2"] + 1e-12) + 4)) - flat["split"] / 10
         return {"best_epoch": 2, "validation": {"map_label": worth}}
 
-    monkeypatch.setattr(search, "train_and_validate", train_and_validate)
-    monkeypatch.setattr(search, "forget_graphs", lambda: None)
+    monkeypatch.setattr(searching, "train_and_validate", train_and_validate)
+    monkeypatch.setattr(searching, "forget_graphs", lambda: None)
     return done
 
 
@@ -115,7 +117,7 @@ def test_v_only_is_searched_for_what_it_has(made, flags, tmp_path):
 def test_killed_anywhere_it_tries_the_same(made, flags, tmp_path, monkeypatch, searched):
     assert command(*flags, *searched) == 0
     through = (tmp_path / "out" / "trials.csv").read_bytes()
-    make = search.train_and_validate
+    make = searching.train_and_validate
 
     def killed(settings, dataset, out):
         if len(made) in (2, 5, 14) and not seen.get(len(made)):
@@ -125,7 +127,7 @@ def test_killed_anywhere_it_tries_the_same(made, flags, tmp_path, monkeypatch, s
 
     made.clear()
     seen = {}
-    monkeypatch.setattr(search, "train_and_validate", killed)
+    monkeypatch.setattr(searching, "train_and_validate", killed)
     again = (flags[0], f"--out={tmp_path / 'again'}", flags[2], *searched)
     unfinished = tmp_path / "again" / ".tmp-0123abcd-search.json"
     unfinished.parent.mkdir()
@@ -148,14 +150,14 @@ def test_more_trials_go_on_from_those_that_are_there(made, flags, tmp_path):
 
 
 def test_training_that_diverges_is_put_aside(made, flags, tmp_path, monkeypatch, capsys):
-    make = search.train_and_validate
+    make = searching.train_and_validate
 
     def diverging(settings, dataset, out):
         if settings.settings.l2 > 1e-4:
             raise Diverged("training: the loss must stay finite")
         return make(settings, dataset, out)
 
-    monkeypatch.setattr(search, "train_and_validate", diverging)
+    monkeypatch.setattr(searching, "train_and_validate", diverging)
     assert command(*flags, "--grid") == 0
     lines = table(tmp_path / "out")
     assert len(lines) == 9
@@ -165,7 +167,7 @@ def test_training_that_diverges_is_put_aside(made, flags, tmp_path, monkeypatch,
         ("0.003", ""),
     ]
     assert "[9 of 9] l2_0.003: diverged, best 100.00" in capsys.readouterr().out
-    monkeypatch.setattr(search, "train_and_validate", make)
+    monkeypatch.setattr(searching, "train_and_validate", make)
     assert command(*flags, "--grid") == 0
     assert len(made) == 6  # what diverged is not tried again
 
@@ -174,7 +176,7 @@ def test_nothing_but_divergence_is_one_line(made, flags, monkeypatch, capsys):
     def diverging(settings, dataset, out):
         raise Diverged("training: the loss must stay finite")
 
-    monkeypatch.setattr(search, "train_and_validate", diverging)
+    monkeypatch.setattr(searching, "train_and_validate", diverging)
     assert command(*flags, "--grid", "--trials=2") == 2
     assert one_line(capsys) == ("error: search: training diverged with everything that was tried\n")
 
@@ -237,14 +239,14 @@ def test_a_trial_that_ends_while_it_is_looked_at_is_not_given_up(
 def searched(prepared, tmp_path_factory):
     """A search that trained, and what it printed; the test part cannot be scored in it."""
     out = tmp_path_factory.mktemp("search") / "out"
-    evaluate, parts, printed = runner._Experiment.evaluate, [], []
+    evaluate, parts, printed = Experiment.evaluate, [], []
 
     def watched(experiment, part):
         parts.append(part)
         return evaluate(experiment, part)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner._Experiment, "evaluate", watched)
+        patch.setattr(Experiment, "evaluate", watched)
         patch.setattr(console, "say", lambda line="": printed.append(line))
         assert command(f"--data={prepared}", f"--out={out}", *REAL, "--trials=2") == 0
     assert set(parts) == {"validation"}
@@ -290,7 +292,7 @@ def test_tensorboard_has_the_settings_and_the_validation_figures_of_every_trial(
 def test_the_printed_command_makes_the_best_run_without_training_it_again(searched, monkeypatch):
     out, printed = searched
     make = functools.partial(resolving.make, exports=False)  # the export is no matter of the search
-    monkeypatch.setattr(run, "make", make)
+    monkeypatch.setattr(resolving, "make", make)
     (line,) = (line for line in printed.splitlines() if "experiments.run " in line)
     argv = shlex.split(line)
     assert argv[:3] == ["python", "-m", "experiments.run"]

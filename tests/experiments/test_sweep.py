@@ -27,8 +27,8 @@ def made(monkeypatch):
         names.append(out.name)
         write_json(out / "metrics.json", {"test": MAPS, "seconds": 60.0})
 
-    monkeypatch.setattr(sweep, "make", make)
-    monkeypatch.setattr(sweep, "forget_graphs", lambda: None)
+    monkeypatch.setattr(sweeping, "make", make)
+    monkeypatch.setattr(sweeping, "forget_graphs", lambda: None)
     return names
 
 
@@ -90,7 +90,7 @@ def test_a_failed_run_is_recorded_and_tried_again_by_the_next_sweep(
             raise MemoryError("no room\nfor it")
         make(run, dataset, out, exports=exports)
 
-    monkeypatch.setattr(sweep, "make", failing)
+    monkeypatch.setattr(sweeping, "make", failing)
     with pytest.raises(SystemExit) as ended:
         command(*flags)
     line = f"error: 1 of 8 runs failed; see {tmp_path / 'out' / 'failed'}"
@@ -101,7 +101,7 @@ def test_a_failed_run_is_recorded_and_tried_again_by_the_next_sweep(
     assert f"{RUNS[1]}: FAILED, MemoryError: no room for it; see {record}" in said
     assert f"7 of 8 runs are done\n  failed: {RUNS[1]}" in said
     assert "in failing" in json.loads(record.read_text())["traceback"]
-    monkeypatch.setattr(sweep, "make", make)
+    monkeypatch.setattr(sweeping, "make", make)
     assert command(*flags) == 0
     assert made[-1] == RUNS[1]
     assert not record.exists()
@@ -118,7 +118,7 @@ def test_without_its_data_it_stops(made, prepared, monkeypatch, capsys, tmp_path
         dataset.split(run.split)
 
     with monkeypatch.context() as patched:
-        patched.setattr(sweep, "make", lost)
+        patched.setattr(sweeping, "make", lost)
         assert command(f"--data={data}", f"--out={out}", "--table=2") == 2
     assert one_line(capsys) == f"error: {data}: was removed, or cannot be reached any more\n"
     assert made == RUNS[:1]
@@ -129,7 +129,7 @@ def test_without_its_data_it_stops(made, prepared, monkeypatch, capsys, tmp_path
 
 
 def test_several_sweeps_at_once_make_every_run_once(made, prepared, tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep, "POLL", 0.01)
+    monkeypatch.setattr(sweeping, "POLL", 0.01)
     out, dataset = tmp_path / "out", PreparedDataset(prepared)
     options = sweep.Options(table=("2",), data=prepared, out=out)
     common = plan.common_of(options, dataset)
@@ -150,7 +150,7 @@ def test_it_waits_for_a_run_that_another_is_making(made, flags, monkeypatch, cap
         write_json(tmp_path / "out" / RUNS[2] / "metrics.json", {"test": MAPS, "seconds": 1.0})
         lock.release()
 
-    monkeypatch.setattr(sweep.time, "sleep", pause)
+    monkeypatch.setattr(sweeping.time, "sleep", pause)
     assert command(*flags) == 0
     assert RUNS[2] not in made
     assert f"waiting for {RUNS[2]}, which process" in capsys.readouterr().out
@@ -169,7 +169,7 @@ def test_a_run_that_another_makes_has_not_failed(made, flags, monkeypatch, tmp_p
             raise locks.LockLost("lost")
         raise locks.InUse("in use")
 
-    monkeypatch.setattr(sweep, "make", refused)
+    monkeypatch.setattr(sweeping, "make", refused)
     result = {"test": MAPS, "seconds": 1.0}
     monkeypatch.setattr(
         sweep.time, "sleep", lambda _: write_json(out / RUNS[2] / "metrics.json", result)

@@ -23,7 +23,7 @@ from helpers.photographs import write, xmp
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from data_tools import prepare  # noqa: F401  # forks have them loaded
-from data_tools.sources import image_features
+from data_tools.sources import base, image_features
 from experiments.annotation import batch  # noqa: F401
 from tagnet.backbones import features
 
@@ -211,6 +211,7 @@ COMMANDS = {
 def make_small() -> None:
     """Gives this process a backbone without a CNN, and chunks of few photographs."""
     features.BACKBONES["tiny"] = TINY
+    base.BACKBONE_NAMES = (*base.BACKBONE_NAMES, "tiny")
     batch.CHUNK = image_features.CHUNK = 16
 
 
