@@ -7,7 +7,8 @@ search that was stopped goes on when it is started again, and tries what it woul
 several may work in one folder. The test split is never scored.
 """
 
-from experiments.runs.options import SEARCHED, SearchOptions
+from experiments.runs.options import SEARCHED
+from experiments.runs.options import SearchOptions as Options
 from tagnet.system import console
 from tagnet.system.runtime import import_tensorflow
 
@@ -21,7 +22,7 @@ what can be searched: {", ".join(SEARCHED)}; of v_only, which has no hidden laye
 Needs the extra `search`. The test split is never scored."""
 
 
-def main(options: SearchOptions) -> None:
+def main(options: Options) -> None:
     """Runs the command."""
     # TensorFlow takes seconds to import, which a wrong flag must not wait for.
     import_tensorflow()
@@ -44,4 +45,4 @@ def main(options: SearchOptions) -> None:
 
 
 if __name__ == "__main__":
-    console.run(SearchOptions, main, USAGE)
+    console.run(Options, main, USAGE)

@@ -197,7 +197,7 @@ def test_a_cache_is_not_made_from_another_shard(copy):
 
 def test_a_cache_without_checksums(copy):
     (copy / "checksums.sha256").write_text("")
-    with pytest.raises(InputError, match="checksums.sha256: must name images-00000-of-00004"):
+    with pytest.raises(InputError, match="checksums.sha256: does not name images-00000-of-00004"):
         _ = PreparedDataset(copy, "mmap").features
 
 

@@ -68,7 +68,7 @@ def made(monkeypatch):
 
         return score
 
-    monkeypatch.setattr(robustness, "make", make)
+    monkeypatch.setattr(study, "make", make)
     monkeypatch.setattr(study.Study, "_scores", scores)
     return names
 
@@ -100,10 +100,10 @@ def test_killed_between_two_conditions_it_goes_on(made, prepared, tmp_path, monk
         written.append(path)
         write(path, value)
 
-    monkeypatch.setattr(robustness, "write_json", killed)
+    monkeypatch.setattr(study, "write_json", killed)
     flags = (*place(prepared, tmp_path), f"--only={LTN.name}", "--curve=wrong_tags")
     assert command(*flags) == console.INTERRUPTED
-    monkeypatch.setattr(robustness, "write_json", write)
+    monkeypatch.setattr(study, "write_json", write)
     before = {path: path.stat().st_mtime_ns for path in written}
     made.clear()
     assert command(*flags) == 0
@@ -195,7 +195,7 @@ def test_a_failed_run_is_named_and_the_figure_has_the_others(
     def make(run, dataset, out, *, exports):
         raise MemoryError("no room")
 
-    monkeypatch.setattr(robustness, "make", make)
+    monkeypatch.setattr(study, "make", make)
     flags = (f"--data={prepared}", f"--out={tmp_path}", *SMALL, f"--only={LTN.name}")
     with pytest.raises(SystemExit) as ended:
         command(*flags, "--curve=expectation")

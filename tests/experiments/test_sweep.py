@@ -83,7 +83,7 @@ def test_tables_and_figures_share_their_runs(made, flags):
 def test_a_failed_run_is_recorded_and_tried_again_by_the_next_sweep(
     made, flags, monkeypatch, capsys, tmp_path
 ):
-    make = sweep.make
+    make = sweeping.make
 
     def failing(run, dataset, out, *, exports):
         if out.name == RUNS[1]:
@@ -159,7 +159,7 @@ def test_it_waits_for_a_run_that_another_is_making(made, flags, monkeypatch, cap
 @pytest.mark.parametrize("lost", [False, True])
 def test_a_run_that_another_makes_has_not_failed(made, flags, monkeypatch, tmp_path, lost):
     """By hand, or in another sweep that took over while this one stood still."""
-    out, make = tmp_path / "out", sweep.make
+    out, make = tmp_path / "out", sweeping.make
 
     def refused(run, dataset, place, *, exports):
         if place.name != RUNS[2]:
