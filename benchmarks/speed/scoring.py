@@ -52,8 +52,8 @@ def rows_of(tables: Tables, rows: np.ndarray) -> Tables:
     """The tables of the images `rows` alone."""
     pi = tables.pi
     if pi is not None:
-        pi = pi.select(rows) if isinstance(pi, TagLists) else pi[rows]
-    return Tables(tables.phi[rows], pi, tables.num_tags)
+        pi = pi.select(rows) if isinstance(pi, TagLists) else tf.gather(pi, rows)
+    return Tables(tf.gather(tables.phi, rows), pi, tables.num_tags)
 
 
 @dataclasses.dataclass(frozen=True)

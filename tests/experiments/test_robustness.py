@@ -92,7 +92,7 @@ def test_nothing_is_made_twice(made, prepared, tmp_path, capsys):
 
 
 def test_killed_between_two_conditions_it_goes_on(made, prepared, tmp_path, monkeypatch):
-    write, written = robustness.write_json, []
+    write, written = study.write_json, []
 
     def killed(path, value):
         if len(written) == 3:

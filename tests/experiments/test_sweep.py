@@ -172,7 +172,7 @@ def test_a_run_that_another_makes_has_not_failed(made, flags, monkeypatch, tmp_p
     monkeypatch.setattr(sweeping, "make", refused)
     result = {"test": MAPS, "seconds": 1.0}
     monkeypatch.setattr(
-        sweep.time, "sleep", lambda _: write_json(out / RUNS[2] / "metrics.json", result)
+        sweeping.time, "sleep", lambda _: write_json(out / RUNS[2] / "metrics.json", result)
     )
     assert command(*flags) == 0
     assert set(made) == {*RUNS} - {RUNS[2]}
