@@ -19,6 +19,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from benchmarks import machine, naive
 from tagnet.data.dataset import Part, PreparedDataset

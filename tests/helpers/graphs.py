@@ -1,10 +1,13 @@
 """Small graphs, a backbone and inputs that several tests share."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from PIL import Image
 
@@ -20,6 +23,13 @@ from tagnet.settings import GraphSettings, ServingSettings
 D, L, M, H, TAGS, N = 6, 3, 4, 4, 9, 5  # features, labels, neighbours, hidden, τ, β's width
 FEEDS = [(arch, "id") for arch in JOINT] + [(arch, "w2v") for arch in JOINT]
 CASES = [("v_only", None), ("ltn", None), ("rtn", None), *FEEDS]
+# One feed for each architecture; the others are tried with --large.
+SOME = [*CASES[:3], *((arch, ("id", "w2v")[row % 2]) for row, arch in enumerate(JOINT))]
+
+
+def lanes(cases: Sequence[tuple], default: Sequence[tuple] = SOME) -> list[Any]:
+    """The cases of a test, of which only those in `default` run without --large."""
+    return [c if c in default else pytest.param(*c, marks=pytest.mark.large) for c in cases]
 
 
 def small(arch: str, feed: str | None, **changes) -> keras.Model:

@@ -6,13 +6,14 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers.graphs import D, deployed, random_inputs, taken_by
+from helpers.graphs import D, deployed, lanes, random_inputs, taken_by
 from PIL import ImageOps
 
 from tagnet.backbones import features
@@ -22,6 +23,7 @@ from tagnet.photos.images import read_image
 from tagnet.serving import signatures
 from tagnet.serving.annotator import Annotation, Annotator
 from tagnet.serving.export import write_saved_model
+from tagnet.serving.model import ServingModel
 from tagnet.system.files import read_arrays
 
 WITHOUT_TAGNET = """
@@ -65,7 +67,7 @@ def asked_elsewhere(folder: Path, inputs: dict[str, dict[str, np.ndarray]]) -> d
 FEWER = [("v_only", None), ("rtn", None), ("ltn_vecs", "id"), ("ltwin", "w2v"), ("lzip", "w2v")]
 
 
-@pytest.mark.parametrize(("arch", "feed"), FEWER)
+@pytest.mark.parametrize(("arch", "feed"), lanes(FEWER, [("ltwin", "w2v"), ("lzip", "w2v")]))
 def test_signature_answers_as_the_graph(arch, feed, tmp_path):
     deployment = deployed(arch, feed)
     deployment.temperature.assign(2.0)
@@ -102,8 +104,8 @@ def assert_equal_to_the_annotator(answer: dict, annotations: list[Annotation]) -
         assert answer["by_features"][row] == annotation.by_features
 
 
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def tiny() -> Iterator[None]:
     """A network of no weights stands for the CNN; pixels and resampling are the true ones."""
 
     def network(weights: object) -> keras.Model:
@@ -112,8 +114,17 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
         return keras.Model(inputs, keras.layers.Flatten()(pooled)[:, :D])
 
     backbone = Backbone("tiny", 8, D, network, lambda image: central_square(image, 8) / 255)
-    monkeypatch.setitem(features.BACKBONES, "tiny", backbone)
-    monkeypatch.setitem(signatures.PREPARED, "tiny", lambda square: square / 255)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(features.BACKBONES, "tiny", backbone)
+        patch.setitem(signatures.PREPARED, "tiny", lambda square: square / 255)
+        yield
+
+
+@pytest.fixture(scope="module")
+def ltwin(tmp_path_factory: pytest.TempPathFactory) -> tuple[ServingModel, Path]:
+    """A model, and its SavedModel, for reading only."""
+    model = deployed("ltwin", "w2v", backbone="tiny")
+    return model, write_saved_model(model, tmp_path_factory.mktemp("ltwin"))
 
 
 def example(image: bytes, tags: list[str]) -> bytes:
@@ -129,9 +140,10 @@ def example(image: bytes, tags: list[str]) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("arch", "feed"), [("ltwin_2rnn", "id"), ("ltwin", "w2v"), ("ltwin_wide", "id")]
+    ("arch", "feed"),
+    lanes([("ltwin_2rnn", "id"), ("ltwin", "w2v"), ("ltwin_wide", "id")], [("ltwin", "w2v")]),
 )
-def test_every_signature_answers_equally_without_tagnet_and_moved(arch, feed, tmp_path, tiny):
+def test_every_signature_answers_equally_without_tagnet_and_moved(arch, feed, tmp_path):
     deployment = deployed(arch, feed, backbone="tiny")
     write_saved_model(deployment, tmp_path / "saved_model")
     moved = tmp_path / "empty" / "elsewhere"
@@ -186,24 +198,31 @@ def test_features_of_a_hundred_photographs_are_those_of_training(tmp_path):
         np.testing.assert_allclose(phi, expected[first : first + 10], atol=1e-5)
 
 
-def test_the_requests_that_warm_a_server_up(tmp_path, tiny):
-    """One for each signature, read by the server's own protocol, and answered."""
+def assert_warmed_up(folder: Path) -> None:
+    """A server is warmed up by one request for each signature, in its own protocol."""
     logs = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
-    for feed in ("w2v", "id"):
-        folder = write_saved_model(deployed("ltwin", feed, backbone="tiny"), tmp_path / feed)
-        path = folder / "assets.extra" / "tf_serving_warmup_requests"
-        served = tf.saved_model.load(folder).signatures
-        asked = []
-        for record in tf.data.TFRecordDataset([str(path)]).as_numpy_iterator():
-            request = logs.PredictionLog.FromString(record).predict_log.request
-            name = request.model_spec.signature_name
-            inputs = {key: tf.make_ndarray(tensor) for key, tensor in request.inputs.items()}
-            answer = served[name](**{key: tf.constant(values) for key, values in inputs.items()})
-            assert np.isfinite(answer["probabilities"]).all()
-            asked.append(name)
-            if "by_features" in answer:  # both ways to find neighbours
-                assert answer["by_features"].numpy().tolist() == [False, True]
-        assert sorted(asked) == sorted(served)
+    path = folder / "assets.extra" / "tf_serving_warmup_requests"
+    served = tf.saved_model.load(folder).signatures
+    asked = []
+    for record in tf.data.TFRecordDataset([str(path)]).as_numpy_iterator():
+        request = logs.PredictionLog.FromString(record).predict_log.request
+        name = request.model_spec.signature_name
+        inputs = {key: tf.make_ndarray(tensor) for key, tensor in request.inputs.items()}
+        answer = served[name](**{key: tf.constant(values) for key, values in inputs.items()})
+        assert np.isfinite(answer["probabilities"]).all()
+        asked.append(name)
+        if "by_features" in answer:  # both ways to find neighbours
+            assert answer["by_features"].numpy().tolist() == [False, True]
+    assert sorted(asked) == sorted(served)
+
+
+def test_the_requests_that_warm_a_server_up(ltwin):
+    assert_warmed_up(ltwin[1])
+
+
+@pytest.mark.large
+def test_the_requests_that_warm_up_a_server_of_ids(tmp_path):
+    assert_warmed_up(write_saved_model(deployed("ltwin", "id", backbone="tiny"), tmp_path))
 
 
 def as_tensors(request: dict) -> dict[str, tf.Tensor]:
@@ -218,7 +237,7 @@ def as_tensors(request: dict) -> dict[str, tf.Tensor]:
     }
 
 
-def test_the_requests_of_the_guide_are_those_of_the_signatures(tmp_path, tiny):
+def test_the_requests_of_the_guide_are_those_of_the_signatures(ltwin):
     """The JSON in docs/serving.md is answered, and the answer has what the guide's has.
 
     Its image and its vectors are cut short there, and take their true size here.
@@ -226,9 +245,7 @@ def test_the_requests_of_the_guide_are_those_of_the_signatures(tmp_path, tiny):
     text = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
     requests = [json.loads(body) for body in re.findall(r"-d '(\{.*?\})'", text, re.DOTALL)]
     (told,) = (json.loads(body) for body in re.findall(r"```json\n(.*?)```", text, re.DOTALL))
-    served = tf.saved_model.load(
-        write_saved_model(deployed("ltwin", "w2v", backbone="tiny"), tmp_path / "saved_model")
-    ).signatures
+    served = tf.saved_model.load(ltwin[1]).signatures
     assert [request["signature_name"] for request in requests] == [
         "annotate_image",
         "annotate_features",

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers.graphs import CASES, TAGS, D, M, deployed, multi_hot, operations, random_images
+from helpers.graphs import CASES, TAGS, D, M, deployed, lanes, multi_hot, operations, random_images
 
 from tagnet.data.embeddings import Embedding, rho
 from tagnet.data.tags import TagLists
@@ -16,9 +16,9 @@ from tagnet.search.neighbours import cosine, nearest
 from tagnet.serving.corpus import Vectors
 
 MAX_POOL_GRAPHS = ("ltn", "ltn_vecs", "ltn_allvecs", "ltwin", "ltwin_wide")
-MAX_POOL = [case for case in CASES if case[0] in MAX_POOL_GRAPHS]
+MAX_POOL = lanes([case for case in CASES if case[0] in MAX_POOL_GRAPHS])
 WITH_BOTH_FEEDS = ("ltn_allvecs", "lzip", "ltwin_wide")
-FEWER = [case for case in CASES if case[1] != "id" or case[0] in WITH_BOTH_FEEDS]
+FEWER = lanes([case for case in CASES if case[1] != "id" or case[0] in WITH_BOTH_FEEDS])
 QUERIES = random_images(9, seed=5)  # two of them without tags
 
 

@@ -3,13 +3,13 @@
 import keras
 import pytest
 import tensorflow as tf
-from helpers.graphs import CASES, small
+from helpers.graphs import CASES, lanes, small
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tagnet.training import tensorboard
 
 
-@pytest.mark.parametrize(("arch", "feed"), CASES)
+@pytest.mark.parametrize(("arch", "feed"), lanes(CASES, [("ltwin_rnn", "w2v"), ("lzip", "id")]))
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 def test_the_layer_graph_has_every_layer_and_its_type(arch, feed, policy, tmp_path, capfd):
     keras.config.set_dtype_policy(policy)
