@@ -154,11 +154,12 @@ Generated; do not edit. To regenerate:
 
     {command}
 
-Stages were measured on made-up copies of NUS-WIDE of the two smaller sizes, with 4,096 features and
-about 10 tags per image and 24 neighbours, and a curve was fitted through the two: a line if a stage
-reads each image once, otherwise as shown in the column "fit". The last three columns extrapolate that
-fit. The third size was measured as well and is shown next to its fitted value, so that you can judge
-the fit; note that the extrapolation goes up to {factor:,.0f} times as many images.
+Stages were measured on made-up copies of NUS-WIDE of the two smaller sizes, with 4,096 features
+and about 10 tags per image and 24 neighbours, and a curve was fitted through the two: a line if a
+stage reads each image once, otherwise as shown in the column "fit". The last three columns
+extrapolate that fit. The third size was measured as well and is shown next to its fitted value,
+so that you can judge the fit; note that the extrapolation goes up to {factor:,.0f} times as many
+images.
 
 {beside}{described}; {note}
 
@@ -166,22 +167,23 @@ the fit; note that the extrapolation goes up to {factor:,.0f} times as many imag
 
 {time}
 
-Stages that take less than {least} s at {second:,} images are omitted: {left_out}. Rows that
-begin with `run` are one epoch of `ltn` on {share:.0%} of the images in batches of 64, with the features
-on the device or mapped from disk; "all else" is loading, scoring validation and test, and the export.
-Features of photographs are those of EfficientNet-Lite0, from {photos:,} JPEG files in turn.
+Stages that take less than {least} s at {second:,} images are omitted: {left_out}. Rows that begin
+with `run` are one epoch of `ltn` on {share:.0%} of the images in batches of 64, with the features
+on the device or mapped from disk; "all else" is loading, scoring validation and test, and the
+export. Features of photographs are those of EfficientNet-Lite0, from {photos:,} JPEG files in
+turn.
 
 The neighbour searches only, in CPU seconds of one core:
 
 {search}
 
-The exact search by vectors compares all pairs, the one by tags all pairs that share a tag, and `ivf`
-one cell in 16. So a part of each grows with N², and its share is larger in the extrapolation than in
-the measurement.
+The exact search by vectors compares all pairs, the one by tags all pairs that share a tag, and
+`ivf` one cell in 16. So a part of each grows with N², and its share is larger in the
+extrapolation than in the measurement.
 
 The exact searches and the features of photographs are split into independent tasks, which
-`--engine=ray` distributes over a cluster: at best, these times are divided by the number of machines.
-The approximate searches (`hnsw`, `ivf`) stay in the process of `prepare`.
+`--engine=ray` distributes over a cluster: at best, these times are divided by the number of
+machines. The approximate searches (`hnsw`, `ivf`) stay in the process of `prepare`.
 
 ## Memory
 
@@ -203,9 +205,9 @@ once when written and once for each machine that reads them.
 
 {network}
 
-A search is split into pieces of {sets:,} candidates by tags and {vectors:,} by vectors. Each piece returns
-12 bytes for each of the 24 neighbours of each image. Data that all pieces share is sent to each
-machine once.
+A search is split into pieces of {sets:,} candidates by tags and {vectors:,} by vectors. Each
+piece returns 12 bytes for each of the 24 neighbours of each image. Data that all pieces share is
+sent to each machine once.
 
 ## Which neighbour index
 
@@ -213,7 +215,7 @@ machine once.
 |---|---|---|---|
 {quickest}
 
-CPU time of one core, and the peak memory of the process that searches. Recall of the exact neighbours
-of 1,000 images was {hnsw} for `hnsw` and {ivf} for `ivf`, at {sizes} images; for more
+CPU time of one core, and the peak memory of the process that searches. Recall of the exact
+neighbours of 1,000 images was {hnsw} for `hnsw` and {ivf} for `ivf`, at {sizes} images; for more
 images it was not measured. Neighbours by tags are always exact.
 """
