@@ -145,20 +145,21 @@ def quickest(searches: Sequence[Fit], memory: Sequence[Fit]) -> str:
         best = min(ways, key=lambda way: ways[way].at(target))
         peak = peaks.get(f"prepare, {best} alone", peaks["prepare"])
         cells.append(f"{best}: {shown(ways[best].at(target), 's')}, {shown(peak.at(target), 'MB')}")
-    return f"| quickest search by vectors | {' | '.join(cells)} |"
+    return f"| fastest search by vectors | {' | '.join(cells)} |"
 
 
-PAGE = """# What millions of images need
+PAGE = """# Time, memory and disk for millions of images
 
-Do not edit; it is written by
+Generated; do not edit. To regenerate:
 
     {command}
 
-Each figure was measured on twins of NUS-WIDE of the two smaller sizes, 4,096 features and about
-10 tags an image, 24 neighbours, and fitted through these two: by a line where a stage reads each
-image once, otherwise as the column says. The last three columns extrapolate the fit. The third
-size was measured too and stands beside what the fit says of it: that is how far to trust it, and
-{factor:,.0f} times as many images are a long way from there.
+Stages were measured on made-up copies of NUS-WIDE of the two smaller sizes, with 4,096 features
+and about 10 tags per image and 24 neighbours, and a curve was fitted through the two: a line if a
+stage reads each image once, otherwise as shown in the column "fit". The last three columns
+extrapolate that fit. The third size was measured as well and is shown next to its fitted value,
+so that you can judge the fit; note that the extrapolation goes up to {factor:,.0f} times as many
+images.
 
 {beside}{described}; {note}
 
@@ -166,27 +167,27 @@ size was measured too and stands beside what the fit says of it: that is how far
 
 {time}
 
-Stages of less than {least} s at {second:,} images are left out: {left_out}. A row that begins
-with `run` is of a run of `ltn` for one epoch, its {share:.0%} training images in batches of 64,
-with the table of features on the device or mapped from disk; all else is loading, the scores of
-validation and test, and the export. Features of photographs are those of EfficientNet-Lite0, from
-{photos:,} JPEG files in turn.
+Stages that take less than {least} s at {second:,} images are omitted: {left_out}. Rows that begin
+with `run` are one epoch of `ltn` on {share:.0%} of the images in batches of 64, with the features
+on the device or mapped from disk; "all else" is loading, scoring validation and test, and the
+export. Features of photographs are those of EfficientNet-Lite0, from {photos:,} JPEG files in
+turn.
 
-The searches for neighbours alone, in seconds of one processor:
+The neighbour searches only, in CPU seconds of one core:
 
 {search}
 
-The exact searches look at all pairs, by tags at those that share a tag, and `ivf` at one cell in
-16; so a part of each grows with N², a smaller part of what was measured
-than of what is extrapolated.
+The exact search by vectors compares all pairs, the one by tags all pairs that share a tag, and
+`ivf` one cell in 16. So a part of each grows with N², and its share is larger in the
+extrapolation than in the measurement.
 
-The searches, exact, and the features of photographs are cut into pieces that know nothing of each
-other, which `--engine=ray` gives to all processors of a cluster: with so many machines these
-times are divided by their number at best. An index stays in the process of `prepare`.
+The exact searches and the features of photographs are split into independent tasks, which
+`--engine=ray` distributes over a cluster: at best, these times are divided by the number of
+machines. The approximate searches (`hnsw`, `ivf`) stay in the process of `prepare`.
 
 ## Memory
 
-Peak of a process without what is mapped from files.
+Peak memory of the process, without memory-mapped files.
 
 {memory}
 
@@ -194,27 +195,27 @@ Peak of a process without what is mapped from files.
 
 {disk}
 
-Neighbours are those of one encoding, pool and split. The cache is what `--table=mmap` adds.
+Neighbours are those of one encoding, pool and split. The cache is what `--placement=mmap` adds.
 
 ## Network
 
-What a preparation by a cluster (`--engine=ray`) sends between its machines, pickled as it is
-sent, with `id` and `w2v`, one pool. Files are not in it: where the disk is on the network, what
-stands under Disk crosses it once when it is written, and once for each machine that reads it.
+Pickled data that a preparation by a cluster (`--engine=ray`) sends between machines, for `id` and
+`w2v` and one pool. Files are not included: on a network disk, the sizes under Disk are transferred
+once when written and once for each machine that reads them.
 
 {network}
 
-A search in pieces of {sets:,} candidates by tags and {vectors:,} by vectors answers 12 bytes for
-each of the 24 neighbours, of each image, from each piece. To the machines each is sent what all
-pieces have in common, once.
+A search is split into pieces of {sets:,} candidates by tags and {vectors:,} by vectors. Each
+piece returns 12 bytes for each of the 24 neighbours of each image. Data that all pieces share is
+sent to each machine once.
 
-## Which index
+## Which neighbour index
 
 | | {targets} |
 |---|---|---|---|
 {quickest}
 
-Seconds of one processor, and the peak memory of the process that searches. Of the true nearest of
-1,000 images `hnsw` found {hnsw} and `ivf` {ivf}, at {sizes} images; what they find among more was
-not measured. Neighbours by tags are always exact.
+CPU time of one core, and the peak memory of the process that searches. Recall of the exact
+neighbours of 1,000 images was {hnsw} for `hnsw` and {ivf} for `ivf`, at {sizes} images; for more
+images it was not measured. Neighbours by tags are always exact.
 """

@@ -35,15 +35,25 @@ SHOWN = ("tensorflow", "keras", "numpy", "pandas", "scipy", "numba", "scikit-lea
 # What leans on other packages: their readers, arrays, compiled code, layers and optimizers; and a
 # run from a prepared directory to figures and a SavedModel.
 QUICK = (
-    *("tests/test_files.py", "tests/test_tags.py", "tests/test_metrics.py"),
+    "tests/system/test_files.py",
+    "tests/data/test_tags.py",
+    "tests/evaluation/test_metrics.py",
     "tests/reliability/test_fuzz.py",
-    *("tests/test_embeddings.py", "tests/test_approximate.py", "tests/test_table.py"),
-    *("tests/test_feature_files.py", "tests/test_features.py", "tests/test_keywords.py"),
-    *("tests/test_weights.py", "tests/test_word_vectors.py", "tests/test_calibration.py"),
-    *("tests/test_linear_lstm.py", "tests/test_rmsprop.py", "tests/test_search.py"),
-    "tests/test_compiled.py",
-    "tests/test_training.py::test_xla_compiles_a_step_of_dense_feeds",
-    "tests/test_run.py::test_a_finished_run_is_shown_again",
+    "tests/data/test_embeddings.py",
+    "tests/search/test_approximate.py",
+    "tests/data_tools/test_table.py",
+    "tests/data_tools/test_feature_files.py",
+    "tests/backbones/test_features.py",
+    "tests/photos/test_keywords.py",
+    "tests/backbones/test_weights.py",
+    "tests/data_tools/test_word_vectors.py",
+    "tests/evaluation/test_calibration.py",
+    "tests/models/test_lstm.py",
+    "tests/training/test_optimizer.py",
+    "tests/experiments/test_search.py",
+    "tests/search/test_compiled.py",
+    "tests/training/test_loop.py::test_xla_compiles_a_step_of_dense_feeds",
+    "tests/experiments/test_run.py::test_a_finished_run_is_shown_again",
 )
 
 
