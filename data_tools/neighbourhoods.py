@@ -90,7 +90,7 @@ def write_neighbours(
     pool = name.split("-")[1]
     M = _stored_rank(name, splits, rank, len(search.pi))
     if not search.features.shape[1]:
-        _require_no_features(name, search.pi, splits, packing)
+        _check_without_features(name, search.pi, splits, packing)
     by_features = np.zeros(len(search.pi), bool)
     packed: dict[str, Any] = {"bytes": []}
     for number, part, found in _search_parts(search, pool, splits, M):
@@ -133,7 +133,7 @@ def _stored_rank(name: str, splits: Splits, rank: int, num_images: int) -> int:
     return stored
 
 
-def _require_no_features(
+def _check_without_features(
     name: str, pi: TagLists | Table, splits: Splits, packing: Packing | None
 ) -> None:
     """Refuses what a data set without features cannot have."""
