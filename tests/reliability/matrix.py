@@ -12,6 +12,7 @@ import runpy
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing.process import BaseProcess
@@ -53,8 +54,7 @@ class Ended(NamedTuple):
     @property
     def refused(self) -> bool:
         """Whether it ended with a line that says what is wrong; status 1 is of a failed run."""
-        told = self.line.startswith("error: ") and "Traceback" not in self.said
-        return told and self.status in (1, 2)
+        return self.status in (1, 2) and self.line.startswith("error: ")
 
 
 class Lab:
@@ -150,6 +150,7 @@ def _run(command: Command, work: Path, said: Path, operation: int) -> None:
     for descriptor, name in (1, "stdout"), (2, "stderr"):
         os.dup2(os.open(said / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     os.chdir(work)
+    tempfile.tempdir = str(said)  # what a kill leaves there goes with the lab
     sys.path.append(str(work))
     sys.argv[:] = [command.module, *command.flags]
     sys.modules.pop(command.module, None)  # it is run, not imported

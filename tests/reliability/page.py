@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from tqdm import tqdm
+
 from reliability import matrix
 from reliability.matrix import OUTCOMES, Lab, Row
 
@@ -58,7 +60,8 @@ FULL_DISKS = """
 Each command was started on a tmpfs of less room than it needs, and on one that cannot be written.
 Then there was room, and it was started again. A case is **detected** if the command ended with one
 line and exit status 2, left nothing half-written, and the second start ended with the files of an
-undisturbed command; **harmless** if the first did so already.
+undisturbed command; **harmless** if the first did so already. Where HDF5 meets the full disk, lines
+of its own come before that one.
 
 """
 
@@ -94,7 +97,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         lab = Lab(Path(folder))
         kills, damages, disks = (
-            list(matrix.rows(lab, cases)) for cases in (matrix.kills, matrix.damages, matrix.disks)
+            list(tqdm(matrix.rows(lab, cases), cases.__name__))
+            for cases in (matrix.kills, matrix.damages, matrix.disks)
         )
     (DOCS / "crash_recovery.md").write_text(CRASH_RECOVERY + table(kills), encoding="utf-8")
     (DOCS / "corrupted_files.md").write_text(

@@ -1,13 +1,12 @@
 """Full disks and folders that cannot be written: one line, and afterwards the same files."""
 
-import pytest
-from helpers.tables import one_line
+import dataclasses
 
-from experiments import run, search, sweep
+import pytest
+
 from reliability import matrix, page
-from reliability.commands import COMMANDS
-from reliability.matrix import Disk, Lab, may_mount, row
-from tagnet.system import console
+from reliability.commands import COMMANDS, Command
+from reliability.matrix import Disk, Ended, Lab, may_mount, row
 
 
 @pytest.fixture
@@ -29,19 +28,17 @@ def test_all_refuse_it(disks, lab: Lab) -> None:
     assert [one for one in found if one.outcome == "wrong"] == []
 
 
-@pytest.mark.parametrize(
-    ("module", "flags"),
-    [
-        (run, ["--arch=v_only", "--preset=demo"]),
-        (sweep, ["--table=2", "--preset=demo"]),
-        (search, ["--arch=v_only", "--preset=demo"]),
-    ],
-)
-def test_a_folder_that_cannot_be_written(prepared, capsys, module, flags) -> None:
+def ended(lab: Lab, command: Command) -> Ended:
+    lab.begin(command)
+    return lab.end(lab.start(command))
+
+
+@pytest.mark.parametrize("name", ["run", "sweep", "search"])
+def test_a_folder_that_cannot_be_written(call, lab: Lab, name: str) -> None:
     """That of the system's devices refuses whoever it is."""
-    if module is search:
+    if name == "search":
         pytest.importorskip("optuna", reason="needs the extra search")
-    argv = ["command", f"--data={prepared}", "--out=/sys/out", *flags]
-    assert console.execute(module.Options, module.main, module.USAGE, argv) == 2
-    assert "/sys/out" in (line := one_line(capsys))
-    assert "cannot be written" in line
+    command = COMMANDS[name]
+    found = call(ended, lab, dataclasses.replace(command, flags=(*command.flags, "--out=/sys/out")))
+    assert found.refused, found.said
+    assert "/sys/out" in found.line and "cannot be written" in found.line
