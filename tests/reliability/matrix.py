@@ -31,7 +31,7 @@ PAGE = 4096
 NEW_NAMESPACE, NEW_USER = 0x20000, 0x10000000  # of mounts, of users; from sched.h
 READ_ONLY, REMOUNT, PRIVATE = 1, 32, 0x4000 | 0x40000  # from mount.h
 
-OUTCOMES = ("same files", "detected", "mended", "harmless", "wrong")
+OUTCOMES = ("same files", "detected", "rebuilt", "harmless", "wrong")
 Outcome: TypeAlias = tuple[str, str]
 """One of `OUTCOMES`, and what was said."""
 
@@ -234,8 +234,8 @@ def _flipped(whole: bytes, share: float) -> bytes:
 DAMAGES: dict[str, Callable[[bytes, float], bytes | None]] = {
     "missing": lambda whole, share: None,
     "empty": lambda whole, share: b"",
-    "cut off": lambda whole, share: whole[: max(1, int(share * len(whole)))],
-    "a bit flipped": _flipped,
+    "truncated": lambda whole, share: whole[: max(1, int(share * len(whole)))],
+    "bit flipped": _flipped,
 }
 
 
@@ -283,7 +283,7 @@ class Damage:
         if ended.status:
             return "wrong", ended.said
         again = path.exists() and path.read_bytes() == whole
-        return lab.outcome(command, "mended" if again else "harmless", but=self.file)
+        return lab.outcome(command, "rebuilt" if again else "harmless", but=self.file)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -402,8 +402,8 @@ def damages(lab: Lab, command: Command, cuts: int = 2, flips: int = 4) -> list[I
         for file in first.values():
             shares = _shares(command, cuts + bits)
             found += [Damage("missing", file), Damage("empty", file)]
-            found += [Damage("cut off", file, share) for share in shares[:cuts]]
-            found += [Damage("a bit flipped", file, share) for share in shares[cuts:]]
+            found += [Damage("truncated", file, share) for share in shares[:cuts]]
+            found += [Damage("bit flipped", file, share) for share in shares[cuts:]]
     return found
 
 

@@ -13,17 +13,17 @@ VARIABLES = "run/saved_model/1/variables/variables.index"
 @pytest.mark.parametrize(
     ("name", "case", "outcome"),
     [
-        ("prepare again", Damage("a bit flipped", "data/vocabulary.txt", 0.5), "mended"),
-        ("prepare again", Damage("cut off", "data/.stages/splits.json", 0.5), "mended"),
+        ("prepare again", Damage("bit flipped", "data/vocabulary.txt", 0.5), "rebuilt"),
+        ("prepare again", Damage("truncated", "data/.stages/splits.json", 0.5), "rebuilt"),
         (
             "run with tags",
-            Damage("a bit flipped", IMAGES, 0.5),
+            Damage("bit flipped", IMAGES, 0.5),
             "detected",
         ),
         ("run with tags", Damage("missing", "data/embeddings/w2v.npz"), "detected"),
         (
             "annotate",
-            Damage("a bit flipped", VARIABLES, 0.5),
+            Damage("bit flipped", VARIABLES, 0.5),
             "detected",
         ),
     ],
@@ -47,7 +47,7 @@ def test_all_of_it_is_noticed(lab: Lab) -> None:
         ("open('out', 'w').write(text)", "wrong"),
         ("sys.exit('error: the file is damaged')", "wrong"),
         ("print('error: a.txt: is damaged', file=sys.stderr); sys.exit(2)", "detected"),
-        ("open('a.txt', 'w').write('whole')", "mended"),
+        ("open('a.txt', 'w').write('whole')", "rebuilt"),
         ("pass", "harmless"),
     ],
 )
@@ -60,6 +60,6 @@ text = open("a.txt").read()
 if text != "whole":
     {lines}
 """)
-    case = Damage("cut off", "a.txt", 0.5)
+    case = Damage("truncated", "a.txt", 0.5)
     found = call(row, Lab(tmp_path), Command("reads", "reads", ()), case)
     assert found.outcome == outcome, found.said
