@@ -1,6 +1,6 @@
 """Makes the demo data set and the example photographs from photographs with captions.
 
-    python -m data_tools.build_demo --photos=DIR --captions=train.csv --labels=labels.tsv
+    python -m data_tools.build_demo --photos=DIR --captions=train.csv --label_names=labels.tsv
         --word_vectors=FILE --wordnet=DIR --credited=DIR [--out=REPOSITORY]
 
 The same inputs on the same machine give the same bytes.
@@ -210,7 +210,7 @@ def write_packed(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 def build(
     photos: str | Path,
     captions: str | Path,
-    labels: str | Path,
+    label_names: str | Path,
     word_vectors: str | Path,
     wordnet: str | Path,
     credited: str | Path,
@@ -221,7 +221,7 @@ def build(
     Args:
         photos: folder of the captioned photographs.
         captions: CSV file with the columns ImageID, Labels, Caption.
-        labels: file of label numbers and names, separated by a tab.
+        label_names: file of label numbers and names, separated by a tab.
         word_vectors: file in binary word2vec format.
         wordnet: folder of the WordNet 3.0 database.
         credited: folder with credits.csv and images/.
@@ -231,7 +231,7 @@ def build(
         InputError: an input is missing, damaged, or does not fit the others.
     """
     captioned = read_rows(captions, ["ImageID", "Labels", "Caption"])
-    rows = manifest_rows(captioned, read_label_names(labels))
+    rows = manifest_rows(captioned, read_label_names(label_names))
     tags = sorted({tag for row in rows for tag in row["tags"]})
     words = {
         "w2v": word2vec_table(word_vectors, tags),
@@ -269,7 +269,7 @@ class Options:
 
     photos: Path | None = console.option(None, "folder of the captioned photographs")
     captions: Path | None = console.option(None, "CSV file, columns ImageID, Labels, Caption")
-    labels: Path | None = console.option(None, "label numbers and names, separated by a tab")
+    label_names: Path | None = console.option(None, "label numbers and names, separated by a tab")
     word_vectors: Path | None = console.option(None, "word vectors in binary word2vec format")
     wordnet: Path | None = console.option(None, "folder of the WordNet 3.0 database")
     credited: Path | None = console.option(None, "folder with credits.csv and images/")

@@ -50,7 +50,7 @@ class Options:
     separator: str = option("|", "between the tags, or labels, in the table")
     top_k: int = option(5, "how many labels a photograph gets at most")
     threshold: float = option(0.0, "labels of lower probability are left out")
-    precision: float | None = option(
+    target_precision: float | None = option(
         None, "wanted share of true labels; sets a threshold for each label on validation"
     )
     labels: tuple[str, ...] | None = option(None, "use these alone [all that the model knows]")
@@ -65,8 +65,8 @@ class Options:
     prefix: str = option("auto", "of the hierarchical keywords in sidecars")
 
     def __post_init__(self) -> None:
-        require_at_least(self, top_k=1, threshold=0, precision=0)
-        for flag in ("threshold", "precision"):
+        require_at_least(self, top_k=1, threshold=0, target_precision=0)
+        for flag in ("threshold", "target_precision"):
             value = getattr(self, flag)
             if value is not None and value > 1:
                 raise InputError(f"--{flag} must be at most 1; received {value}")
@@ -165,8 +165,8 @@ def _choice(options: Options, annotator: "Annotator") -> Choice:
         if name not in known:
             raise InputError(f"--labels must be one of {', '.join(known)}; received {name!r}")
     thresholds = dict.fromkeys(options.labels or known, options.threshold)
-    if options.precision is not None:
-        wanted = annotator.thresholds(options.precision)
+    if options.target_precision is not None:
+        wanted = annotator.thresholds(options.target_precision)
         thresholds = {name: max(least, wanted[name]) for name, least in thresholds.items()}
     return Choice(thresholds, options.top_k)
 
@@ -194,7 +194,7 @@ def _csv(answers: Sequence[Answer]) -> str:
 
 def _page(options: Options, jobs: Sequence[Job], answers: Sequence[Answer], choice: Choice) -> str:
     assert options.model is not None
-    chosen = options.threshold > 0 or options.precision is not None
+    chosen = options.threshold > 0 or options.target_precision is not None
     return gallery.gallery(
         f"{len(jobs):,} photographs annotated by {options.model}",
         jobs,

@@ -47,7 +47,7 @@ def main(options: Options) -> None:
     from experiments.runs.demo_data import demo_data
     from tagnet.data.dataset import PreparedDataset
 
-    dataset = PreparedDataset(options.data or demo_data(), table=None)
+    dataset = PreparedDataset(options.data or demo_data(), placement=None)
     common = plan.common_of(options, dataset)
     splits = plan.splits_of(options, dataset)
     out = options.out or plan.default_folder(common)

@@ -35,11 +35,11 @@ def main(options: Options) -> None:
     from tagnet.training.replicas import workers as workers_of
 
     workers = workers_of(options.workers)  # before TensorFlow computes anything
-    dataset = PreparedDataset(options.data or demo_data(), options.table)
-    if workers is not None and workers.devices > 1 and dataset.table == "device":
-        if options.table:
+    dataset = PreparedDataset(options.data or demo_data(), options.placement)
+    if workers is not None and workers.devices > 1 and dataset.placement == "device":
+        if options.placement:
             raise InputError(
-                "--table must be host or mmap where several devices share it; received device"
+                "--placement must be host or mmap with several devices; received device"
             )
         dataset = PreparedDataset(dataset.directory, "host")
     run = resolve(options, dataset)

@@ -30,7 +30,7 @@ def main(options: SearchOptions) -> None:
     from tagnet.data.dataset import PreparedDataset
 
     require_optuna()
-    dataset = PreparedDataset(options.data or demo_data(), table=None)
+    dataset = PreparedDataset(options.data or demo_data(), placement=None)
     search = Search(options, dataset)
     console.say(
         f"{dataset.name}, {options.arch}, preset {search.base.preset}, pool {options.pool}, seed "

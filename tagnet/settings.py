@@ -19,7 +19,7 @@ INDEXES = {
     "hnsw": "a graph of near vectors (faiss)",
     "ivf": "cells around centroids, the nearest of which are searched (faiss)",
 }
-TABLES = ("device", "host", "mmap")  # where the tables of features and tags are
+PLACEMENTS = ("device", "host", "mmap")  # where the tables of features and tags are
 MAX_TAGS = 1000  # of one image that is annotated
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 

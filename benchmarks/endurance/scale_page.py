@@ -194,7 +194,7 @@ Peak of a process without what is mapped from files.
 
 {disk}
 
-Neighbours are those of one encoding, pool and split. The cache is what `--table=mmap` adds.
+Neighbours are those of one encoding, pool and split. The cache is what `--placement=mmap` adds.
 
 ## Network
 

@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=200, help="h")
     parser.add_argument("--table", action="store_true", help="of what is done, and stop")
     options = parser.parse_args()
-    dataset = PreparedDataset(demo_data(), table=None)
+    dataset = PreparedDataset(demo_data(), placement=None)
     flags = options.Flags(hidden=options.hidden, splits=tuple(options.splits.split(",")))
     common = plan.common_of(flags, dataset)
     tests, rows = TESTS.values(), [OURS, *OTHERS]

@@ -10,7 +10,7 @@ from experiments.paper.published import Row
 from experiments.runs.presets import PRESETS
 from tagnet.errors import InputError
 from tagnet.models.architectures import ARCHITECTURES, JOINT, VISUAL
-from tagnet.settings import POLICIES, TABLES
+from tagnet.settings import PLACEMENTS, POLICIES
 from tagnet.system.console import option, require_all_of, require_at_least, require_one_of
 
 # The baselines, and the flag of a run that each reads.
@@ -35,7 +35,7 @@ BASELINE_ROWS = tuple(
     for arch, reads in BASELINES.items()
 )
 FOR_GRAPHS = (
-    *("preset", "m", "M", "max_epochs", "hidden", "dropout", "learning_rate", "l2", "table"),
+    *("preset", "m", "M", "max_epochs", "hidden", "dropout", "learning_rate", "l2", "placement"),
 )
 
 
@@ -58,7 +58,9 @@ class Options:
     dropout: float | None = option(None, "probability that a hidden unit drops out [the preset's]")
     learning_rate: float | None = option(None, "of RMSProp [the preset's]")
     l2: float | None = option(None, "weight of the squared kernels in the loss [the preset's]")
-    table: str | None = option(None, f"{', '.join(TABLES)}: where features are [by their size]")
+    placement: str | None = option(
+        None, f"where to keep the features: {', '.join(PLACEMENTS)} [chosen by size]"
+    )
     workers: int = option(1, "devices of this machine, or processes of TF_CONFIG, that train")
     precision: str = option("float32", f"arithmetic: {', '.join(POLICIES)}")
     out: Path | None = option(None, "the run directory [runs/…, named after the settings]")
@@ -71,7 +73,7 @@ class Options:
         ):
             if value not in known:
                 raise InputError(f"--{flag} must be one of {', '.join(known)}; received {value!r}")
-        require_one_of("table", self.table, TABLES)
+        require_one_of("placement", self.placement, PLACEMENTS)
         if self.feed and self.arch in VISUAL:
             raise InputError(
                 f"--feed is for joint models ({', '.join(JOINT)}); "

@@ -382,7 +382,7 @@ def _announce(run: RunSettings, experiment: Experiment, out: Path) -> None:
         f"(m, M) = ({preset.m}, {preset.max_rank}); {fed}; preset {run.preset}, seed {run.seed}"
     )
     console.say(
-        f"table {dataset.table}: "
+        f"features on {dataset.placement}: "
         f"{dataset.table_bytes / 1e9:.2f} GB of features, "
         f"{available_memory() / 1e9:.2f} GB of memory available"
     )

@@ -127,7 +127,7 @@ def _read_or_made(read: Callable[[], T], write: Callable[[], None], *paths: Path
     try:
         write()
     except CannotWrite as error:
-        raise CannotWrite(f"{error}; --table=host needs no cache") from error
+        raise CannotWrite(f"{error}; --placement=host needs no cache") from error
     for path in paths:
         stem = path.name.rpartition("-")[0]
         for earlier in path.parent.glob(f"{stem}-*"):

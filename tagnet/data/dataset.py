@@ -18,7 +18,7 @@ from tagnet.data.embeddings import Embedding, rho
 from tagnet.data.tables import Tables, to_device
 from tagnet.data.tags import TagLists, Vocabulary
 from tagnet.errors import HINT_PREPARE, CannotWrite, InputError
-from tagnet.settings import PARTS, TABLES, GraphSettings
+from tagnet.settings import PARTS, PLACEMENTS, GraphSettings
 from tagnet.system.checksums import read_checksums, verify
 from tagnet.system.files import read_arrays, read_json, read_text, with_hint
 
@@ -58,7 +58,7 @@ class PreparedDataset:
 
     Args:
         directory: the folder that holds `dataset.json`.
-        table: where Φ and π are: in the memory of the `device`, in that of the `host`, or
+        placement: where Φ and π are: in the memory of the `device`, in that of the `host`, or
             mapped from disk (`mmap`; see `cache.py`). None takes the first that has room,
             which on a processor leaves out the second.
         checked: whether what is read is compared with its checksum.
@@ -68,11 +68,11 @@ class PreparedDataset:
 
     Raises:
         InputError: the folder is not a prepared directory of this format, or there is no
-            such table. Every method and attribute raises it for a file that is damaged.
+            such placement. Every method and attribute raises it for a file that is damaged.
     """
 
     def __init__(
-        self, directory: str | Path, table: str | None = "device", checked: bool = True
+        self, directory: str | Path, placement: str | None = "device", checked: bool = True
     ) -> None:
         self.directory = Path(directory)
         self._checked = checked
@@ -103,13 +103,14 @@ class PreparedDataset:
         # Earlier versions did not list the summary itself.
         if checked and SUMMARY in self._sums:
             self.check([summary])
-        if table is None:
-            table = "device" if self.table_bytes <= LARGEST_SHARE * available_memory() else "mmap"
-        self._check("table", table, list(TABLES))
+        if placement is None:
+            fits = self.table_bytes <= LARGEST_SHARE * available_memory()
+            placement = "device" if fits else "mmap"
+        self._check("placement", placement, list(PLACEMENTS))
         self.words: np.ndarray | None = None
         self._pi: dict[str | None, tf.Tensor | TagLists | None] = {}
         self._neighbourhoods: Callable[[str, str], Path] | None = None
-        self.table = table
+        self.placement = placement
 
     def require(self) -> None:
         """Raises `CannotWrite` where the directory was taken away since it was opened."""
@@ -163,7 +164,7 @@ class PreparedDataset:
     @functools.cached_property
     def _images(self) -> "_Images":
         with with_hint(HINT_PREPARE):
-            if self.table == "mmap":
+            if self.placement == "mmap":
                 read = cached_images(self.directory, self.num_images, self.feature_dim, self._sums)
             else:
                 sums = self._sums if self._checked else None
@@ -221,7 +222,7 @@ class PreparedDataset:
         """π of all images: their tags' ids for `id`, otherwise ρ(o_x; β), float32 [N, n]."""
         if encoding == "id":
             return self.tags
-        if self.table == "mmap":
+        if self.placement == "mmap":
             embedding = self.embedding(encoding)
             return cached_encoding(self.directory, encoding, self.tags, embedding, self._sums)
         return rho(self.tags, self.embedding(encoding))
@@ -247,14 +248,14 @@ class PreparedDataset:
             self._check("feed", feed or "id", self.encodings)
             pi = None if feed is None else self.encoded(feed)
             if pi is not None and not isinstance(pi, TagLists):
-                pi = to_device(pi, self.table == "device")
+                pi = to_device(pi, self.placement == "device")
             self._pi[feed] = pi
-        return Tables(self._phi, self._pi[feed], len(self.vocabulary), self.table == "device")
+        return Tables(self._phi, self._pi[feed], len(self.vocabulary), self.placement == "device")
 
     @functools.cached_property
     def _phi(self) -> tf.Tensor:
         """Φ where it is looked up."""
-        return to_device(self.features, self.table == "device")
+        return to_device(self.features, self.placement == "device")
 
     def graph_settings(self, m: int, feed: str | None = None, **others: Any) -> GraphSettings:
         """The settings of a model for this data set.
@@ -362,14 +363,15 @@ def available_memory() -> int:
     return available
 
 
-def load(directory: str | Path, table: str | None = None) -> PreparedDataset:
+def load(directory: str | Path, placement: str | None = None) -> PreparedDataset:
     """Opens a prepared directory.
 
     Args:
         directory: as `data_tools.prepare` wrote it.
-        table: where the features are kept: `device`, `host` or `mmap`; None chooses by their size.
+        placement: where to keep the features: `device`, `host` or `mmap`; None chooses by
+            their size.
 
     Raises:
         InputError: it is not a prepared directory.
     """
-    return PreparedDataset(directory, table)
+    return PreparedDataset(directory, placement)

@@ -252,7 +252,7 @@ def sources(tmp_path):
     return {
         "photos": tmp_path / "credited" / "images",
         "captions": tmp_path / "captions.csv",
-        "labels": tmp_path / "labels.tsv",
+        "label_names": tmp_path / "labels.tsv",
         "word_vectors": tmp_path / "vectors.bin",
         "wordnet": write_wordnet(
             tmp_path / "wordnet", [*SYNSETS, ("n", "00000600", ["Snow"], [("@", "00000400", "n")])]

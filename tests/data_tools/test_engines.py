@@ -130,7 +130,7 @@ def test_lines_that_need_no_cluster(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = f"--out={tmp_path / 'out'}"
-    assert "--engine must be of local, ray; received 'dask'" in refused(
+    assert "--engine must be one of local, ray; received 'dask'" in refused(
         capsys, out, "--engine=dask"
     )
     line = "--address is for --engine=ray; received 'a:1' without"

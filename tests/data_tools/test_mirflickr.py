@@ -187,8 +187,8 @@ def test_a_missing_label(published: Path) -> None:
     ("changed", "message"),
     [
         ({"raw": None}, "--raw is missing: --source=mirflickr needs the folder of its files"),
-        ({"tag_set": "1k"}, "--tag_set must be of all, raw; received '1k'"),
-        ({"label_set": "x"}, "--label_set must be of potential, relevant, both; received 'x'"),
+        ({"tag_set": "1k"}, "--tag_set must be one of all, raw; received '1k'"),
+        ({"label_set": "x"}, "--label_set must be one of potential, relevant, both; received 'x'"),
         ({"source": "nus_wide", "label_set": "both"}, "--label_set is for --source=mirflickr; rec"),
         ({"source": "table", "tag_set": "all"}, "--tag_set is for --source=nus_wide, mirfl"),
         ({"ids": Path("ids.txt")}, "--ids is for --source=nus_wide; received --source=mirflickr"),

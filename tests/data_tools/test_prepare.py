@@ -560,7 +560,7 @@ def test_photographs_without_a_path(tmp_path: Path, table: Table) -> None:
     [
         (
             {"source": "nope"},
-            "--source must be of demo, table, photo_folder, nus_wide, mirflickr, twin; received",
+            "--source must be one of demo, table, photo_folder, nus_wide, mirflickr, twin; ",
         ),
         ({"raw": None}, "--raw is missing: --source=table needs the table's file"),
         (
@@ -578,10 +578,13 @@ def test_photographs_without_a_path(tmp_path: Path, table: Table) -> None:
             "--backbone is for photographs and must not be given with --tags_only; received caffe",
         ),
         ({"wordnet_dim": 9}, "--wordnet_dim needs --wordnet; received 9 alone"),
-        ({"pools": ("open", "half")}, "--pools must be of open, closed, train; received 'half'"),
+        (
+            {"pools": ("open", "half")},
+            "--pools must be one of open, closed, train; received 'half'",
+        ),
         ({"pools": ()}, "--pools must name each once; received ''"),
         ({"pools": ("open", "open")}, "--pools must name each once; received 'open,open'"),
-        ({"encodings": ("glove",)}, "--encodings must be of id, w2v, wnet; received 'glove'"),
+        ({"encodings": ("glove",)}, "--encodings must be one of id, w2v, wnet; received 'glove'"),
         (
             {"encodings": ("wnet",)},
             "--encodings=wnet needs --wordnet or --wordnet_vectors; received none",
@@ -592,7 +595,7 @@ def test_photographs_without_a_path(tmp_path: Path, table: Table) -> None:
         ),
         (
             {"backbone": "vgg"},
-            "--backbone must be of efficientnet_lite0, caffenet, alexnet, ConvNeXtBase, ",
+            "--backbone must be one of efficientnet_lite0, caffenet, alexnet, ConvNeXtBase, ",
         ),
         ({"tau": 0}, "--tau must be at least 1; received 0"),
         ({"M": 0}, "--M must be at least 1; received 0"),

@@ -99,7 +99,9 @@ def test_labels_by_threshold_by_name_and_by_rank(loaded):
 
 
 def test_thresholds_for_a_precision(model, photos, capsys):
-    assert run(f"--model={model}", "--precision=1", "--labels=label 1", photos / "a.jpg") == 0
+    assert (
+        run(f"--model={model}", "--target_precision=1", "--labels=label 1", photos / "a.jpg") == 0
+    )
     wanted = Annotator.load(model).thresholds(1)["label 1"]
     given_label = "label 1" in capsys.readouterr().out
     (found,) = (
@@ -274,9 +276,12 @@ def test_what_a_killed_batch_had_begun_is_removed_and_nothing_else(model, photos
         (["--model={model}", "absent.jpg"], "absent.jpg: must be a photograph or a folder"),
         (["--model={model}", "{empty}"], "must hold photographs"),
         (["--model={model}", "{bad}"], "no photograph can be annotated; the first: .*is empty"),
-        (["--model={model}", "--labels=x", "{photo}"], "--labels must be of label 0, .*'x'"),
+        (["--model={model}", "--labels=x", "{photo}"], "--labels must be one of label 0, .*'x'"),
         (["--model={model}", "--top_k=0", "{photo}"], "--top_k must be at least 1"),
-        (["--model={model}", "--precision=2", "{photo}"], "--precision must be at most 1"),
+        (
+            ["--model={model}", "--target_precision=2", "{photo}"],
+            "--target_precision must be at most 1",
+        ),
         (["--model={model}", "--threshold=nan", "{photo}"], "--threshold must be at least 0"),
         (["--model={model}", "--prefix=a|b", "{photo}"], "--prefix must be one level"),
         (["--model={model}", "--table=absent.csv"], "absent.csv: cannot be read"),

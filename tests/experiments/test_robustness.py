@@ -156,7 +156,7 @@ def test_sweeps_share_the_runs(out, prepared, monkeypatch, capsys):
         raise AssertionError
 
     monkeypatch.setattr(sweeping, "make", forbidden)
-    argv = ["sweep", *place(prepared, out), "--table=2", f"--only={LTN.name}"]
+    argv = ["sweep", *place(prepared, out), "--tables=2", f"--only={LTN.name}"]
     assert console.execute(sweep.Options, sweep.main, sweep.USAGE, argv) == 0
     assert "1 runs; 1 done, 0 to make" in capsys.readouterr().out
 
@@ -207,9 +207,9 @@ def test_a_failed_run_is_named_and_the_figure_has_the_others(
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        ([], "--curve must be of vocabulary, dropped_tags, "),
-        (["--curve=x"], "--curve must be of vocabulary, dropped_tags, "),
-        (["--curve=size", "--only=x"], "--only must be of ltn-n_id-m1-M2, "),
+        ([], "--curve must be one of vocabulary, dropped_tags, "),
+        (["--curve=x"], "--curve must be one of vocabulary, dropped_tags, "),
+        (["--curve=size", "--only=x"], "--only must be one of ltn-n_id-m1-M2, "),
         (["--curve=size", "--splits=x"], "--splits must be numbers from 0; received 'x'"),
         (["--curve=size", "--splits=2"], "split must be 0 to 1; received 2"),
         (["--curve=size", "--hidden=0"], "--hidden must be at least 1; received 0"),

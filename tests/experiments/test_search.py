@@ -330,10 +330,10 @@ def test_killed_at_random_moments(prepared, tmp_path, kills):
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        (["--arch=svm_tags"], "--arch must be of v_only, ltn, "),
-        (["--preset=x"], "--preset must be of paper, released, demo; received 'x'"),
-        (["--what=x"], "--what must be of learning_rate, l2, dropout, hidden, m; received 'x'"),
-        (["--arch=v_only", "--what=m"], "--what must be of learning_rate, l2; received 'm'"),
+        (["--arch=svm_tags"], "--arch must be one of v_only, ltn, "),
+        (["--preset=x"], "--preset must be one of paper, released, demo; received 'x'"),
+        (["--what=x"], "--what must be one of learning_rate, l2, dropout, hidden, m; received 'x'"),
+        (["--arch=v_only", "--what=m"], "--what must be one of learning_rate, l2; received 'm'"),
         (["--grid", "--what=m"], "--grid searches l2 alone; received --what=m"),
         (["--what=hidden", "--hidden=4"], "--hidden is searched; received --hidden=4"),
         (["--trials=0"], "--trials must be at least 1; received 0"),

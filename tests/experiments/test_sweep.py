@@ -38,7 +38,7 @@ def command(*flags):
 
 @pytest.fixture
 def flags(prepared, tmp_path):
-    return (f"--data={prepared}", f"--out={tmp_path / 'out'}", "--table=2")
+    return (f"--data={prepared}", f"--out={tmp_path / 'out'}", "--tables=2")
 
 
 ROWS = [f"{arch}-n_{encoding}-m12-M24" for arch in ("ltn", "rtn") for encoding in ("id", "w2v")]
@@ -72,7 +72,7 @@ def test_it_makes_what_is_missing_and_nothing_else(made, flags, capsys):
 def test_tables_and_figures_share_their_runs(made, flags):
     assert command(*flags, "--splits=0") == 0
     made.clear()
-    assert command(*flags[:2], "--figure=4", "--splits=0") == 0
+    assert command(*flags[:2], "--figures=4", "--splits=0") == 0
     assert set(made) == {
         "v_only-split0",
         *(f"{arch}-n_{n}-m{m}-M{M}-split0" for arch in ("ltn", "rtn") for n in ("id", "w2v")
@@ -119,19 +119,19 @@ def test_without_its_data_it_stops(made, prepared, monkeypatch, capsys, tmp_path
 
     with monkeypatch.context() as patched:
         patched.setattr(sweeping, "make", lost)
-        assert command(f"--data={data}", f"--out={out}", "--table=2") == 2
+        assert command(f"--data={data}", f"--out={out}", "--tables=2") == 2
     assert one_line(capsys) == f"error: {data}: was removed, or cannot be reached any more\n"
     assert made == RUNS[:1]
     assert not (out / "failed").exists()
     (tmp_path / "elsewhere").rename(data)
-    assert command(f"--data={data}", f"--out={out}", "--table=2") == 0
+    assert command(f"--data={data}", f"--out={out}", "--tables=2") == 0
     assert made == [RUNS[0], *RUNS]
 
 
 def test_several_sweeps_at_once_make_every_run_once(made, prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(sweeping, "POLL", 0.01)
     out, dataset = tmp_path / "out", PreparedDataset(prepared)
-    options = sweep.Options(table=("2",), data=prepared, out=out)
+    options = sweep.Options(tables=("2",), data=prepared, out=out)
     common = plan.common_of(options, dataset)
     jobs = plan.jobs(options.rows, (0, 1), common, dataset)
     plan.settle(out, common)
@@ -200,16 +200,16 @@ def test_another_sweep_in_the_same_place(made, flags, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        ([], "--table, --figure or --baselines must be given; received none"),
-        (["--table=4"], "--table must be of 1, 2, 3; received '4'"),
-        (["--figure=3"], "--figure must be of 4, 5, 6; received '3'"),
-        (["--table=2", "--only=x"], f"--only must be one of {ROWS[0]}, "),
-        (["--table=2", "--splits=0,x"], "--splits must be numbers from 0; received 'x'"),
-        (["--table=2", "--splits=2"], "split must be 0 to 1; received 2"),
-        (["--table=2", "--pool=x"], "pool must be one of open, closed, train; received 'x'"),
-        (["--table=2", "--preset=x"], "--preset must be one of paper, "),
-        (["--table=2", "--max_epochs=0"], "--max_epochs must be at least 1; received 0"),
-        (["--table=2", "--seed=-1"], "--seed must be at least 0; received -1"),
+        ([], "--tables, --figures or --baselines must be given; received none"),
+        (["--tables=4"], "--tables must be one of 1, 2, 3; received '4'"),
+        (["--figures=3"], "--figures must be one of 4, 5, 6; received '3'"),
+        (["--tables=2", "--only=x"], f"--only must be one of {ROWS[0]}, "),
+        (["--tables=2", "--splits=0,x"], "--splits must be numbers from 0; received 'x'"),
+        (["--tables=2", "--splits=2"], "split must be 0 to 1; received 2"),
+        (["--tables=2", "--pool=x"], "pool must be one of open, closed, train; received 'x'"),
+        (["--tables=2", "--preset=x"], "--preset must be one of paper, "),
+        (["--tables=2", "--max_epochs=0"], "--max_epochs must be at least 1; received 0"),
+        (["--tables=2", "--seed=-1"], "--seed must be at least 0; received -1"),
     ],
 )
 def test_one_line_for_a_mistake(refused, given, line):

@@ -105,4 +105,4 @@ def test_faiss_is_asked_for_by_its_extra(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_an_unknown_index_is_refused() -> None:
     with pytest.raises(InputError) as error:
         Settings.of(source="demo", neighbour_index="lsh")
-    assert str(error.value) == "--neighbour_index must be of exact, hnsw, ivf; received 'lsh'"
+    assert str(error.value) == "--neighbour_index must be one of exact, hnsw, ivf; received 'lsh'"

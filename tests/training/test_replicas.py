@@ -308,8 +308,8 @@ def test_a_table_on_one_of_several_devices(monkeypatch, refused):
     def command(*argv):
         return console.execute(options.Options, run.main, run.USAGE, ["run", *argv])
 
-    line = "--table must be host or mmap where several devices share it; received device"
-    refused(command, ["--workers=2", "--table=device"], line)
+    line = "--placement must be host or mmap with several devices; received device"
+    refused(command, ["--workers=2", "--placement=device"], line)
 
 
 def test_more_workers_than_gpus(monkeypatch):
