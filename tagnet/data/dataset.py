@@ -113,13 +113,13 @@ class PreparedDataset:
         self.placement = placement
 
     def require(self) -> None:
-        """Raises `CannotWrite` where the directory was taken away since it was opened."""
+        """Raises `CannotWrite` if the directory was removed since it was opened."""
         if not (self.directory / SUMMARY).is_file():
-            raise CannotWrite(f"{self.directory}: was removed, or cannot be reached any more")
+            raise CannotWrite(f"{self.directory}: was removed or is unreachable")
 
     @property
     def table_bytes(self) -> int:
-        """What Φ takes: N D float16."""
+        """The bytes of Φ: N D float16."""
         return 2 * self.num_images * self.feature_dim
 
     @functools.cached_property
@@ -182,8 +182,8 @@ class PreparedDataset:
         """One list of ids for each image; an id must be a line of the file `names`."""
         if len(ids) and not 0 <= ids.min() <= ids.max() < size:
             raise InputError(
-                f"{self.directory / names}: the images' ids must be 0 to {size - 1}, one a line; "
-                f"received {ids.max()}; prepare the data again"
+                f"{self.directory / names}: has {size} lines, but an image has the id "
+                f"{ids.max()}; prepare the data again"
             )
         return TagLists(ids.astype(np.int32), np.concatenate([[0], np.cumsum(counts)]))
 
@@ -228,7 +228,7 @@ class PreparedDataset:
         return rho(self.tags, self.embedding(encoding))
 
     def tables(self, feed: str | None) -> Tables:
-        """Φ and π of all images, put where they are looked up once, for all models of a process.
+        """Φ and π of all images, placed once for all models of a process.
 
         TensorFlow does not free the graph of a compiled training step, nor what it refers to, so
         with tables of its own every run of a sweep would leave one behind.
@@ -241,8 +241,8 @@ class PreparedDataset:
         """
         if not self.feature_dim:
             raise InputError(
-                f"{self.directory}: was prepared with --tags_only, without the features that "
-                "every model reads; prepare it again with --features or photographs"
+                f"{self.directory}: has no features to train on (prepared with --tags_only); "
+                "prepare it again with --features or photos"
             )
         if feed not in self._pi:
             self._check("feed", feed or "id", self.encodings)
@@ -254,7 +254,7 @@ class PreparedDataset:
 
     @functools.cached_property
     def _phi(self) -> tf.Tensor:
-        """Φ where it is looked up."""
+        """Φ on the device where it is looked up."""
         return to_device(self.features, self.placement == "device")
 
     def graph_settings(self, m: int, feed: str | None = None, **others: Any) -> GraphSettings:
@@ -309,7 +309,7 @@ class PreparedDataset:
         return rows
 
     def max_rank(self, encoding: str, pool: str) -> int:
-        """How many neighbours are stored for each image, the largest M that can be asked for."""
+        """How many neighbours are stored for each image: the largest possible M."""
         self._check("neighbours", encoding, self.encodings)
         self._check("pool", pool, self.pools)
         return int(self.info["neighbours"][f"{encoding}-{pool}"]["M"])
@@ -321,7 +321,7 @@ class PreparedDataset:
         return self.directory / "neighbours" / f"split-{split}" / f"{encoding}-{pool}"
 
     def part(self, split: int, encoding: str, pool: str, part: str, max_rank: int) -> Part:
-        """Reads the neighbourhoods of a part whole, cut to the `max_rank` nearest."""
+        """Reads all neighbourhoods of a part, cut to the `max_rank` nearest."""
         stored = self.max_rank(encoding, pool)
         directory = self.neighbourhood_directory(split, encoding, pool)
         with with_hint(HINT_PREPARE):
@@ -334,8 +334,8 @@ class PreparedDataset:
         expected = self.split(split)[part]
         if not np.array_equal(rows, expected):
             raise InputError(
-                f"{directory}: {part} must hold the {len(expected)} images that split {split} has; "
-                f"received {len(rows)}, not the same; prepare the data again"
+                f"{directory}: {part} must hold the {len(expected)} images of split {split}; "
+                f"received {len(rows)} that differ; prepare the data again"
             )
         if neighbours.min() < 0 or neighbours.max() >= self.num_images:
             raise InputError(
@@ -352,7 +352,7 @@ class PreparedDataset:
 
 
 def available_memory() -> int:
-    """The bytes that a process may still take: of the machine's, and of its container's."""
+    """Bytes of memory available to this process, on the machine and in its container."""
     available = psutil.virtual_memory().available
     with contextlib.suppress(OSError, ValueError):  # no container, or "max": it has no limit
         limit = int((CONTAINER / "memory.max").read_text())

@@ -181,7 +181,7 @@ def test_weights_of_caffe_cut_off_anywhere_are_refused(tmp_path: Path, name: str
     [
         ("a.pth", b"", "weights of Caffe must end in .caffemodel, .npz"),
         ("a.npy", b"abc", "a pickled .npy is not read; save its arrays by np.savez to a"),
-        ("a.npz", b"abc", "is not a whole .npz file"),
+        ("a.npz", b"abc", "is not a valid .npz file"),
         ("a.caffemodel", b"abc", "is not a whole file of layers' weights ("),
     ],
 )

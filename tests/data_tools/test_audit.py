@@ -213,7 +213,7 @@ def a_word_more(copy: Path) -> None:
         (other_counts, "5 images without tags; found 6"),
         (other_counts, "4 labels; found 5"),
         (a_lost_field, "are whole; the field 'split_sizes' is missing"),
-        (a_lost_image, "of the images that dataset.json promises; received 15"),
+        (a_lost_image, "images (see dataset.json); received 15"),
         (a_repeated_id, "image ids are unique; 1 are repeated"),
         (a_repeated_id, "manifest.jsonl lists the same images"),
         (infinite_features, "8 finite features an image"),
@@ -246,7 +246,7 @@ def test_checksums_must_be_a_list_of_checksums(
 ) -> None:
     (copy / CHECKSUMS).write_text("abc  dataset.json\n")
     assert run(copy) == 1
-    line = "line 1 must be a SHA-256, two blanks and a file's name; received 'abc  dataset.json'"
+    line = "line 1 must be a SHA-256, two spaces and a file name; received 'abc  dataset.json'"
     assert line in capsys.readouterr().out
 
 

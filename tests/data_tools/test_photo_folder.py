@@ -112,7 +112,7 @@ def test_a_folder_is_prepared_and_files_are_left_out(
     left_out = {line["image_id"]: line["reason"] for line in map(json.loads, lines)}
     assert list(left_out) == ["beach/empty.jpg", "beach/text.jpg", "city/cut.png", "city/huge.png"]
     assert "is empty" in left_out["beach/empty.jpg"]
-    assert "is not an image" in left_out["beach/text.jpg"]
+    assert "not a supported image" in left_out["beach/text.jpg"]
     assert "truncated" in left_out["city/cut.png"]
     assert "has more than 768 pixels" in left_out["city/huge.png"]
     capsys.readouterr()
@@ -169,7 +169,9 @@ def test_heic_without_its_package_is_left_out_with_the_remedy(
     formats = tuple(name for name in images.FORMATS if name != "HEIF")
     monkeypatch.setattr(images, "FORMATS", formats)
     monkeypatch.setattr(images, "_READ", "JPEG; HEIC with the package pillow-heif")
-    with pytest.raises(InputError, match="is not an image .*HEIC with the package pillow-heif"):
+    with pytest.raises(
+        InputError, match="not a supported image .*HEIC with the package pillow-heif"
+    ):
         images.read_image(path)
 
 

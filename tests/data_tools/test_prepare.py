@@ -508,7 +508,7 @@ def test_photographs(
     lines = (tmp_path / "out" / "left_out.jsonl").read_text().splitlines()
     left_out = [json.loads(line) for line in lines]
     assert [image["image_id"] for image in left_out] == ["img2", "img5"]
-    assert "2.jpg: is not an image" in left_out[0]["reason"]
+    assert "2.jpg: not a supported image" in left_out[0]["reason"]
     assert "5.jpg: cannot be read" in left_out[1]["reason"]
     data = PreparedDataset(tmp_path / "out")
     assert data.image_ids == ("img0", "img1", "img3", "img4", "img6", "img7")

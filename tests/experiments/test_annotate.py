@@ -68,7 +68,7 @@ def test_a_line_of_json_for_every_photograph(model, photos, tmp_path, capsys):
     assert run(f"--model={model}", f"--jsonl={out}", "--top_k=2", photos) == 0
     found = {Path(answer["photo"]).name: answer for answer in answers(out)}
     assert set(found) == {"a.jpg", "b.png", "c.jpg", "d.jpg"}
-    assert "is not an image" in found["d.jpg"]["error"]
+    assert "not a supported image" in found["d.jpg"]["error"]
     assert found["a.jpg"]["tags"] == ["tag_1"]
     assert found["a.jpg"]["unknown_tags"] == ["unheard_of"]
     assert found["b.png"]["tags"] == ["tag_2", "tag_3"]
@@ -80,7 +80,7 @@ def test_a_line_of_json_for_every_photograph(model, photos, tmp_path, capsys):
         assert len(label["shares"]["neighbours"]) == len(found["a.jpg"]["neighbours"])
     printed = capsys.readouterr()
     assert "3 photographs annotated, 1 skipped" in printed.out
-    assert re.search(r"^skipped: .*d.jpg: is not an image", printed.err)
+    assert re.search(r"^skipped: .*d.jpg: not a supported image", printed.err)
 
 
 def test_labels_by_threshold_by_name_and_by_rank(loaded):
@@ -200,7 +200,7 @@ def test_photographs_that_are_taken_away_meanwhile(loaded, tmp_path):
             folders[1].rename(tmp_path / "elsewhere")
 
     out = tmp_path / "answers.jsonl"
-    line = re.escape(f"{folders[1]}: was removed, or cannot be reached any more")
+    line = re.escape(f"{folders[1]}: was removed or is unreachable")
     with pytest.raises(CannotWrite, match=line):
         Batch(loaded, Choice({}, L), out, [take_away]).run(jobs)
     assert 0 < len(answers(out)) < len(jobs)
@@ -274,7 +274,7 @@ def test_what_a_killed_batch_had_begun_is_removed_and_nothing_else(model, photos
         (["--model={model}"], "photographs, folders of them, or --table must be given"),
         (["--model={model}", "--table=t.csv", "x.jpg"], "and not both"),
         (["--model={model}", "absent.jpg"], "absent.jpg: must be a photograph or a folder"),
-        (["--model={model}", "{empty}"], "must hold photographs"),
+        (["--model={model}", "{empty}"], "has no photos"),
         (["--model={model}", "{bad}"], "no photograph can be annotated; the first: .*is empty"),
         (["--model={model}", "--labels=x", "{photo}"], "--labels must be one of label 0, .*'x'"),
         (["--model={model}", "--top_k=0", "{photo}"], "--top_k must be at least 1"),
@@ -292,8 +292,8 @@ def test_what_a_killed_batch_had_begun_is_removed_and_nothing_else(model, photos
         (["--model={model}", "--table={nul}"], "row 1.*NUL"),
         (["--model={model}", "--table={quoted}"], "row 1 is not CSV"),
         (["--model={model}", "--table={words}"], "row 1: must have at most 1000 tags.*10000"),
-        (["--model={model}", "a\nb.jpg"], "its name must be Unicode on one line"),
-        (["--model={model}", "a\udcff.jpg"], "its name must be Unicode on one line"),
+        (["--model={model}", "a\nb.jpg"], "its name must be Unicode without line breaks"),
+        (["--model={model}", "a\udcff.jpg"], "its name must be Unicode without line breaks"),
         (["--model={old}", "{photo}"], "annotator.json: must be of format"),
         (["--model={model}", "--corpus_photos=absent", "{photo}"], "must be a folder"),
         (["--model={model}", "--html={photo}/x", "{photo}"], "x: cannot be written"),
@@ -406,10 +406,10 @@ def damaged_images() -> dict[str, tuple[bytes, str]]:
     return {
         "bomb": (bomb, "bomb.png: has more than 89478485 pixels"),
         "half": (bomb[: len(bomb) // 2], "half.png: has more than 89478485 pixels"),
-        "text": (png_bomb(100, text), "text.png: is a damaged or unusual image"),
-        "profile": (png_bomb(100, profile), "profile.png: is a damaged or unusual image"),
+        "text": (png_bomb(100, text), "text.png: damaged or unsupported image"),
+        "profile": (png_bomb(100, profile), "profile.png: damaged or unsupported image"),
         "garbage": (bomb[:33] + b"\xa5" * 3000, "garbage.png: is "),
-        "cut": (png_bomb(1000)[:70], "cut.png: is a damaged or unusual image"),
+        "cut": (png_bomb(1000)[:70], "cut.png: damaged or unsupported image"),
         "noise": (b"\x89PNG\r\n\x1a\n" + b"\xa5" * 3000, "noise.png: is "),
         "empty": (b"", "empty.png: is empty"),
     }

@@ -177,7 +177,7 @@ def test_a_thumbnail_is_upright_and_fits(tmp_path):
         assert decoded.getpixel((30, 10)) == (255, 255, 255)
         assert decoded.getpixel((30, 200)) == (0, 0, 0)
     (tmp_path / "b.jpg").write_bytes(b"no image")
-    with pytest.raises(InputError, match="b.jpg: is not an image"):
+    with pytest.raises(InputError, match="b.jpg: not a supported image"):
         thumbnail(tmp_path / "b.jpg", (240, 240))
 
 

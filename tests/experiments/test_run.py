@@ -241,8 +241,8 @@ def test_one_line_for_a_mistake(prepared, tmp_path, capsys, flags, line):
     [
         ("dataset.json", "dataset.json: line .* is not JSON"),
         ("images-00002-of-00004.tfrecord", "images-00002-of-00004.tfrecord: has not the checksum"),
-        ("splits/split-0.npz", "split-0.npz: is not a whole .npz file"),
-        ("embeddings/w2v.npz", "w2v.npz: is not a whole .npz file"),
+        ("splits/split-0.npz", "split-0.npz: is not a valid .npz file"),
+        ("embeddings/w2v.npz", "w2v.npz: is not a valid .npz file"),
         *(
             (
                 f"neighbours/split-0/id-open/{part}-00000-of-00001.tfrecord",

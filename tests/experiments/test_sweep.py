@@ -83,7 +83,7 @@ def test_tables_and_figures_share_their_runs(made, flags):
 def test_a_failed_run_is_recorded_and_tried_again_by_the_next_sweep(
     made, flags, monkeypatch, capsys, tmp_path
 ):
-    make = sweep.make
+    make = sweeping.make
 
     def failing(run, dataset, out, *, exports):
         if out.name == RUNS[1]:
@@ -120,7 +120,7 @@ def test_without_its_data_it_stops(made, prepared, monkeypatch, capsys, tmp_path
     with monkeypatch.context() as patched:
         patched.setattr(sweeping, "make", lost)
         assert command(f"--data={data}", f"--out={out}", "--tables=2") == 2
-    assert one_line(capsys) == f"error: {data}: was removed, or cannot be reached any more\n"
+    assert one_line(capsys) == f"error: {data}: was removed or is unreachable\n"
     assert made == RUNS[:1]
     assert not (out / "failed").exists()
     (tmp_path / "elsewhere").rename(data)
@@ -159,7 +159,7 @@ def test_it_waits_for_a_run_that_another_is_making(made, flags, monkeypatch, cap
 @pytest.mark.parametrize("lost", [False, True])
 def test_a_run_that_another_makes_has_not_failed(made, flags, monkeypatch, tmp_path, lost):
     """By hand, or in another sweep that took over while this one stood still."""
-    out, make = tmp_path / "out", sweep.make
+    out, make = tmp_path / "out", sweeping.make
 
     def refused(run, dataset, place, *, exports):
         if place.name != RUNS[2]:
@@ -172,7 +172,7 @@ def test_a_run_that_another_makes_has_not_failed(made, flags, monkeypatch, tmp_p
     monkeypatch.setattr(sweeping, "make", refused)
     result = {"test": MAPS, "seconds": 1.0}
     monkeypatch.setattr(
-        sweep.time, "sleep", lambda _: write_json(out / RUNS[2] / "metrics.json", result)
+        sweeping.time, "sleep", lambda _: write_json(out / RUNS[2] / "metrics.json", result)
     )
     assert command(*flags) == 0
     assert set(made) == {*RUNS} - {RUNS[2]}
