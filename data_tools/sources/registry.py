@@ -32,7 +32,7 @@ SEPARATOR = "|"
 
 @dataclass(frozen=True)
 class Demo(Source):
-    """The embedded data set."""
+    """The demo data set."""
 
     name: ClassVar[str] = "demo"
     sizes: ClassVar[str] = "2600,600,1000"

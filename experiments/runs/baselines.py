@@ -34,7 +34,7 @@ from tagnet.system.files import Check
 PENALTIES = (0.01, 0.1, 0.3, 1.0, 3.0, 10.0)  # C of scikit-learn: the smaller, the stronger
 NEIGHBOURS = (5, 10, 20, 50, 100, 200)  # K
 # ‖φ‖ beside π: how much less pixels are penalised. Better than 1, 3 and 4 on the validation
-# images of the embedded set, whatever π is.
+# images of the demo set, whatever π is.
 LENGTH = 2.0
 Scores = Callable[[str], np.ndarray]  # a part's name → scores [n, L]
 

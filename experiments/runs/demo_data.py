@@ -1,4 +1,4 @@
-"""The embedded data set, prepared on first use: what commands run on without --data."""
+"""The demo data set, prepared on first use: what commands run on without --data."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ def demo_data() -> Path:
         command = [sys.executable, "-m", "data_tools.prepare", "--source=demo"]
         command += [f"--splits={SPLITS}", f"--out={prepared}"]
         if status := subprocess.run(command).returncode:
-            raise InputError(f"{prepared}: the embedded data set was not prepared (exit {status})")
+            raise InputError(f"{prepared}: the demo data set was not prepared (exit {status})")
     return prepared
 
 

@@ -44,7 +44,7 @@ class Options:
     """The flags of a run."""
 
     arch: str = option("ltwin_2rnn", "which graph, see above")
-    data: Path | None = option(None, "a prepared directory [the embedded data set]")
+    data: Path | None = option(None, "a prepared directory [the demo data set]")
     split: int = option(0, "which random split")
     neighbours: str = option("id", "encoding whose distance picks neighbours: id, w2v, wnet")
     feed: str | None = option(None, "encoding fed to a joint model: id, w2v, wnet [w2v if there]")
@@ -127,7 +127,7 @@ def command_line(options: Options) -> str:
 class Flags:
     """The flags of every command that makes many runs."""
 
-    data: Path | None = option(None, "a prepared directory [the embedded data set]")
+    data: Path | None = option(None, "a prepared directory [the demo data set]")
     splits: tuple[str, ...] = option((), "which random splits [all that the data set has]")
     pool: str = option("open", "where neighbours come from: open, closed, train")
     preset: str | None = option(None, f"{', '.join(PRESETS)} [paper; without --data demo]")

@@ -58,11 +58,11 @@ def released(arch: str) -> Preset:
 
 
 def demo(arch: str) -> Preset:
-    """For sets of some thousand images, such as the embedded one.
+    """For sets of some thousand images, such as the demo set.
 
     Higher learning rates and more epochs make up for the few steps an epoch has. The
     graphs whose scores are an LSTM's output learn more slowly and get a higher rate
-    still. Chosen on the validation split of the embedded set; the scores to expect
+    still. Chosen on the validation split of the demo set; the scores to expect
     are in the README.
     """
     training = TrainingSettings(

@@ -34,7 +34,7 @@ from tagnet.training import loop, tensorboard
 from tagnet.training.experiment import Evaluation, Experiment
 from tagnet.training.replicas import Workers, company, is_chief
 
-LINEAR_C = 0.4  # of a linear path; chosen on the validation split of the embedded data set
+LINEAR_C = 0.4  # of a linear path; chosen on the validation split of the demo data set
 WATCHED = ("map_label", "map_image")  # after every epoch
 
 

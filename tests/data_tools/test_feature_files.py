@@ -157,5 +157,5 @@ def test_a_table_without_features_or_photographs(tmp_path: Path) -> None:
     prepare(Settings.of(**given, tags_only=True), tmp_path / "out")
     data = PreparedDataset(tmp_path / "out")
     assert data.features.shape == (4, 0)
-    with pytest.raises(InputError, match="was prepared with --tags_only"):
+    with pytest.raises(InputError, match="prepared with --tags_only"):
         data.tables(None)

@@ -222,8 +222,8 @@ def test_prepare_by_tags_alone(
     _, report = audit(out)
     assert report.broken == []
     printed = capsys.readouterr().out
-    assert "no features: prepared by tags alone" in printed
-    assert "with the features of" not in printed  # all of them have the same none
+    assert "no features (prepared with --tags_only)" in printed
+    assert "with the same features" not in printed  # all of them have the same none
 
 
 def test_tags_alone_must_say_something(lists: Path, tmp_path: Path) -> None:

@@ -265,7 +265,7 @@ def test_nothing_runs_twice(out: Path, table: Table, capsys: pytest.CaptureFixtu
     output = capsys.readouterr().out
     assert ran(output) == {}
     assert "vocabulary: up to date\n" in output
-    assert "seconds: none, all was up to date" in output
+    assert "seconds: none, everything was up to date" in output
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == times
 
 
@@ -337,7 +337,7 @@ def test_a_dry_run_says_what_would_be_removed(
     before = contents(out)
     prepare(table.settings(**QUICK, encodings=("id",)), out, dry_run=True)
     output = capsys.readouterr().out
-    assert re.findall("^(.*): would be removed, no longer asked for$", output, re.M) == [
+    assert re.findall(r"^(.*): would be removed \(no longer requested\)$", output, re.M) == [
         "embeddings-w2v",
         "w2v-train",
     ]
@@ -360,9 +360,9 @@ def test_a_damaged_artefact_is_made_again(
     (out / "images-00002-of-00004.tfrecord").write_bytes(b"short")
     prepare(table.settings(**QUICK), out)
     assert ran(capsys.readouterr().out) == {
-        "splits": "splits/split-0.npz is missing or not as it was written",
-        "images": "images-00002-of-00004.tfrecord is missing or not as it was written",
-        "dataset": "dataset.json is missing or not as it was written",
+        "splits": "splits/split-0.npz is missing or was modified",
+        "images": "images-00002-of-00004.tfrecord is missing or was modified",
+        "dataset": "dataset.json is missing or was modified",
     }
     assert contents(out) == before
 
@@ -374,7 +374,7 @@ def test_what_is_no_longer_asked_for_is_removed(
     prepare(settings, out)
     settings = table.settings(**QUICK, encodings=("id",))
     prepare(settings, out)
-    assert "w2v-train: removed, no longer asked for" in capsys.readouterr().out
+    assert "w2v-train: removed (no longer requested)" in capsys.readouterr().out
     prepare(settings, tmp_path / "fresh")
     assert contents(out) == contents(tmp_path / "fresh")
     assert sorted(path.name for path in (out / "neighbours").rglob("*-*") if path.is_dir()) == [
@@ -577,13 +577,16 @@ def test_photographs_without_a_path(tmp_path: Path, table: Table) -> None:
             {"backbone": "caffenet", "features": None, "tags_only": True},
             "--backbone is for photographs and must not be given with --tags_only; received caffe",
         ),
-        ({"wordnet_dim": 9}, "--wordnet_dim needs --wordnet; received 9 alone"),
+        ({"wordnet_dim": 9}, "--wordnet_dim=9 needs --wordnet; received none"),
         (
             {"pools": ("open", "half")},
             "--pools must be one of open, closed, train; received 'half'",
         ),
-        ({"pools": ()}, "--pools must name each once; received ''"),
-        ({"pools": ("open", "open")}, "--pools must name each once; received 'open,open'"),
+        ({"pools": ()}, "--pools must be one or more, each once; received ''"),
+        (
+            {"pools": ("open", "open")},
+            "--pools must be one or more, each once; received 'open,open'",
+        ),
         ({"encodings": ("glove",)}, "--encodings must be one of id, w2v, wnet; received 'glove'"),
         (
             {"encodings": ("wnet",)},
@@ -655,13 +658,13 @@ def test_what_one_left_that_was_killed_at_its_start_is_no_other_file(
 
 def test_out_that_cannot_be_used(table: Table, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="must be a folder; received a file"):
+    with pytest.raises(InputError, match="is a file; it must be a folder"):
         prepare(table.settings(), tmp_path / "file")
     with pytest.raises(InputError, match=r"file.*cannot be written \(Not a directory\)"):
         prepare(table.settings(), tmp_path / "file" / "out")
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "letter.txt").write_text("")
-    with pytest.raises(InputError, match="must be new, empty or prepared earlier; it holds other"):
+    with pytest.raises(InputError, match="has other files in it; it must be new, empty or"):
         prepare(table.settings(), tmp_path / "home")
 
 
@@ -688,7 +691,7 @@ def test_command_refuses_in_one_line() -> None:
     result = data_tools_command("prepare", "--source=demo")
     assert result.returncode == 2
     assert result.stdout == ""
-    line = "error: --out is missing: where should the prepared directory be?"
+    line = "error: --out is missing: the prepared directory to write"
     assert result.stderr == f"{line}\n"
 
 

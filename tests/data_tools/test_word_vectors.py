@@ -322,7 +322,7 @@ def test_a_missing_database_leaves_nothing(table: Table, tmp_path: Path) -> None
     [
         (
             {"wordnet": Path("a"), "wordnet_vectors": Path("b")},
-            "--wordnet and --wordnet_vectors must not be given both",
+            "--wordnet and --wordnet_vectors must not be given together",
         ),
         ({"wordnet_dim": 0}, "--wordnet_dim must be at least 1; received 0"),
     ],

@@ -294,7 +294,7 @@ def test_what_a_killed_batch_had_begun_is_removed_and_nothing_else(model, photos
         (["--model={model}", "--table={words}"], "row 1: must have at most 1000 tags.*10000"),
         (["--model={model}", "a\nb.jpg"], "its name must be Unicode without line breaks"),
         (["--model={model}", "a\udcff.jpg"], "its name must be Unicode without line breaks"),
-        (["--model={old}", "{photo}"], "annotator.json: must be of format"),
+        (["--model={old}", "{photo}"], "annotator.json: must have format"),
         (["--model={model}", "--corpus_photos=absent", "{photo}"], "must be a folder"),
         (["--model={model}", "--html={photo}/x", "{photo}"], "x: cannot be written"),
         (["--model={model}", "--html={read_only}/x", "{photo}"], "x: cannot be written"),

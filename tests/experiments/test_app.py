@@ -88,7 +88,7 @@ def test_which_tags_counted():
         (("--model=x", "--photos=/nowhere"), "--photos must be a folder; received '/nowhere'"),
         (("--model=x", "--port=70000"), "--port must be at most 65535; received 70000"),
         (("--model=x", "--top_k=0"), "--top_k must be at least 1; received 0"),
-        (("--model=/nowhere",), "/nowhere: must be a finished run or a SavedModel of one"),
+        (("--model=/nowhere",), "/nowhere: not a finished run or a SavedModel"),
     ],
 )
 def test_mistakes_are_one_line(flags, line, capsys, monkeypatch):
