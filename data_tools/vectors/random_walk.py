@@ -1,4 +1,4 @@
-"""Vectors for the nodes of a graph: endless random walks, PPMI, PCA.
+"""Vectors for the nodes of a graph: random walks of unbounded length, PPMI, PCA.
 
 With P the links, each row divided by its sum, G = (I - a P)^-1 = I + a P + a² P² + … says how
 often walks from i that go on with probability a come by j. What stands above chance,
@@ -55,7 +55,7 @@ def walk_vectors(links: sparse.csr_array, dim: int, seed: int = 0) -> np.ndarray
 
 
 def ppmi(links: sparse.csr_array, damping: float = DAMPING) -> sparse.csr_array:
-    """PPMI of the endless random walk, each row divided by its length.
+    """PPMI of the unbounded random walk, each row divided by its length.
 
     Args:
         links: [V, V], weights ≥ 0.
@@ -120,7 +120,7 @@ def _visits(step: sparse.csr_array, damping: float) -> tuple[np.ndarray, np.ndar
         before, now = now, after
         if np.abs(ones + step @ now - now).max() <= TOLERANCE * np.abs(now).max():
             return now, np.array(factors)
-    raise InputError(f"graph: most links must go both ways; {MAX_STEPS} steps did not solve it")
+    raise InputError(f"graph: most links must go both ways; no solution after {MAX_STEPS} steps")
 
 
 def principal_components(rows: sparse.csr_array, dim: int, seed: int = 0) -> np.ndarray:

@@ -171,7 +171,7 @@ def test_features_that_do_not_fit_are_refused(folder, codes, scale):
 def test_words_that_do_not_fit_their_vectors_are_refused(folder):
     arrays = {"words": np.array(["a", "b"]), "vectors": np.ones((1, 4), np.float16)}
     write_arrays(folder / "word2vec.npz", arrays)
-    with pytest.raises(InputError, match=r"a vector for each word; received words \[2\]"):
+    with pytest.raises(InputError, match=r"one vector per word; received words \[2\]"):
         demo.load(folder)
 
 

@@ -141,7 +141,9 @@ def test_small_pools_store_fewer_neighbours(
         "id-closed": 3,
         "id-train": 6,
     }
-    assert "id-closed: M 3 in place of 6; the smallest pool has 4 images" in capsys.readouterr().out
+    assert (
+        "id-closed: M = 3 instead of 6: the smallest pool has 4 images" in capsys.readouterr().out
+    )
     assert PreparedDataset(tmp_path / "out").part(1, "id", "closed", "test", 3).rows.shape == (4,)
 
 
@@ -239,8 +241,8 @@ def test_malformed_sizes(text: str, table: Table) -> None:
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ("50,6,5", "--sizes must fit in 60 images; received 50,6,5"),
-        (".98,.01,.001", "--sizes must leave every part an image; of 60 images it gives 59,0,0"),
+        ("50,6,5", "--sizes must not exceed 60 images; received 50,6,5"),
+        (".98,.01,.001", "--sizes must leave every part an image; 60 images give 59,0,0"),
     ],
 )
 def test_sizes_that_do_not_fit(sizes: str, message: str, table: Table, tmp_path: Path) -> None:
@@ -519,7 +521,7 @@ def test_photographs(
     Image.new("RGB", (40, 30)).save(tmp_path / "raw" / "5.jpg")
     assert prepare(settings, tmp_path / "out")["images"] == 7
     output = capsys.readouterr().out
-    assert re.findall("features: photographs .*", output) == ["features: photographs 4 to 6"]
+    assert re.findall("features: photos .*", output) == ["features: photographs 4 to 6"]
     assert "manifest: running again, photographs changed\n" in output
     again = PreparedDataset(tmp_path / "out")
     np.testing.assert_array_equal(again.features[[0, 1, 5, 6]], data.features[[0, 1, 4, 5]])
@@ -533,7 +535,7 @@ def test_photographs(
     chunk.unlink()
     capsys.readouterr()
     prepare(settings, tmp_path / "out")
-    assert len(re.findall("features: photographs .*", capsys.readouterr().out)) == 1
+    assert len(re.findall("features: photos .*", capsys.readouterr().out)) == 1
     assert (tmp_path / "out" / "checksums.sha256").read_bytes() == before
     # A processor may sum a batch of three in another order than a batch of two.
     np.testing.assert_allclose(again.features[[2, 3]], data.features[[2, 3]], rtol=2e-3, atol=1e-4)
@@ -543,12 +545,14 @@ def test_no_photograph_can_be_read(tmp_path: Path) -> None:
     settings = photo_table(tmp_path / "raw")
     for photo in (tmp_path / "raw").glob("*.jpg"):
         photo.unlink()
-    with pytest.raises(InputError, match=r"no photograph can be read; the first: .*0\.jpg"):
+    with pytest.raises(InputError, match=r"no photo can be read; first error: .*0\.jpg"):
         prepare(settings, tmp_path / "out")
 
 
 def test_photographs_without_a_path(tmp_path: Path, table: Table) -> None:
-    with pytest.raises(InputError, match="without --features every image must have a path; 'img0'"):
+    with pytest.raises(
+        InputError, match="every image must have a path (or give --features); 'img0'"
+    ):
         prepare(table.settings(features=None), tmp_path / "out")
 
 
@@ -571,11 +575,11 @@ def test_photographs_without_a_path(tmp_path: Path, table: Table) -> None:
         ({"tag_set": "all"}, "--tag_set is for --source=nus_wide, mirflickr; received --source=ta"),
         (
             {"weights": Path("w.npz")},
-            "--weights is for photographs and must not be given with --features; received w.npz",
+            "--weights is for photos and must not be given with --features; received w.npz",
         ),
         (
             {"backbone": "caffenet", "features": None, "tags_only": True},
-            "--backbone is for photographs and must not be given with --tags_only; received caffe",
+            "--backbone is for photos and must not be given with --tags_only; received caffe",
         ),
         ({"wordnet_dim": 9}, "--wordnet_dim=9 needs --wordnet; received none"),
         (
@@ -633,16 +637,16 @@ def test_a_separator_that_may_be_wrong_is_noted(
     table: Table, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prepare(table.settings(**QUICK, separator=";", word_vectors=None), tmp_path / "out")
-    expected = "tags: no image has two; is ';' between them? see --separator\n"
+    expected = "tags: no image has more than one; are they separated by ';'? (see --separator)\n"
     assert expected in capsys.readouterr().out
 
 
 def test_vectors_that_know_no_tag_or_are_not_finite(table: Table, tmp_path: Path) -> None:
     table.word_vectors.write_text("1 2\nelsewhere 1 2\n")
-    with pytest.raises(InputError, match=r"vectors\.txt: must know at least one tag of the vocab"):
+    with pytest.raises(InputError, match=r"vectors\.txt: has no vector for any tag of the vocab"):
         prepare(table.settings(), tmp_path / "out")
     table.word_vectors.write_text("1 2\nsky nan 2\n")
-    with pytest.raises(InputError, match=r"vectors\.txt: every vector must be finite"):
+    with pytest.raises(InputError, match=r"vectors\.txt: vectors must be finite"):
         prepare(table.settings(), tmp_path / "out")
 
 
