@@ -221,15 +221,15 @@ def _check_train_test(
             differing += wrong.any()
             if wrong.any() and differing <= SHOWN:
                 first = images[rows[part][np.argmax(wrong)]].name
+                count = counted(int(wrong.sum()), "image")
                 say(
-                    f"{original}: {counted(int(wrong.sum()), 'image')} with other labels than AllLabels, "
+                    f"{original}: {count} with other labels than AllLabels, "
                     f"which is used; first: {first}"
                 )
     if compared:
         result = f"; {differing} differ" if differing else ""
-        say(
-            f"labels: compared {counted(compared, 'file')} of TrainTestLabels with AllLabels{result}"
-        )
+        count = counted(compared, "file")
+        say(f"labels: compared {count} of TrainTestLabels with AllLabels{result}")
 
 
 def _read_tags(raw: Path, tag_set: str, images: Sequence[Image]) -> list[list[str]]:

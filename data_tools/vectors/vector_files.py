@@ -16,8 +16,7 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from tagnet.errors import InputError
-from tagnet.system.console import counted
-from tagnet.system.console import progress
+from tagnet.system.console import counted, progress
 
 READ_BYTES = 2**22
 LINE_BYTES = 2**20  # of a line of text, or of a word; generous
@@ -136,7 +135,8 @@ def _text_rows(file: BinaryIO, path: Path, count: int, dim: int) -> Rows:
         yield word, field
     if number != count + 1:
         raise InputError(
-            f"{path}: line 1 says {counted(count, 'word')}; received {number - 1}; was the file cut off?"
+            f"{path}: line 1 says {counted(count, 'word')}; received {number - 1}; "
+            "was the file cut off?"
         )
 
 
@@ -155,8 +155,8 @@ def _binary_rows(file: BinaryIO, path: Path, count: int, dim: int) -> Rows:
             more = file.read(READ_BYTES)
             if not more or (blank < 0 and len(buffer) - start > LINE_BYTES):
                 raise InputError(
-                    f"{path}: line 1 says {counted(count, 'word')} of {dim} numbers; the file ends in "
-                    f"word {number}; was it cut off?"
+                    f"{path}: line 1 says {counted(count, 'word')} of {dim} numbers; the file "
+                    f"ends in word {number}; was it cut off?"
                 )
             buffer, start = buffer[start:] + more, 0
             blank = buffer.find(b" ")
