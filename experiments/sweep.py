@@ -1,9 +1,9 @@
-"""Makes the runs of a table or figure of the paper: what is missing, and nothing else.
+"""Makes the missing runs of tables and figures of the paper.
 
     python -m experiments.sweep --tables=3 --data=DIR --splits=0,1,2,3,4
 
-A sweep that was stopped goes on when it is started again. Several may work in one folder,
-also from machines that share its disk; none makes a run that another is making.
+An interrupted sweep resumes when it is started again. Several processes can share a folder, also
+from machines that share its disk; no run is made twice.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from tagnet.system import console
 from tagnet.system.console import option, require_all_of
 from tagnet.system.runtime import import_tensorflow
 
-USAGE = """Makes the runs of a table or figure of the paper: what is missing, and nothing else.
+USAGE = """Makes the missing runs of tables and figures of the paper.
 
   python -m experiments.sweep --tables=3 [--data=DIR] [--splits=0,1,2,3,4] [--out=DIR]
   python -m experiments.report DIR"""
@@ -25,14 +25,18 @@ USAGE = """Makes the runs of a table or figure of the paper: what is missing, an
 class Options(RowFlags):
     """The flags of a sweep."""
 
-    tables: tuple[str, ...] = option((), f"tables of the paper: {', '.join(published.TABLES)}")
-    figures: tuple[str, ...] = option((), f"figures of the paper: {', '.join(published.FIGURES)}")
-    baselines: bool = option(False, "the baselines: " + ", ".join(BASELINES))
-    export: bool = option(False, "write every run's SavedModel, with its training images")
+    tables: tuple[str, ...] = option(
+        (), f"tables of the paper [none]: {', '.join(published.TABLES)}"
+    )
+    figures: tuple[str, ...] = option(
+        (), f"figures of the paper [none]: {', '.join(published.FIGURES)}"
+    )
+    baselines: bool = option(False, "run the baselines: " + ", ".join(BASELINES))
+    export: bool = option(False, "write the SavedModel of every run, with its training images")
 
     def __post_init__(self) -> None:
         if not (self.tables or self.figures or self.baselines):
-            raise InputError("--tables, --figures or --baselines must be given; received none")
+            raise InputError("give --tables, --figures or --baselines; received none")
         require_all_of("tables", self.tables, published.TABLES)
         require_all_of("figures", self.figures, published.FIGURES)
         self.check_rows([row.name for row in self.rows])
@@ -72,7 +76,7 @@ def main(options: Options) -> None:
     plan.settle(out, common)
     sweep.run()
     console.say()
-    sweep.conclude(f"the tables and figures: python -m experiments.report {sweep.out}")
+    sweep.conclude(f"to write tables and figures: python -m experiments.report {sweep.out}")
 
 
 if __name__ == "__main__":

@@ -206,8 +206,8 @@ class SearchOptions(Flags):
         return self.what or tuple(n for n in known if n != "hidden" or self.hidden is None)
 
     @property
-    def wanted(self) -> int:
-        """How many trials there shall be."""
+    def num_trials(self) -> int:
+        """How many trials to make."""
         if self.grid:
             return min(self.trials or len(GRID), len(GRID))
         return self.trials or TRIALS

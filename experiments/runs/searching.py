@@ -66,7 +66,7 @@ class Search:
             ranges = trials.ranges(flat["max_rank"])
             space = {name: ranges[name] for name in options.searched}
             first = [{name: flat[name] for name in space}]
-        return trials.Trials(self.out, space, first, options.seed, options.wanted)
+        return trials.Trials(self.out, space, first, options.seed, options.num_trials)
 
     def make(self) -> None:
         """Makes the trials that are missing, and waits for those that others are making."""
@@ -120,15 +120,15 @@ class Search:
     def _tell(self, trial: "Trial") -> None:
         """One line on a trial that is over, and on how long the rest will take."""
         tried = self._trials.tried()
-        found = {one.place: one.value for one in tried}
-        if trial.place not in found:  # another took it over, because this process stood still
+        found = {one.index: one.value for one in tried}
+        if trial.index not in found:  # another took it over, because this process stood still
             return
-        value, best = found[trial.place], self._best()
+        value, best = found[trial.index], self._best()
         how = "diverged" if value is None else f"validation mAP per label {100 * value:.2f}"
-        left = self._options.wanted - len(tried)
+        left = self._options.num_trials - len(tried)
         seconds = self._trials.seconds()
         console.say(
-            f"[{len(tried)} of {self._options.wanted}] {_name(trial.values)}: {how}"
+            f"[{len(tried)} of {self._options.num_trials}] {_name(trial.values)}: {how}"
             + (f", best {100 * best.value:.2f}" if best and best.value is not None else "")
             + (until(seconds * left) if left and seconds is not None else "")
         )
@@ -142,7 +142,7 @@ class Search:
         """A line for each trial, the best first, mAPs in per cent."""
         lines = []
         for one in self._trials.tried():
-            line: dict[str, Any] = {"trial": one.place + 1, **one.values}
+            line: dict[str, Any] = {"trial": one.index + 1, **one.values}
             line[MONITOR] = _per_cent(one.value)
             for split in self.splits:
                 found = (one.found or {}).get(str(split), {})

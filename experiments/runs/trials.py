@@ -59,13 +59,13 @@ class Trial:
 
     Attributes:
         asked: the same for Optuna.
-        place: which of the wanted trials it is, from 0.
+        index: number of the trial, from 0.
         values: what it tries.
         lock: tells others that it is being made.
     """
 
     asked: optuna.Trial
-    place: int
+    index: int
     values: Values
     lock: locks.Lock
 
@@ -75,11 +75,11 @@ class TrialResult:
     """One trial that is over.
 
     Attributes:
-        place, values: see `Trial`.
+        index, values: see `Trial`.
         value, found: what `Trials.complete` was told; None where training diverged.
     """
 
-    place: int
+    index: int
     values: Values
     value: float | None
     found: dict[str, Any] | None
@@ -93,7 +93,7 @@ class Trials:
         space: what is searched, and where.
         first: what is tried before anything is sampled.
         seed: of the sampler.
-        wanted: how many trials there shall be.
+        num_trials: how many trials to make.
 
     Raises:
         InputError: the journal is damaged.
@@ -105,7 +105,7 @@ class Trials:
         space: Mapping[str, BaseDistribution],
         first: Sequence[Values],
         seed: int,
-        wanted: int,
+        num_trials: int,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._study = _opened(out / JOURNAL)
@@ -113,7 +113,7 @@ class Trials:
         self._space = dict(space)
         self._first = first
         self._seed = seed
-        self._wanted = wanted
+        self._num_trials = num_trials
 
     def tried(self) -> list[TrialResult]:
         """The trials that are over, in the order in which they were chosen."""
@@ -126,7 +126,7 @@ class Trials:
             )
             for trial in self._trials(OVER)
         ]
-        return sorted(found, key=lambda tried: tried.place)
+        return sorted(found, key=lambda tried: tried.index)
 
     def seconds(self) -> float | None:
         """How long a trial took on average; None where none is over."""
@@ -140,7 +140,7 @@ class Trials:
             with locks.wait_for_lock(self._locks, "asking", ASKING):
                 self._give_up_the_orphaned()
                 chosen = self._trials((*OVER, TrialState.RUNNING))
-                if len(chosen) < self._wanted:
+                if len(chosen) < self._num_trials:
                     return self._ask()
             running = sum(trial.state == TrialState.RUNNING for trial in chosen)
             if not running:
@@ -179,20 +179,20 @@ class Trials:
     def _ask(self) -> Trial:
         """Chooses the next trial; nobody else is choosing meanwhile."""
         taken = {trial.user_attrs["place"] for trial in self._trials((*OVER, TrialState.RUNNING))}
-        place = min(set(range(len(taken) + 1)) - taken)
+        index = min(set(range(len(taken) + 1)) - taken)
         # One that waits was put there by a process that was killed before it asked for it.
-        if place < len(self._first) and not self._trials((TrialState.WAITING,)):
-            self._study.enqueue_trial(dict(self._first[place]))
+        if index < len(self._first) and not self._trials((TrialState.WAITING,)):
+            self._study.enqueue_trial(dict(self._first[index]))
         # A sampler of its own for every trial: what it gives does not depend on those before.
-        seed = int(np.random.SeedSequence([self._seed, place]).generate_state(1)[0])
+        seed = int(np.random.SeedSequence([self._seed, index]).generate_state(1)[0])
         self._study.sampler = optuna.samplers.TPESampler(seed=seed)
         asked = self._study.ask(self._space)
         values = {name: _rounded(value) for name, value in asked.params.items()}
         lock = locks.try_lock(self._locks, _name(asked.number))
         assert lock is not None  # the number is new
         asked.set_user_attr("values", values)
-        asked.set_user_attr("place", place)
-        return Trial(asked, place, values, lock)
+        asked.set_user_attr("place", index)
+        return Trial(asked, index, values, lock)
 
 
 def _name(number: int) -> str:

@@ -109,7 +109,7 @@ def test_a_node_that_sees_other_photographs_is_refused(tmp_path: Path) -> None:
             return super().map_with_state(make, items)
 
     cache = image_features.Cache(tmp_path / "cache", Behind())
-    with pytest.raises(InputError, match="must see the photographs and weights that others see"):
+    with pytest.raises(InputError, match="must see the same photos and weights as the other"):
         image_features.from_photographs(paths, backbone, cache)
     assert not (tmp_path / "cache").exists()
 

@@ -521,7 +521,7 @@ def test_photographs(
     Image.new("RGB", (40, 30)).save(tmp_path / "raw" / "5.jpg")
     assert prepare(settings, tmp_path / "out")["images"] == 7
     output = capsys.readouterr().out
-    assert re.findall("features: photos .*", output) == ["features: photographs 4 to 6"]
+    assert re.findall("features: photos .*", output) == ["features: photos 4 to 6"]
     assert "manifest: running again, photographs changed\n" in output
     again = PreparedDataset(tmp_path / "out")
     np.testing.assert_array_equal(again.features[[0, 1, 5, 6]], data.features[[0, 1, 4, 5]])

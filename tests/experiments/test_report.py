@@ -326,7 +326,7 @@ def test_photographs_are_shown_where_there_are_any(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ([], "a folder of runs must be given; received none"),
+        ([], "give at least one folder of runs; received none"),
         (["{}/none"], "none: must be a folder of runs; it is not there"),
         (
             ["{}/empty"],

@@ -200,7 +200,7 @@ def test_another_sweep_in_the_same_place(made, flags, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        ([], "--tables, --figures or --baselines must be given; received none"),
+        ([], "give --tables, --figures or --baselines; received none"),
         (["--tables=4"], "--tables must be one of 1, 2, 3; received '4'"),
         (["--figures=3"], "--figures must be one of 4, 5, 6; received '3'"),
         (["--tables=2", "--only=x"], f"--only must be one of {ROWS[0]}, "),

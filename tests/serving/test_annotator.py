@@ -200,7 +200,7 @@ def test_tags_and_photographs_that_cannot_be_used(annotator, tmp_path):
     ):
         with pytest.raises(InputError, match=line):
             annotator.annotate(photo, tags)
-    with pytest.raises(InputError, match="received 2 lists and 1 photographs"):
+    with pytest.raises(InputError, match="received 1 photo and 2 lists"):
         annotator.annotate_all([PHI], [[], []])
 
 
