@@ -318,4 +318,4 @@ def test_the_table_is_a_known_word(prepared, tmp_path, capsys):
     assert "must be one of" in capsys.readouterr().err
     argv = ["run", "--arch=knn_tags", *flags, "--placement=host"]
     assert console.execute(command.Options, command.main, command.USAGE, argv) == 2
-    assert "is not for the baseline knn_tags" in capsys.readouterr().err
+    assert "has no effect on the baseline knn_tags" in capsys.readouterr().err

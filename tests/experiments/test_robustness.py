@@ -182,10 +182,10 @@ def test_what_the_data_set_lacks_is_named(prepared, tmp_path, capsys):
     assert command(*flags, "--curve=size,vocabulary") == 0
     said = capsys.readouterr().out
     assert (
-        "ltn-n_id-m48-M96: left out, the data set has 6 neighbours an image (prepare it with"
+        "ltn-n_id-m48-M96: skipped, the data set has 6 neighbours per image (prepare it with"
         in said
     )
-    assert "ltwin-n_id-f_wnet-m12-M24: left out, the data set has no wnet (it has id, w2v)" in said
+    assert "ltwin-n_id-f_wnet-m12-M24: skipped, the data set has no wnet (it has id, w2v)" in said
     assert not (tmp_path / "out").exists()
 
 
@@ -199,7 +199,7 @@ def test_a_failed_run_is_named_and_the_figure_has_the_others(
     flags = (f"--data={prepared}", f"--out={tmp_path}", *SMALL, f"--only={LTN.name}")
     with pytest.raises(SystemExit) as ended:
         command(*flags, "--curve=expectation")
-    assert ended.value.code == f"error: 1 of 1 runs failed; see {tmp_path / 'failed'}"
+    assert ended.value.code == f"error: 1 of 1 run failed; see {tmp_path / 'failed'}"
     assert f"  failed: {LTN.name}-split0" in capsys.readouterr().out
     assert not (tmp_path / "curves").exists()  # there is nothing to draw
 

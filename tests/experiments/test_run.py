@@ -213,7 +213,7 @@ def test_another_run_in_the_same_place(finished, prepared):
         (["--split=-1"], "split must be 0 to 1; received -1"),
         (["--m=5", "--M=4"], "m must be 1 to M; received m 5, M 4"),
         (["--m=0"], "--m must be at least 1; received 0"),
-        (["--M=7"], "--M must be at most 6, the neighbours stored in .*; received 7"),
+        (["--M=7"], "--M must be at most 6 .neighbours stored in .*; received 7"),
         (["--max_epochs=0"], "--max_epochs must be at least 1; received 0"),
         (["--precision=x"], "--precision must be one of float32, .*; received 'x'"),
         (["--hidden=0"], "--hidden must be at least 1; received 0"),

@@ -50,10 +50,10 @@ def test_it_makes_the_rows_of_all_splits_and_says_what_it_leaves_out(made, flags
     assert made == RUNS
     said = capsys.readouterr().out
     assert "4 rows x 2 splits = 8 runs; 0 done, 8 to make;" in said
-    assert "rtn-n_wnet-m12-M24: left out, the data set has no wnet (it has id, w2v)" in said
+    assert "rtn-n_wnet-m12-M24: skipped, the data set has no wnet (it has id, w2v)" in said
     assert "ltn-n_id-m12-M24: (m, M) = (3, 6) (scaled to the data set)" in said
     assert f"[1 of 8] {RUNS[0]}: mAP per label 50.00, per image 75.00; 7 left, about 7 min" in said
-    assert "8 of 8 runs are done" in said
+    assert "8 of 8 runs done" in said
 
 
 def test_it_makes_what_is_missing_and_nothing_else(made, flags, capsys):
@@ -99,7 +99,7 @@ def test_a_failed_run_is_recorded_and_tried_again_by_the_next_sweep(
     record = tmp_path / "out" / "failed" / f"{RUNS[1]}.json"
     said = capsys.readouterr().out
     assert f"{RUNS[1]}: FAILED, MemoryError: no room for it; see {record}" in said
-    assert f"7 of 8 runs are done\n  failed: {RUNS[1]}" in said
+    assert f"7 of 8 runs done\n  failed: {RUNS[1]}" in said
     assert "in failing" in json.loads(record.read_text())["traceback"]
     monkeypatch.setattr(sweeping, "make", make)
     assert command(*flags) == 0
@@ -153,7 +153,7 @@ def test_it_waits_for_a_run_that_another_is_making(made, flags, monkeypatch, cap
     monkeypatch.setattr(sweeping.time, "sleep", pause)
     assert command(*flags) == 0
     assert RUNS[2] not in made
-    assert f"waiting for {RUNS[2]}, which process" in capsys.readouterr().out
+    assert f"waiting for {RUNS[2]} (process" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("lost", [False, True])
@@ -232,7 +232,7 @@ def test_neighbourhoods_are_scaled_to_what_is_stored(stored, sizes):
 
 @pytest.mark.parametrize(
     ("content", "line"),
-    [("{", "is not JSON"), ("{}", "must have the field 'data'; received []")],
+    [("{", "is not JSON"), ("{}", "lacks the field 'data'; received []")],
 )
 def test_a_damaged_sweep_file_is_one_line(made, flags, capsys, tmp_path, content, line):
     (tmp_path / "out").mkdir()

@@ -291,7 +291,7 @@ def test_a_cluster_that_cannot_be(monkeypatch, value, line):
         ),
         (
             ["--workers=2", "--arch=knn_tags"],
-            "--workers is not for the baseline knn_tags; received 2",
+            "--workers has no effect on the baseline knn_tags; received 2",
         ),
     ],
 )
