@@ -1,1 +1,1 @@
-"""From a raw data set to a prepared directory: `prepare.py` is the command."""
+"""Turns a raw data set into a prepared directory; the command is `prepare.py`."""

@@ -1,11 +1,10 @@
-"""Checks everything that a prepared directory promises.
+"""Verifies a prepared directory.
 
-  python -m data_tools.audit DIR
-  python -m data_tools.audit DIR --plots=FOLDER
+  python -m data_tools.audit DIR [--plots=FOLDER]
 
-Prints what it finds. Exit status 1 if a promise is broken, 2 if DIR is not a prepared
-directory. What is worth knowing without being wrong (a label that a part lacks, an image
-that is everybody's neighbour, equal photographs) is said, and changes no status.
+Prints every check and its result. Exit status: 0 if all pass, 1 if one fails, 2 if DIR is
+not a prepared directory. Observations that are not errors (labels missing in a part, images
+that are neighbours of very many others, duplicate photos) do not change the status.
 """
 
 from dataclasses import dataclass
@@ -19,9 +18,11 @@ from tagnet.system.runtime import import_tensorflow
 
 @dataclass(frozen=True)
 class Options:
-    """What to audit."""
+    """The flags of an audit."""
 
-    plots: Path | None = console.option(None, "folder for plots of tags, labels and neighbours")
+    plots: Path | None = console.option(
+        None, "write plots of tags, labels and neighbours into this folder [no plots]"
+    )
     arguments: tuple[str, ...] = ()
 
 
@@ -29,7 +30,7 @@ def main(options: Options) -> None:
     """Runs the command."""
     if len(options.arguments) != 1:
         raise InputError(
-            f"one prepared directory must be given; received {len(options.arguments)} "
+            f"give one prepared directory; received {len(options.arguments)} "
             "(python -m data_tools.audit DIR)"
         )
     # TensorFlow takes seconds to import, which a wrong flag must not wait for.

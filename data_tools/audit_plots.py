@@ -19,7 +19,7 @@ def plot(data: PreparedDataset, in_degrees: Mapping[str, np.ndarray], folder: Pa
     Args:
         data: the prepared directory.
         in_degrees: for each `encoding-pool` how many images each is a neighbour of.
-        folder: is made where it is not there.
+        folder: created if it does not exist.
     """
     figures = dict(zip(FILES, (Figure(layout="constrained") for _ in FILES), strict=True))
     axes = {name: figure.add_subplot() for name, figure in figures.items()}

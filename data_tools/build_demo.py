@@ -1,6 +1,6 @@
-"""Makes the demo data set and the example photographs from photographs with captions.
+"""Builds the demo data set and the example photos from photos with captions.
 
-    python -m data_tools.build_demo --photos=DIR --captions=train.csv --labels=labels.tsv
+    python -m data_tools.build_demo --photos=DIR --captions=train.csv --label_names=labels.tsv
         --word_vectors=FILE --wordnet=DIR --credited=DIR [--out=REPOSITORY]
 
 The same inputs on the same machine give the same bytes.
@@ -44,7 +44,7 @@ EXAMPLE_SIDE = 320  # pixels
 
 
 def content_words(caption: str) -> list[str]:
-    """Gives a caption's words of two letters and more, less stop words, each once.
+    """Lists a caption's words of two letters or more, without stop words, each once.
 
     >>> content_words("A man's t-shirt and the MAN in 2 shirts")
     ['man', 'shirt', 'shirts']
@@ -107,7 +107,7 @@ def manifest_rows(
         numbers = row["Labels"].split()
         if unknown := [number for number in numbers if number not in names]:
             raise InputError(
-                f"image {row['ImageID']}: labels must be among {', '.join(names)}; "
+                f"image {row['ImageID']}: labels must be one of {', '.join(names)}; "
                 f"received {unknown[0]!r}"
             )
         rows.append(
@@ -210,7 +210,7 @@ def write_packed(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 def build(
     photos: str | Path,
     captions: str | Path,
-    labels: str | Path,
+    label_names: str | Path,
     word_vectors: str | Path,
     wordnet: str | Path,
     credited: str | Path,
@@ -221,7 +221,7 @@ def build(
     Args:
         photos: folder of the captioned photographs.
         captions: CSV file with the columns ImageID, Labels, Caption.
-        labels: file of label numbers and names, separated by a tab.
+        label_names: file of label numbers and names, separated by a tab.
         word_vectors: file in binary word2vec format.
         wordnet: folder of the WordNet 3.0 database.
         credited: folder with credits.csv and images/.
@@ -231,7 +231,7 @@ def build(
         InputError: an input is missing, damaged, or does not fit the others.
     """
     captioned = read_rows(captions, ["ImageID", "Labels", "Caption"])
-    rows = manifest_rows(captioned, read_label_names(labels))
+    rows = manifest_rows(captioned, read_label_names(label_names))
     tags = sorted({tag for row in rows for tag in row["tags"]})
     words = {
         "w2v": word2vec_table(word_vectors, tags),
@@ -243,7 +243,7 @@ def build(
     features = extract(
         BACKBONES["efficientnet_lite0"], [Path(photos) / row["ImageID"] for row in captioned]
     )
-    console.say(f"features of {len(features)} photographs in {time.perf_counter() - started:.0f} s")
+    console.say(f"features of {len(features):,} photos in {time.perf_counter() - started:.0f} s")
 
     folder = Path(out) / "data_tools" / "demo_data"
     lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
@@ -265,15 +265,19 @@ def build(
 
 @dataclass(frozen=True)
 class Options:
-    """Where the originals are."""
+    """The flags: where the originals are."""
 
-    photos: Path | None = console.option(None, "folder of the captioned photographs")
-    captions: Path | None = console.option(None, "CSV file, columns ImageID, Labels, Caption")
-    labels: Path | None = console.option(None, "label numbers and names, separated by a tab")
-    word_vectors: Path | None = console.option(None, "word vectors in binary word2vec format")
-    wordnet: Path | None = console.option(None, "folder of the WordNet 3.0 database")
-    credited: Path | None = console.option(None, "folder with credits.csv and images/")
-    out: Path = console.option(Path("."), "the repository")
+    photos: Path | None = console.option(None, "folder of the captioned photos (required)")
+    captions: Path | None = console.option(
+        None, "CSV file with columns ImageID, Labels, Caption (required)"
+    )
+    label_names: Path | None = console.option(
+        None, "file of label numbers and names, tab-separated (required)"
+    )
+    word_vectors: Path | None = console.option(None, "binary word2vec file (required)")
+    wordnet: Path | None = console.option(None, "folder of the WordNet 3.0 database (required)")
+    credited: Path | None = console.option(None, "folder with credits.csv and images/ (required)")
+    out: Path = console.option(Path("."), "root of the repository")
 
 
 def main(options: Options) -> None:

@@ -1,4 +1,4 @@
-"""The checks of an audit: what a prepared directory promises, and what is worth knowing."""
+"""The checks of an audit, and its observations about the data."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from tagnet.errors import InputError
 from tagnet.search.neighbours import nearest
 from tagnet.settings import PARTS
 from tagnet.system.checksums import CHECKSUMS, read_checksums, sha256
-from tagnet.system.console import say
+from tagnet.system.console import counted, say
 
 SAMPLE = 20  # images of each part whose neighbours are searched for again
 LIKE = 6  # nearest neighbours whose labels are compared with the image's own
@@ -34,22 +34,22 @@ class Report:
     in_degrees: dict[str, np.ndarray] = field(default_factory=dict)
 
     def check(self, kept: bool | np.bool_, promise: str, found: str = "") -> None:
-        """Notes a promise as kept or broken; `found` says what was there in its place."""
+        """Prints and records the result of a check; `found` says what was there instead."""
         if kept:
             say(f"  ok      {promise}")
         else:
             self.broken.append(f"{promise}; {found}" if found else promise)
-            say(f"  BROKEN  {self.broken[-1]}")
+            say(f"  FAILED  {self.broken[-1]}")
 
     def attempt(self, check: Callable[..., None], *arguments: object) -> None:
-        """Runs a group of checks; an artefact that cannot be read is a broken promise."""
+        """Runs a group of checks; an unreadable file is a failed check."""
         try:
             check(self, *arguments)
         except InputError as error:
             self.check(False, str(error))
         except KeyError as error:
             self.check(
-                False, f"dataset.json and manifest.jsonl are whole; the field {error} is missing"
+                False, f"dataset.json and manifest.jsonl are complete; the field {error} is missing"
             )
 
 
@@ -76,8 +76,8 @@ def audit(directory: Path) -> tuple[PreparedDataset, Report]:
             for pool in data.pools:
                 say(f"neighbours {encoding}-{pool} of split {index}")
                 report.attempt(_check_neighbours, data, index, encoding, pool)
-    broken = f"{len(report.broken)} broken promise{'s' if len(report.broken) > 1 else ''}"
-    say(broken if report.broken else "every promise is kept")
+    failed = f"{counted(len(report.broken), 'check')} failed"
+    say(failed if report.broken else "all checks passed")
     return data, report
 
 
@@ -91,14 +91,14 @@ def _check_files(report: Report, data: PreparedDataset) -> None:
             report.check(False, f"{file}: checksum {expected[:12]}…", f"found {found[:12]}")
             whole = False
     if whole:
-        report.check(True, f"{len(sums)} files have the checksums of {CHECKSUMS}")
+        report.check(True, f"{counted(len(sums), 'file')} match {CHECKSUMS}")
 
 
 def _check_images(report: Report, data: PreparedDataset) -> None:
     tags, info = data.tags, data.info
     digests = [hashlib.blake2b(phi.tobytes(), digest_size=16).digest() for phi in data.features]
     _, report.twins = np.unique(np.array(digests, "V16").view("u8,u8"), return_inverse=True)
-    report.check(True, f"{data.num_images:,} images in row order")  # or reading had raised
+    report.check(True, f"{counted(data.num_images, 'image')} in row order")  # or reading had raised
     repeated = data.num_images - len(set(data.image_ids))
     report.check(not repeated, "image ids are unique", f"{repeated} are repeated")
     rows = manifest.load(data.directory / "manifest.jsonl")
@@ -110,17 +110,17 @@ def _check_images(report: Report, data: PreparedDataset) -> None:
     report.check(untagged == promised, f"{promised:,} images without tags", f"found {untagged:,}")
     if data.feature_dim:
         finite = all(np.isfinite(data.features[rows]).all() for rows in _blocks(data.num_images))
-        report.check(finite, f"{data.feature_dim:,} finite features an image")
+        report.check(finite, f"{data.feature_dim:,} finite features per image")
     carriers = np.bincount(tags.ids, minlength=len(data.vocabulary))
-    say(f"          {tags.lengths.mean():.2f} tags an image, {tags.lengths.max()} at most")
-    say(f"          {data.labels.sum() / data.num_images:.2f} labels an image")
+    say(f"          {tags.lengths.mean():.2f} tags per image, {tags.lengths.max()} at most")
+    say(f"          {data.labels.sum() / data.num_images:.2f} labels per image")
     say(f"          {int((~data.labels.any(axis=1)).sum()):,} images without labels")
-    say(f"          {int((carriers == 0).sum()):,} tags that no image carries")
+    say(f"          {int((carriers == 0).sum()):,} tags that no image has")
     if not data.feature_dim:
-        say("          no features: prepared by tags alone")
+        say("          no features (prepared with --tags_only)")
         return
     copies = data.num_images - len(np.unique(report.twins))
-    say(f"          {copies:,} images with the features of an earlier one")
+    say(f"          {copies:,} images with the same features as an earlier image")
 
 
 def _blocks(count: int, size: int = 4096) -> Iterator[slice]:
@@ -140,16 +140,18 @@ def _check_embedding(report: Report, data: PreparedDataset, encoding: str) -> No
     images = np.zeros(data.num_images, bool)
     images[np.repeat(np.arange(data.num_images), data.tags.lengths)[says]] = True
     say(f"          {says.mean():.1%} of the images' tags have a vector")
-    say(f"          {images.mean():.1%} of the images have such a tag")
+    say(f"          {images.mean():.1%} of the images have at least one such tag")
 
 
 def _check_split(report: Report, data: PreparedDataset, index: int) -> None:
     split = data.split(index)
     every = np.concatenate([split[part] for part in PARTS])
     sizes = {part: len(split[part]) for part in PARTS}
-    report.check(sizes == data.info["split_sizes"], "parts have the promised sizes", f"{sizes}")
+    report.check(
+        sizes == data.info["split_sizes"], "parts have the sizes in dataset.json", f"{sizes}"
+    )
     inside = (every >= 0) & (every < data.num_images)
-    report.check(inside.all(), "rows are those of images", f"found {every[~inside][:1]}")
+    report.check(inside.all(), "row numbers are valid", f"found {every[~inside][:1]}")
     shared = len(every) - len(np.unique(every))
     report.check(not shared, "no image is in two parts", f"{shared} are")
     if not inside.all():
@@ -159,11 +161,11 @@ def _check_split(report: Report, data: PreparedDataset, index: int) -> None:
         lacking = np.flatnonzero(~data.labels[split[part]].any(axis=0))
         if len(lacking):
             names = ", ".join(data.label_names[label] for label in lacking)
-            say(f"          {part} lacks {len(lacking)} labels: {names}")
+            say(f"          {part} has no image with {counted(len(lacking), 'label')}: {names}")
     if not data.feature_dim:
         return
     copies = np.isin(report.twins[split["test"]], report.twins[split["train"]]).sum()
-    say(f"          {copies:,} test images with the features of a training image")
+    say(f"          {copies:,} test images with the same features as a training image")
 
 
 def _check_neighbours(
@@ -187,36 +189,42 @@ def _check_neighbours(
     if index == 0:
         report.in_degrees[f"{encoding}-{pool}"] = in_degree
     say(
-        f"          image {data.image_ids[hub]} is a neighbour of the most, {in_degree[hub]:,}; "
-        f"the 1% most wanted take {np.sort(in_degree)[-len(in_degree) // 100 :].sum() / links:.1%}"
+        f"          most frequent neighbour: {data.image_ids[hub]} (of {in_degree[hub]:,} images); "
+        f"top 1%: {np.sort(in_degree)[-len(in_degree) // 100 :].sum() / links:.1%} of all links"
     )
     alone = sum(int((found.distances.min(axis=1) >= 1).sum()) for found in parts.values())
-    say(f"          {alone:,} images whose nearest is at distance 1 or more: nothing in common")
+    say(f"          {alone:,} images without a similar image (nearest at distance 1 or more)")
     near, random = _label_likeness(data, list(parts.values()))
-    say(f"          label Jaccard with the {LIKE} nearest {near:.3f}, with any image {random:.3f}")
+    say(f"          label Jaccard: {near:.3f} with the {LIKE} nearest, {random:.3f} at random")
 
 
 def _check_part(
     report: Report, part: str, found: Part, candidates: np.ndarray, farthest: float
 ) -> None:
-    """The promises of one part's neighbourhoods: [n, M] neighbours and distances."""
+    """Checks one part's neighbourhoods: [n, M] neighbours and distances."""
     neighbours, distances = found.neighbours, found.distances
     ordered = np.sort(neighbours, axis=1)
     rising = np.diff(distances, axis=1)
     tied = (rising == 0) & (np.diff(neighbours, axis=1) <= 0)
     for promise, wrong in {
         "no image is its own neighbour": neighbours == found.rows[:, None],
-        "no neighbour comes twice": np.diff(ordered, axis=1) == 0,
+        "no neighbour is repeated": np.diff(ordered, axis=1) == 0,
         "nearest first": ~(rising >= 0),  # negated: catches NaN too
-        "equal distances by row": tied,
+        "equal distances are ordered by row": tied,
         f"distances are 0 to {farthest}": ~((distances >= 0) & (distances <= farthest)),
-        "neighbours are of the pool": ~np.isin(neighbours, candidates),
+        "neighbours belong to the pool": ~np.isin(neighbours, candidates),
     }.items():
         if wrong.any():
             row = found.rows[wrong.any(axis=1).argmax()]
             count = int(wrong.any(axis=1).sum())
-            report.check(False, f"{part}: {promise}", f"{count} images break it, first row {row}")
-    kept = f"{part}: {neighbours.shape[1]} neighbours of {len(found.rows):,} images"
+            report.check(
+                False,
+                f"{part}: {promise}",
+                f"not so for {counted(count, 'image')}, first row {row}",
+            )
+    kept = (
+        f"{part}: {neighbours.shape[1]} neighbours for each of {counted(len(found.rows), 'image')}"
+    )
     report.check(len(found.rows) > 0, kept)
 
 
@@ -234,7 +242,7 @@ def _search_again(
     differ = (again.neighbours != found.neighbours[at]) | (again.distances != found.distances[at])
     report.check(
         not differ.any(),
-        f"{part}: a new search for {len(at)} images finds the same",
+        f"{part}: a new search for {counted(len(at), 'image')} finds the same",
         f"not for row {found.rows[at][differ.any(axis=1).argmax()]}",
     )
 

@@ -1,4 +1,4 @@
-"""Where the work of the stages is done: in this process, or by the workers of a Ray cluster.
+"""Engines that run the stages' work: in this process, or on a Ray cluster.
 
 A stage cuts its work into items that are small, rows and names rather than tables, and gives
 them to `map` or `map_with_state`. What all items need (tag ids, word vectors, the path of the
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tagnet.errors import InputError
-from tagnet.system.console import require_one_of, say
+from tagnet.system.console import counted, require_one_of, say
 from tagnet.system.files import TEMPORARY, write_text
 
 ENGINES = ("local", "ray")
@@ -40,7 +40,7 @@ class Engine(Protocol):
         ...
 
     def map_with_state(self, make: Callable[[], Work], items: Sequence[Any], /) -> Iterator[Any]:
-        """The same by workers each of which has made its work once, e.g. a CNN, and keeps it."""
+        """As `map`, by workers that each build something once (e.g. a CNN) and keep it."""
         ...
 
 
@@ -57,7 +57,7 @@ class Local:
 
 
 class Ray:
-    """Has everything done by the tasks and actors of a Ray cluster that is connected to.
+    """Runs everything as tasks and actors of the connected Ray cluster.
 
     Args:
         ray: the package.
@@ -67,7 +67,7 @@ class Ray:
         self._ray = ray
 
     def map(self, work: Work, items: Iterable[Any]) -> Iterator[Any]:
-        """As `Engine.map`, an item a task; few more are under way than there are processors."""
+        """As `Engine.map`, one task per item; few more tasks are in flight than processors."""
         shared = self._ray.put(work)
         task = self._ray.remote(num_cpus=1, max_retries=RETRIES)(_apply)
         under_way: deque[Any] = deque()
@@ -96,10 +96,10 @@ class Ray:
             )
 
     def check(self, out: Path, paths: Sequence[Path]) -> None:
-        """Refuses a cluster of which a node does not see the files.
+        """Checks that every node of the cluster sees the files.
 
         Args:
-            out: the prepared directory, to be.
+            out: the future prepared directory.
             paths: the user's files.
 
         Raises:
@@ -118,7 +118,7 @@ class Ray:
                 _check_node(self._ray, node["NodeManagerAddress"], answer)
         finally:
             probe.unlink()
-        say(f"Ray: {len(nodes)} nodes with {sum(map(_cpus, nodes))} processors")
+        say(f"Ray: {counted(len(nodes), 'node')}, {counted(sum(map(_cpus, nodes)), 'processor')}")
 
     def _nodes(self) -> list[dict[str, Any]]:
         return [node for node in self._ray.nodes() if node["Alive"]]
@@ -146,7 +146,7 @@ def _cpus(node: dict[str, Any]) -> int:
 
 
 def unseen(paths: Sequence[str]) -> list[str]:
-    """Those of the paths that are not on this machine."""
+    """The paths that do not exist on this machine."""
     return [path for path in paths if not os.path.exists(path)]
 
 
@@ -157,34 +157,34 @@ def _check_node(ray: Any, address: str, answer: Any) -> None:
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[-1]
         raise InputError(
-            f"{where} must answer, and have tagnet and data_tools; received {reason!r}"
+            f"{where} does not answer or has no tagnet and data_tools installed ({reason})"
         ) from error
     if lacking:
         raise InputError(
-            f"{where} must see {lacking[0]} as this machine does; received no such file there; "
-            "is the folder on a disk that all nodes share?"
+            f"{where} must see {lacking[0]}, but it has no such file; "
+            "put it on a disk that all nodes share"
         )
 
 
 @contextlib.contextmanager
 def _errors_of_work(ray: Any) -> Iterator[None]:
-    """Raises what the work raised as if it had been done here."""
+    """Raises the work's own error instead of Ray's."""
     try:
         yield
     except ray.exceptions.RayTaskError as error:
         raise error.cause from error
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[0]
-        raise InputError(f"--engine=ray: Ray gave up ({reason}); start again") from error
+        raise InputError(f"--engine=ray: Ray failed ({reason}); run the command again") from error
 
 
 @contextlib.contextmanager
 def opened(name: str, address: str | None) -> Iterator[Engine]:
-    """Gives an engine for as long as the block runs.
+    """Yields an engine that is shut down after the block.
 
     Args:
         name: one of `ENGINES`.
-        address: HOST:PORT of a cluster that runs; None starts one on this machine alone.
+        address: HOST:PORT of a running cluster; None starts one on this machine only.
 
     Raises:
         InputError: Ray is not installed, or cannot be started or connected to.
@@ -192,7 +192,9 @@ def opened(name: str, address: str | None) -> Iterator[Engine]:
     require_one_of("engine", name, ENGINES)
     if name == "local":
         if address is not None:
-            raise InputError(f"--address is for --engine=ray; received {address!r} without")
+            raise InputError(
+                f"--address needs --engine=ray; received --address={address} without it"
+            )
         yield Local()
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anyone

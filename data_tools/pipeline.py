@@ -1,4 +1,4 @@
-"""All offline stages in order: from a raw data set to a prepared directory.
+"""Runs all stages in order: from a raw data set to a prepared directory.
 
 manifest → vocabulary → splits → embeddings → images → neighbours → dataset
 """
@@ -32,7 +32,7 @@ from tagnet.data.embeddings import Embedding, Sums, rho
 from tagnet.data.tags import TagLists, Vocabulary
 from tagnet.errors import InputError
 from tagnet.system.checksums import CHECKSUMS, write_checksums
-from tagnet.system.console import say
+from tagnet.system.console import counted, say
 from tagnet.system.files import (
     TEMPORARY,
     MappedTable,
@@ -52,7 +52,7 @@ MOST_REASONS = 8  # that dataset.json counts; left_out.jsonl has one for every i
 def prepare(
     settings: Settings, out: str | Path, dry_run: bool = False, engine: Engine | None = None
 ) -> dict[str, Any]:
-    """Runs the stages that are not up to date, and prints what came of it.
+    """Runs the stages that are not up to date, and prints a summary.
 
     Args:
         settings: what to prepare.
@@ -69,7 +69,7 @@ def prepare(
     """
     out = Path(out)
     if out.exists() and not out.is_dir():
-        raise InputError(f"--out={out}: must be a folder; received a file")
+        raise InputError(f"--out={out}: is a file; it must be a folder")
     engine = engine or Local()
     if dry_run:
         return _prepare(settings, out, engine, None)
@@ -80,13 +80,13 @@ def prepare(
 
 
 def _prepare(settings: Settings, out: Path, engine: Engine, lock: Lock | None) -> dict[str, Any]:
-    """As `prepare`, with the lock on the directory; a dry run has none."""
+    """As `prepare`, holding the directory's lock (a dry run has none)."""
     dry_run = lock is None
     there = {path.name for path in out.iterdir()} if out.is_dir() else set()
     others = {name for name in there - {LOCKS} if not name.startswith(TEMPORARY)}
     if others and MARKS not in others:
         raise InputError(
-            f"--out={out}: must be new, empty or prepared earlier; it holds other files"
+            f"--out={out}: has other files in it; it must be new, empty or a prepared directory"
         )
     if not dry_run:
         remove_leftovers(out, but=CACHE)  # a run may be writing the cache now
@@ -183,7 +183,7 @@ class _Preparation:
             "dataset",
             lambda: self._write_summary(names),
             [SUMMARY, CHECKSUMS, *TFDS_FILES],
-            settings.shown(),
+            settings.as_dict(),
             after=["splits", "images", *embeddings, *names],
         )
 
@@ -202,7 +202,7 @@ class _Preparation:
             "embeddings": {name: reports[f"embeddings-{name}"] for name in self._origins},
             "pools": list(settings.pools),
             "neighbours": {name: reports[name] for name in names},
-            "settings": settings.shown(),
+            "settings": settings.as_dict(),
             "versions": {
                 "tagnet": tagnet.__version__,
                 "numpy": np.__version__,
@@ -283,7 +283,7 @@ class _Preparation:
         unknown = [self.vocabulary.words[i] for i in np.flatnonzero(~embedding.known)]
         if unknown:
             first = ", ".join(unknown[:8]) + (", …" if len(unknown) > 8 else "")
-            say(f"embeddings-{encoding}: {len(unknown)} tags without a vector: {first}")
+            say(f"embeddings-{encoding}: {counted(len(unknown), 'tag')} without a vector: {first}")
         return report | {"rules": rules}
 
     def _write_images(self) -> dict[str, Any]:
@@ -313,7 +313,7 @@ class _Preparation:
         )
 
     def _encoded_tags(self, encoding: str) -> TagLists | Table:
-        """What neighbours are searched by; other processes sum word vectors themselves."""
+        """The tags or vectors to search by; other processes sum word vectors themselves."""
         if encoding == "id":
             return self.tags
         path = self.out / "embeddings" / f"{encoding}.npz"
@@ -331,30 +331,32 @@ def _lines(path: Path) -> list[str]:
 
 
 def _say_summary(summary: dict[str, Any], out: Path, seconds: dict[str, float]) -> None:
-    """Prints what the directory holds, what was left out, its size, and where time went."""
+    """Prints the contents, what was left out, the size on disk, and the time of each stage."""
     say()
     say(f"{summary['name']}: {out}")
     dim = summary["feature_dim"]
     say(
-        f"  {summary['images']:,} images, {summary['tags']:,} tags, {summary['labels']:,} labels, "
-        f"{f'{dim:,} features an image' if dim else 'no features: not for training'}"
+        f"  {counted(summary['images'], 'image')}, {counted(summary['tags'], 'tag')}, "
+        f"{counted(summary['labels'], 'label')}, "
+        f"{f'{dim:,} features per image' if dim else 'no features (cannot be used for training)'}"
     )
     if summary["images_without_tags"]:
-        say(f"  {summary['images_without_tags']:,} images without a tag of the vocabulary")
+        say(f"  {counted(summary['images_without_tags'], 'image')} without a known tag")
     if summary["labels"] == 1:
-        say(f"  one label alone, {summary['label_names'][0]!r}: there is nothing to tell apart")
+        say(f"  only one label, {summary['label_names'][0]!r}: there is nothing to learn")
     parts = ", ".join(f"{size:,} {part}" for part, size in summary["split_sizes"].items())
-    say(f"  splits: {summary['splits']} of {parts}")
+    say(f"  splits: {summary['splits']}, each with {parts} images")
     if summary["left_out"]:
-        say(f"  left out: {summary['left_out']:,} images, see left_out.jsonl")
+        say(f"  left out: {counted(summary['left_out'], 'image')}, see left_out.jsonl")
         for reason, count in summary["left_out_reasons"].items():
             say(f"    {count:,}: {reason}")
     for name, embedding in summary["embeddings"].items():
         say(f"  {name}: {embedding['known']:,} of {summary['tags']:,} tags have a vector")
     for name, stored in summary["neighbours"].items():
-        by_features = f"; of {stored['by_features']:,} by features, for want of usable tags"
-        say(f"  {name}: {stored['M']} neighbours{by_features if stored['by_features'] else ''}")
+        by_features = f"; {counted(stored['by_features'], 'image')} by features (no known tag)"
+        rank = counted(stored["M"], "neighbour")
+        say(f"  {name}: {rank}{by_features if stored['by_features'] else ''}")
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     spent = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
     say(f"  disk: {size / 1e6:.1f} MB")
-    say(f"  seconds: {spent or 'none, all was up to date'}")
+    say(f"  seconds: {spent or 'none, everything was up to date'}")

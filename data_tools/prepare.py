@@ -5,7 +5,7 @@
   python -m data_tools.prepare --source=nus_wide --raw=FOLDER --features=FEATURES --out=DIR
   python -m data_tools.prepare --source=photo_folder --raw=FOLDER --out=DIR
 
-A second run does only what has changed; a killed one goes on where it was.
+A rerun redoes only what has changed; an interrupted run resumes.
 """
 
 import dataclasses
@@ -21,19 +21,17 @@ Options = dataclasses.make_dataclass(
     "Options",
     [
         *flags(),
-        ("out", Path | None, console.option(None, "the prepared directory")),
-        ("dry_run", bool, console.option(False, "only say what would be done")),
+        ("out", Path | None, console.option(None, "directory to write (required)")),
+        ("dry_run", bool, console.option(False, "print what would be done, and stop")),
         (
             "engine",
             str,
-            console.option(
-                "local", "local, or ray: by a cluster whose machines see the same files"
-            ),
+            console.option("local", "where to run: local, or ray (a cluster with a shared disk)"),
         ),
         (
             "address",
             str | None,
-            console.option(None, "HOST:PORT of the cluster [one on this machine]"),
+            console.option(None, "HOST:PORT of the Ray cluster [starts one on this machine]"),
         ),
     ],
 )
@@ -44,7 +42,7 @@ def main(options: Any) -> None:
     settings = vars(options)
     out, dry_run, engine, address = map(settings.pop, ("out", "dry_run", "engine", "address"))
     if out is None:
-        raise InputError("--out is missing: where should the prepared directory be?")
+        raise InputError("--out is missing: the prepared directory to write")
     chosen = Settings.of(**settings)
     # TensorFlow takes seconds to import, which a wrong flag must not wait for.
     import_tensorflow()

@@ -1,4 +1,4 @@
-"""The settings of a preparation, and the flags of `data_tools.prepare` that are made from them."""
+"""The settings of a preparation, and the flags of `data_tools.prepare` derived from them."""
 
 import dataclasses
 from collections import defaultdict
@@ -21,7 +21,7 @@ TRAIN = Path("train")  # in place of a file
 
 @dataclass(frozen=True)
 class Settings:
-    """What a prepared directory is made from, apart from where it is.
+    """Everything a prepared directory is made from, except its path.
 
     Raises:
         InputError: a value is unknown, out of range, or does not fit the others.
@@ -29,29 +29,34 @@ class Settings:
 
     source: Source
     word_vectors: Path | None = option(
-        None, "for w2v: word2vec, fastText or GloVe file, or train: from the tags"
+        None, "vectors for w2v: a word2vec, fastText or GloVe file, or train (on the tags) [none]"
     )
-    wordnet_vectors: Path | None = option(None, "for wnet: likewise a file")
-    wordnet: Path | None = option(None, "for wnet: folder of the WordNet 3.0 database")
-    wordnet_dim: int | None = option(None, f"of the vectors that --wordnet makes [{WORDNET_DIM}]")
-    tau: int = option(5000, "size of the vocabulary, the most frequent tags")
-    min_images: int = option(1, "a tag that fewer images carry stays out")
+    wordnet_vectors: Path | None = option(None, "vectors for wnet: a file [none]")
+    wordnet: Path | None = option(
+        None, "folder of the WordNet 3.0 database, to make vectors for wnet [none]"
+    )
+    wordnet_dim: int | None = option(
+        None, f"dimension of the vectors that --wordnet makes [{WORDNET_DIM}]"
+    )
+    tau: int = option(5000, "size of the vocabulary (the most frequent tags)")
+    min_images: int = option(1, "drop tags that fewer images have")
     splits: int | None = option(
         None, f"number of random splits [{Source.splits}; nus_wide {NusWide.splits}]"
     )
     sizes: str | None = option(
-        None, f"train,validation,test: counts or fractions [{Source.sizes}, or the source's]"
+        None,
+        f"sizes of train,validation,test: counts or fractions [{Source.sizes} or the source's]",
     )
-    M: int = option(24, "neighbours stored for each image")
+    M: int = option(24, "neighbours to store for each image")
     neighbour_index: str = option(
-        "exact", "exact, or hnsw or ivf for millions of images; id is always exact"
+        "exact", "neighbour search: exact, or hnsw or ivf for millions of images (id: always exact)"
     )
-    pools: tuple[str, ...] = option(tuple(POOLS), "where neighbours come from")
+    pools: tuple[str, ...] = option(tuple(POOLS), f"neighbour pools: {', '.join(POOLS)}")
     encodings: tuple[str, ...] | None = option(
-        None, "id, w2v, wnet: neighbours by what [id and those with vectors]"
+        None, "find neighbours by: id, w2v, wnet [id, and those with vectors]"
     )
-    seed: int = option(0, "of the splits")
-    name: str | None = option(None, "of the data set [the file's or the source's]")
+    seed: int = option(0, "seed of the random splits")
+    name: str | None = option(None, "name of the data set [the file's or the source's]")
 
     def __post_init__(self) -> None:
         require_one_of("neighbour_index", self.neighbour_index, INDEXES)
@@ -62,20 +67,22 @@ class Settings:
             for value in values:
                 require_one_of(flag, value, known)
             if not values or len(set(values)) < len(values):
-                raise InputError(f"--{flag} must name each once; received {','.join(values)!r}")
+                raise InputError(
+                    f"--{flag} must be one or more, each once; received {','.join(values)!r}"
+                )
         require_at_least(self, tau=1, min_images=1, splits=1, M=1, wordnet_dim=1, seed=0)
         parse_sizes(self.sizes_or_default)
         if self.wordnet is not None and self.wordnet_vectors is not None:
-            raise InputError("--wordnet and --wordnet_vectors must not be given both")
+            raise InputError("--wordnet and --wordnet_vectors must not be given together")
         if self.wordnet_dim is not None and self.wordnet is None:
-            raise InputError(f"--wordnet_dim needs --wordnet; received {self.wordnet_dim} alone")
+            raise InputError(f"--wordnet_dim={self.wordnet_dim} needs --wordnet; received none")
         for encoding, flags in VECTOR_FLAGS.items():
             if encoding in self.encodings_or_default and self.origin(encoding) is None:
                 raise InputError(f"--encodings={encoding} needs {flags}; received none")
 
     @classmethod
     def of(cls, source: str = "table", **given: Any) -> "Settings":
-        """The settings that flags give.
+        """Builds the settings from flags.
 
         Args:
             source: the name of one of `SOURCES`.
@@ -125,7 +132,7 @@ class Settings:
 
     @property
     def encodings_or_default(self) -> tuple[str, ...]:
-        """The encodings: those asked for, else all that can be had."""
+        """The requested encodings; by default all that are possible."""
         if self.encodings is not None:
             return self.encodings
         return ("id", *(name for name in VECTOR_FLAGS if self.origin(name) is not None))
@@ -135,8 +142,8 @@ class Settings:
         """What the data set is called."""
         return self.name or self.source.title
 
-    def shown(self) -> dict[str, Any]:
-        """All settings by name as JSON has them, defaults filled in."""
+    def as_dict(self) -> dict[str, Any]:
+        """All settings by name as JSON values, defaults filled in."""
         values = {"source": self.source.name} | _values(self.source) | _values(self)
         values |= {
             "splits": self.splits_or_default,
@@ -151,15 +158,19 @@ class Settings:
 
 
 def flags() -> list[tuple[str, Any, Any]]:
-    """What `Settings.of` takes, as fields of a command's options; None where not given."""
+    """The arguments of `Settings.of` as fields of a command's options; None if not given."""
     names = dict.fromkeys(name for source in SOURCES.values() for name in _fields(source))
     own = [(name, *_flag(name)) for name in names]
     common = [(name, field.type, field) for name, field in _fields(Settings).items()]
-    return [("source", str, option("table", f"of {', '.join(SOURCES)}")), *own, *common]
+    return [
+        ("source", str, option("table", f"kind of raw data: {', '.join(SOURCES)}")),
+        *own,
+        *common,
+    ]
 
 
 def _flag(name: str) -> tuple[Any, Any]:
-    """The type of a setting of sources, and its option; the text says whose it is."""
+    """The type of a source's setting, and its option; the help names the sources."""
     fields = {
         source.name: _fields(source)[name] for source in SOURCES.values() if name in _fields(source)
     }

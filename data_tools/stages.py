@@ -1,4 +1,4 @@
-"""Runs each offline stage once, and again only when what it depends on has changed.
+"""Runs each stage once, and again only if something it depends on has changed.
 
 A stage that has finished leaves a mark, `.stages/NAME.json`, which says what it
 was made from and which files it wrote. A stage is up to date when its settings,
@@ -74,7 +74,7 @@ class Stages:
         self._stale: set[str] = set()
 
     def run(self, stage: Stage) -> None:
-        """Runs `stage` unless it is up to date, and says which.
+        """Runs `stage` unless it is up to date, and prints which.
 
         What its work returned, now or when it last ran, is then in `reports`, and the checksums
         of what it wrote in `sums`.
@@ -109,7 +109,7 @@ class Stages:
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Leaves no empty folder behind an error, and puts the system's into a line."""
+        """Removes empty folders after an error, and turns system errors into one line."""
         try:
             yield
         except BaseException as error:
@@ -125,18 +125,18 @@ class Stages:
             raise
 
     def remove_others(self) -> None:
-        """Removes what stages wrote that are no longer asked for."""
+        """Removes the files of stages that are no longer requested."""
         for path in sorted((self.directory / MARKS).glob("*.json")):
             if path.stem in self._digests:
                 continue
             if self.dry_run:
-                say(f"{path.stem}: would be removed, no longer asked for")
+                say(f"{path.stem}: would be removed (no longer requested)")
             else:
-                say(f"{path.stem}: removed, no longer asked for")
+                say(f"{path.stem}: removed (no longer requested)")
                 self._remove(path.stem, self._read_mark(path.stem))
 
     def _read_mark(self, name: str) -> dict[str, Any]:
-        """What a mark holds; nothing where there is none, or it is damaged."""
+        """Reads a mark; empty if it is missing or damaged."""
         try:
             return read_json(self._mark(name))
         except InputError:
@@ -176,9 +176,9 @@ class Stages:
         )
 
     def _reason(self, stage: Stage, mark: dict[str, Any], made_from: dict[str, Any]) -> str | None:
-        """Why `stage` must run, as the end of a line; None when it need not."""
+        """Why `stage` must run again, as the end of a line; None if it need not."""
         if not mark:
-            return " again, its mark is damaged" if self._mark(stage.name).exists() else ""
+            return " again, its record is damaged" if self._mark(stage.name).exists() else ""
         before = mark["made_from"]
         for setting in before["settings"] | made_from["settings"]:
             old, new = (made["settings"].get(setting) for made in (before, made_from))
@@ -194,14 +194,14 @@ class Stages:
             if before["after"].get(name) != digest or name in self._stale:
                 return f" again, after {name}"
         if _digest(before) != _digest(made_from):
-            return " again, it is asked for otherwise"
+            return " again, its settings changed"
         for output, size in mark["outputs"].items():
             path = self.directory / output
             if not path.is_file() or path.stat().st_size != size:
-                return f" again, {output} is missing or not as it was written"
+                return f" again, {output} is missing or was modified"
         for output, digest in mark.get("checksums", {}).items():
             if sha256(self.directory / output) != digest:
-                return f" again, {output} is not as it was written"
+                return f"  again, {output} was modified"
         return None
 
     def _remove(self, name: str, mark: dict[str, Any]) -> None:
@@ -218,7 +218,7 @@ class Stages:
 
 
 def _from_to(old: Any, new: Any) -> str:
-    """A setting's old and new value; of digests, which tell nobody anything, nothing."""
+    """A setting's old and new value; empty for digests."""
     values = []
     for value in (old, new):
         if isinstance(value, str) and DIGEST.fullmatch(value):
@@ -229,7 +229,7 @@ def _from_to(old: Any, new: Any) -> str:
 
 
 def _digest(made_from: dict[str, Any]) -> str:
-    """SHA-256 of what a stage was made from; of the user's files only the content counts."""
+    """SHA-256 of a stage's inputs and settings; for the user's files, of their contents only."""
     content = {role: file["sha256"] for role, file in made_from["inputs"].items()}
     text = json.dumps(made_from | {"inputs": content}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -23,14 +23,14 @@ from tagnet.system.files import atomic_write, read_text
 
 @dataclass(frozen=True)
 class Options:
-    """What to make the vectors from."""
+    """The flags of the command."""
 
-    database: Path | None = console.option(None, "folder of data.noun, data.verb, …")
-    out: Path | None = console.option(None, "the vectors, in binary word2vec format")
-    dim: int = console.option(DIM, "of the vectors")
-    words: int = console.option(SIZE, "how many: those with the most relations")
-    keep: Path | None = console.option(None, "words to have in any case, one a line")
-    weights: str = console.option("equal", "of a pointer: equal, or typed, by its kind")
+    database: Path | None = console.option(None, "folder of data.noun, data.verb, … (required)")
+    out: Path | None = console.option(None, "file to write, in binary word2vec format (required)")
+    dim: int = console.option(DIM, "dimension of the vectors")
+    words: int = console.option(SIZE, "number of words (those with the most relations)")
+    keep: Path | None = console.option(None, "file of words to always include, one per line [none]")
+    weights: str = console.option("equal", "weights of pointers: equal, or typed (by kind)")
 
 
 def main(options: Options) -> None:
@@ -49,7 +49,8 @@ def main(options: Options) -> None:
     vectors.add_vectors(list(table.words), table.vectors)
     with atomic_write(options.out) as temporary:
         vectors.save_word2vec_format(str(temporary), binary=True)
-    console.say(f"{options.out}: {len(table.words):,} words of {vectors.vector_size} numbers")
+    words = console.counted(len(table.words), "word")
+    console.say(f"{options.out}: {words} of {vectors.vector_size} numbers")
 
 
 if __name__ == "__main__":

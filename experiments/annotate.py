@@ -1,8 +1,8 @@
-"""Annotates photographs with the model of a run.
+"""Annotates photos with a trained model.
 
     python -m experiments.annotate --model=RUN photos
 
-The flags are here; `annotating.py` does the work.
+The flags are here; `annotation/batch.py` does the work.
 """
 
 import csv
@@ -24,18 +24,18 @@ from tagnet.system.runtime import import_tensorflow
 if TYPE_CHECKING:
     from tagnet.serving.annotator import Annotator
 
-USAGE = """Annotates photographs with the model of a run.
+USAGE = """Annotates photos with a trained model.
 
   python -m experiments.annotate --model=RUN [--jsonl=FILE] PHOTO_OR_FOLDER ...
 
-Tags are the keywords in the files and their sidecars, unless --tags or --table gives others.
-Without --jsonl, --csv, --html and --xmp the labels are printed. With --jsonl a run that was stopped
-goes on where it stopped."""
+Tags come from keywords embedded in the photo or its sidecar; override them with --tags or
+--table. Without --jsonl, --csv, --html or --xmp the labels are printed. With --jsonl an
+interrupted batch resumes."""
 
 
 CSV_HEAD = "photo,label,probability\n"
 HTML_HEAD = "<!DOCTYPE html>\n"
-UNCHOSEN = 50  # per cent from which on the gallery counts a label where no flag says it
+UNCHOSEN = 50  # per cent; threshold of the gallery unless a flag sets one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,30 +43,34 @@ class Options:
     """The flags of an annotation."""
 
     arguments: tuple[str, ...] = ()
-    model: Path | None = option(None, "a run directory, or the SavedModel of one")
-    weights: Path | None = option(None, "of the backbone [those that it gets by itself]")
-    tags: tuple[str, ...] | None = option(None, "of every photograph, parted by commas")
-    table: Path | None = option(None, "a CSV in place of photographs: path, tags, perhaps labels")
-    separator: str = option("|", "between the tags, or labels, in the table")
-    top_k: int = option(5, "how many labels a photograph gets at most")
-    threshold: float = option(0.0, "labels of lower probability are left out")
-    precision: float | None = option(
-        None, "wanted share of true labels; sets a threshold for each label on validation"
+    model: Path | None = option(None, "run directory or SavedModel (required)")
+    weights: Path | None = option(None, "weight file of the backbone [downloaded or bundled]")
+    tags: tuple[str, ...] | None = option(
+        None, "tags for all photos, comma-separated [embedded keywords]"
     )
-    labels: tuple[str, ...] | None = option(None, "use these alone [all that the model knows]")
-    jsonl: Path | None = option(None, "write a line of JSON for each photograph")
-    csv: Path | None = option(None, "write a row for each label of each photograph")
-    html: Path | None = option(None, "write a page that shows it all, to be opened in a browser")
+    table: Path | None = option(
+        None, "CSV instead of photos; columns path, tags, optionally labels [none]"
+    )
+    separator: str = option("|", "separator between tags (or labels) in the table")
+    top_k: int = option(5, "maximum number of labels per photo")
+    threshold: float = option(0.0, "minimum probability of a label")
+    target_precision: float | None = option(
+        None, "target precision; sets a threshold per label on the validation split [none]"
+    )
+    labels: tuple[str, ...] | None = option(None, "restrict the output to these labels [all]")
+    jsonl: Path | None = option(None, "write JSON Lines, one line per photo [none]")
+    csv: Path | None = option(None, "write CSV, one row per photo and label [none]")
+    html: Path | None = option(None, "write a self-contained HTML gallery [none]")
     corpus_photos: Path | None = option(
-        None, "folder of the training images, for --html [where the data set says]"
+        None, "folder of the training photos, for --html [recorded in the data set]"
     )
-    xmp: bool = option(False, "write the labels into photo.jpg.xmp beside each photograph")
-    remove: bool = option(False, "take the labels that --xmp wrote out of the sidecars again")
-    prefix: str = option("auto", "of the hierarchical keywords in sidecars")
+    xmp: bool = option(False, "write labels into an XMP sidecar, photo.jpg.xmp")
+    remove: bool = option(False, "remove the labels that --xmp wrote")
+    prefix: str = option("auto", "prefix of hierarchical keywords in sidecars")
 
     def __post_init__(self) -> None:
-        require_at_least(self, top_k=1, threshold=0, precision=0)
-        for flag in ("threshold", "precision"):
+        require_at_least(self, top_k=1, threshold=0, target_precision=0)
+        for flag in ("threshold", "target_precision"):
             value = getattr(self, flag)
             if value is not None and value > 1:
                 raise InputError(f"--{flag} must be at most 1; received {value}")
@@ -75,13 +79,15 @@ class Options:
         if not self.prefix.strip() or "|" in self.prefix:
             raise InputError(f"--prefix must be one level of a keyword; received {self.prefix!r}")
         if bool(self.arguments) == (self.table is not None):
-            raise InputError("photographs, folders of them, or --table must be given, and not both")
+            raise InputError("give either photos (or folders), or --table")
         if self.model is None and not self.remove:
-            raise InputError("--model is missing: a run directory, or the SavedModel of one")
+            raise InputError("--model is missing: a run directory or SavedModel")
         if self.tags is not None and self.table is not None:
             raise InputError("--tags and --table must not be given together")
         if self.corpus_photos is not None and not self.corpus_photos.is_dir():
-            raise InputError(f"--corpus_photos must be a folder; received {self.corpus_photos}")
+            raise InputError(
+                f"--corpus_photos must be a folder; received {str(self.corpus_photos)!r}"
+            )
 
 
 def main(options: Options) -> None:
@@ -118,8 +124,8 @@ def main(options: Options) -> None:
     if asked_to_print:
         console.say()
     console.say(
-        f"{batch.annotated:,} photographs annotated, {batch.skipped:,} skipped"
-        + (f", {batch.there:,} were there already" if batch.there else "")
+        f"annotated {console.counted(batch.annotated, 'photo')}, skipped {batch.skipped:,}"
+        + (f"; {batch.there:,} already done" if batch.there else "")
     )
 
 
@@ -132,16 +138,16 @@ def _remove(jobs: Sequence[Job], prefix: str) -> None:
             report(str(error))
             errors.append(error)
     if len(errors) == len(jobs):
-        raise InputError(f"no sidecar can be written; the first: {errors[0]}")
+        raise InputError(f"no sidecar can be written; first error: {errors[0]}")
     taken_out = len(jobs) - len(errors)
-    console.say(f"labels taken out of the sidecars of {taken_out:,} photographs")
+    console.say(f"removed the labels of {console.counted(taken_out, 'photo')}")
 
 
 def _check_outputs(options: Options, count: int) -> None:
-    """Finds out at once what would be found out when all is annotated."""
+    """Checks the output files before any photo is annotated."""
     if options.html is not None and count > gallery.MAX_PHOTOGRAPHS:
         raise InputError(
-            f"--html shows at most {gallery.MAX_PHOTOGRAPHS:,} photographs; received {count:,}"
+            f"--html shows at most {gallery.MAX_PHOTOGRAPHS:,} photos; received {count:,}"
         )
     for path, beginning in ((options.csv, CSV_HEAD), (options.html, HTML_HEAD)):
         if path is None:
@@ -153,26 +159,26 @@ def _check_outputs(options: Options, count: int) -> None:
             there = path.read_bytes() if path.exists() else b""
         if there and not there.startswith(beginning.encode()):
             raise InputError(
-                f"{path}: must be a new file, or one that this command wrote; "
+                f"{path}: exists and was not written by this command; "
                 "choose another name or remove it"
             )
 
 
 def _choice(options: Options, annotator: "Annotator") -> Choice:
-    """Which labels are given, by what was asked for and what the model knows."""
+    """The labels and thresholds that the flags and the model allow."""
     known = annotator.labels
     for name in options.labels or ():
         if name not in known:
             raise InputError(f"--labels must be one of {', '.join(known)}; received {name!r}")
     thresholds = dict.fromkeys(options.labels or known, options.threshold)
-    if options.precision is not None:
-        wanted = annotator.thresholds(options.precision)
+    if options.target_precision is not None:
+        wanted = annotator.thresholds(options.target_precision)
         thresholds = {name: max(least, wanted[name]) for name, least in thresholds.items()}
     return Choice(thresholds, options.top_k)
 
 
 def _show(job: Job, answer: Answer) -> None:
-    told = ", ".join(answer["tags"]) or "no known tags: neighbours are those that look alike"
+    told = ", ".join(answer["tags"]) or "no known tags: neighbours by visual similarity"
     console.say(single_line(f"{job.name}  ({told})"))
     for label in answer["labels"]:
         console.say(single_line(f"  {label['probability']:>6.1%}  {label['label']}"))
@@ -194,9 +200,9 @@ def _csv(answers: Sequence[Answer]) -> str:
 
 def _page(options: Options, jobs: Sequence[Job], answers: Sequence[Answer], choice: Choice) -> str:
     assert options.model is not None
-    chosen = options.threshold > 0 or options.precision is not None
+    chosen = options.threshold > 0 or options.target_precision is not None
     return gallery.gallery(
-        f"{len(jobs):,} photographs annotated by {options.model}",
+        f"{console.counted(len(jobs), 'photo')} annotated by {options.model}",
         jobs,
         answers,
         choice.thresholds,

@@ -1,9 +1,9 @@
-"""A small app in the browser: drop a photograph, type tags; labels and neighbours change.
+"""A small browser app: drop a photo, type tags; labels and neighbours update.
 
     python -m experiments.app --model=RUN
 
-It needs the extra `app` and no network: the page loads nothing from elsewhere, and nobody is
-told that it is used.
+It needs the extra `app` and works offline: the page loads nothing from elsewhere, and no usage
+statistics are sent.
 """
 
 import dataclasses
@@ -16,30 +16,30 @@ from tagnet.system import console
 from tagnet.system.console import option, require_at_least
 from tagnet.system.runtime import import_tensorflow
 
-USAGE = """Shows what a model makes of a photograph and its tags, in a browser.
+USAGE = """Annotates photos interactively in a browser.
 
   python -m experiments.app --model=RUN
 
-Needs the extra `app`, and no network."""
+Requires the extra `app`; works offline."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
     """The flags of the app."""
 
-    model: Path | None = option(None, "a run directory, or the SavedModel of one")
-    weights: Path | None = option(None, "of the backbone [those that it gets by itself]")
+    model: Path | None = option(None, "run directory or SavedModel (required)")
+    weights: Path | None = option(None, "weight file of the backbone [downloaded or bundled]")
     photos: Path | None = option(
-        None, "the corpus' photographs, named as in the data set [where the data set says]"
+        None, "folder of the training photos, named as in the data set [recorded in the data set]"
     )
-    top_k: int = option(10, "how many labels are shown")
-    host: str = option("127.0.0.1", "the address that is listened at")
-    port: int = option(7860, "the port; 0 takes a free one")
+    top_k: int = option(10, "number of labels to show")
+    host: str = option("127.0.0.1", "address to bind")
+    port: int = option(7860, "port; 0 picks a free one")
 
     def __post_init__(self) -> None:
         require_at_least(self, top_k=1, port=0)
         if self.model is None:
-            raise InputError("--model is missing: a run directory, or the SavedModel of one")
+            raise InputError("--model is missing: a run directory or SavedModel")
         if self.photos is not None and not self.photos.is_dir():
             raise InputError(f"--photos must be a folder; received {str(self.photos)!r}")
         if self.port > 65535:
@@ -73,14 +73,14 @@ def main(options: Options) -> None:
         )
     except OSError as error:
         raise InputError(
-            f"--host and --port must be free; received {options.host}:{options.port}"
+            f"cannot listen on {options.host}:{options.port}; change --host or --port"
         ) from error
-    console.say(f"open {address} in a browser; Ctrl-C ends it")
+    console.say(f"running at {address} (Ctrl+C to stop)")
     app.block_thread()
 
 
 def _gradio() -> Any:
-    """The package, told before it is imported that nobody is to hear of it."""
+    """Imports Gradio with its usage statistics disabled."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_OFFLINE"] = "1"
     try:

@@ -1,4 +1,4 @@
-"""The look of every figure, and how a figure is stored."""
+"""The style of all figures, and saving them."""
 
 import io
 import re
@@ -48,10 +48,10 @@ def style() -> Iterator[None]:
 
 
 def reliability(judgements: Sequence[tuple[str, CalibrationReport]]) -> Drawing:
-    """Reliability diagrams on the test split, before and after calibration, a panel for each model.
+    """Reliability diagrams on the test split, before and after calibration, one panel per model.
 
     Args:
-        judgements: titles, and what each model's probabilities are worth.
+        judgements: titles and calibration reports.
     """
     columns = min(3, len(judgements))
     lines = -(-len(judgements) // columns)

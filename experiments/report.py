@@ -1,4 +1,4 @@
-"""Writes the tables and figures of runs beside the paper's, and one page that shows it all.
+"""Compares runs with the paper: tables, figures and one HTML report.
 
     python -m experiments.report runs/sweep-demo-demo-open-seed0
 
@@ -16,25 +16,27 @@ from tagnet.system.console import option
 from tagnet.system.files import remove_unfinished
 from tagnet.system.locks import exclusive
 
-USAGE = """Writes the tables and figures of runs beside the paper's, and one HTML page of all.
+USAGE = """Compares runs with the paper: tables, figures and one HTML report.
 
   python -m experiments.report FOLDER ... [--out=DIR]
 
-A folder is a run, or has runs in it, such as a sweep's."""
+A folder is a run directory or contains run directories (e.g. of a sweep)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
     """The flags of a report."""
 
-    out: Path | None = option(None, "where it is written [report/ in the first folder]")
-    images: Path | None = option(None, "folder of the photographs [where the data set says]")
-    compare: tuple[str, ...] = option((), "two rows, by name: prints whether they differ")
+    out: Path | None = option(None, "folder to write [report/ in the first folder]")
+    images: Path | None = option(None, "folder of the photos [recorded in the data set]")
+    compare: tuple[str, ...] = option(
+        (), "test whether two rows, A,B, differ significantly, and stop [none]"
+    )
     arguments: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.arguments:
-            raise InputError("a folder of runs must be given; received none")
+            raise InputError("give at least one folder of runs; received none")
         if self.compare and len(self.compare) != 2:
             raise InputError(
                 f"--compare must name two rows (a,b); received {','.join(self.compare)!r}"
@@ -61,7 +63,7 @@ def main(options: Options) -> None:
     with exclusive(out, "report"):
         report.write(out)
         remove_unfinished([*out.glob("*"), *out.glob("tables/*"), *out.glob("figures/*")])
-    console.say(f"{len(finished)} runs of {len(groups)} rows")
+    console.say(f"{console.counted(len(finished), 'run')} in {console.counted(len(groups), 'row')}")
     console.say(f"page      {out / 'index.html'}")
     console.say(f"tables    {out / 'report.md'}, {out / 'tables'}")
     console.say(f"figures   {out / 'figures'}")

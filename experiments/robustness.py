@@ -1,4 +1,4 @@
-"""Draws how models bear other tags, other neighbours and another vocabulary.
+"""Plots accuracy under changed tags, neighbours and vocabulary.
 
     python -m experiments.robustness --curve=vocabulary --data=DIR --splits=0,1,2
 
@@ -17,7 +17,7 @@ from tagnet.system import console
 from tagnet.system.console import option, require_all_of
 from tagnet.system.runtime import import_tensorflow
 
-USAGE = f"""Draws how models bear other tags, other neighbours and another vocabulary.
+USAGE = f"""Plots accuracy under changed tags, neighbours and vocabulary.
 
   python -m experiments.robustness --curve=vocabulary [--data=DIR] [--splits=0,1,2] [--out=DIR]
 
@@ -28,7 +28,7 @@ curves: {", ".join(CURVES)}"""
 class Options(RowFlags):
     """The flags of the command."""
 
-    curve: tuple[str, ...] = option((), "which curves, see above")
+    curve: tuple[str, ...] = option((), "curves to plot, see above (required)")
 
     def __post_init__(self) -> None:
         if not self.curve:
@@ -47,7 +47,7 @@ def main(options: Options) -> None:
     from experiments.runs.demo_data import demo_data
     from tagnet.data.dataset import PreparedDataset
 
-    dataset = PreparedDataset(options.data or demo_data(), table=None)
+    dataset = PreparedDataset(options.data or demo_data(), placement=None)
     common = plan.common_of(options, dataset)
     splits = plan.splits_of(options, dataset)
     out = options.out or plan.default_folder(common)
@@ -62,11 +62,12 @@ def main(options: Options) -> None:
     tests = sum(len(job.tests) for job in jobs)
     console.say(
         f"{common.dataset}, preset {common.preset}, pool {common.pool}, seed {common.seed}: "
-        f"{', '.join(curves)}: {len(jobs)} runs scored under {tests} conditions; "
-        f"{len(study.left)} runs to make or to score; into {out}"
+        f"{', '.join(curves)}: {console.counted(len(jobs), 'run')}, "
+        f"{console.counted(tests, 'condition')}; "
+        f"{len(study.left)} still to run or score; into {out}"
     )
     for row, reason in reasons.items():
-        console.say(f"  {row.name}: left out, {reason}")
+        console.say(f"  {row.name}: skipped, {reason}")
     if options.dry_run:
         return
     plan.settle(out, common)

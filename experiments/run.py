@@ -1,4 +1,4 @@
-"""Trains one graph on a prepared data set, scores it and exports it.
+"""Trains one model on a prepared data set, scores it and exports it.
 
     python -m experiments.run --arch=ltwin_2rnn
 
@@ -14,13 +14,13 @@ from tagnet.models.architectures import JOINT, OURS, VISUAL
 from tagnet.system import console
 from tagnet.system.runtime import import_tensorflow
 
-USAGE = f"""Trains one graph on a prepared data set, scores it on the test split and exports it.
+USAGE = f"""Trains one model on a prepared data set, scores it on the test split and exports it.
 
   python -m experiments.run --arch=ltwin_2rnn [--data=DIR] [--out=RUN]
 
-visual graphs: {", ".join(VISUAL)}
-joint graphs: {", ".join(JOINT)}
-  (not the paper's: {", ".join(OURS)})
+visual architectures: {", ".join(VISUAL)}
+joint architectures: {", ".join(JOINT)}
+  (not in the paper: {", ".join(OURS)})
 {textwrap.fill("baselines: " + ", ".join(BASELINES), 100, subsequent_indent="  ")}"""
 
 
@@ -35,11 +35,11 @@ def main(options: Options) -> None:
     from tagnet.training.replicas import workers as workers_of
 
     workers = workers_of(options.workers)  # before TensorFlow computes anything
-    dataset = PreparedDataset(options.data or demo_data(), options.table)
-    if workers is not None and workers.devices > 1 and dataset.table == "device":
-        if options.table:
+    dataset = PreparedDataset(options.data or demo_data(), options.placement)
+    if workers is not None and workers.devices > 1 and dataset.placement == "device":
+        if options.placement:
             raise InputError(
-                "--table must be host or mmap where several devices share it; received device"
+                "--placement must be host or mmap with several devices; received device"
             )
         dataset = PreparedDataset(dataset.directory, "host")
     run = resolve(options, dataset)

@@ -1,10 +1,10 @@
-"""Searches the settings of a graph that do best on the validation split.
+"""Searches for the hyper-parameters that do best on the validation split.
 
     python -m experiments.search --arch=ltwin --data=DIR --trials=30
 
-Optuna chooses what is tried next; `--grid` chooses λ alone, over a grid, as the paper did. A
-search that was stopped goes on when it is started again, and tries what it would have tried;
-several may work in one folder. The test split is never scored.
+Optuna chooses the trials; `--grid` searches only λ, over a grid, as the paper did. An interrupted
+search resumes with the same trials when it is started again; several processes can share a folder.
+The test split is never scored.
 """
 
 from experiments.runs.options import SEARCHED
@@ -12,14 +12,14 @@ from experiments.runs.options import SearchOptions as Options
 from tagnet.system import console
 from tagnet.system.runtime import import_tensorflow
 
-USAGE = f"""Searches the settings of a graph that do best on the validation split.
+USAGE = f"""Searches for the hyper-parameters that do best on the validation split.
 
   python -m experiments.search --arch=ltwin [--data=DIR] [--splits=0,1] [--trials=30] [--out=DIR]
   python -m experiments.search --arch=ltwin --grid
   tensorboard --logdir=DIR
 
-what can be searched: {", ".join(SEARCHED)}; of v_only, which has no hidden layer: learning_rate, l2
-Needs the extra `search`. The test split is never scored."""
+hyper-parameters: {", ".join(SEARCHED)} (v_only: learning_rate, l2)
+Requires the extra `search`. The test split is never scored."""
 
 
 def main(options: Options) -> None:
@@ -31,12 +31,13 @@ def main(options: Options) -> None:
     from tagnet.data.dataset import PreparedDataset
 
     require_optuna()
-    dataset = PreparedDataset(options.data or demo_data(), table=None)
+    dataset = PreparedDataset(options.data or demo_data(), placement=None)
     search = Search(options, dataset)
     console.say(
         f"{dataset.name}, {options.arch}, preset {search.base.preset}, pool {options.pool}, seed "
-        f"{options.seed}: {', '.join(options.searched)}; {options.wanted} trials x "
-        f"{len(search.splits)} splits; into {search.out}"
+        f"{options.seed}: {', '.join(options.searched)}; "
+        f"{console.counted(options.num_trials, 'trial')} x "
+        f"{console.counted(len(search.splits), 'split')}; into {search.out}"
     )
     if options.dry_run:
         return

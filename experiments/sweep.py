@@ -1,9 +1,9 @@
-"""Makes the runs of a table or figure of the paper: what is missing, and nothing else.
+"""Makes the missing runs of tables and figures of the paper.
 
-    python -m experiments.sweep --table=3 --data=DIR --splits=0,1,2,3,4
+    python -m experiments.sweep --tables=3 --data=DIR --splits=0,1,2,3,4
 
-A sweep that was stopped goes on when it is started again. Several may work in one folder,
-also from machines that share its disk; none makes a run that another is making.
+An interrupted sweep resumes when it is started again. Several processes can share a folder, also
+from machines that share its disk; no run is made twice.
 """
 
 import dataclasses
@@ -15,9 +15,9 @@ from tagnet.system import console
 from tagnet.system.console import option, require_all_of
 from tagnet.system.runtime import import_tensorflow
 
-USAGE = """Makes the runs of a table or figure of the paper: what is missing, and nothing else.
+USAGE = """Makes the missing runs of tables and figures of the paper.
 
-  python -m experiments.sweep --table=3 [--data=DIR] [--splits=0,1,2,3,4] [--out=DIR]
+  python -m experiments.sweep --tables=3 [--data=DIR] [--splits=0,1,2,3,4] [--out=DIR]
   python -m experiments.report DIR"""
 
 
@@ -25,25 +25,29 @@ USAGE = """Makes the runs of a table or figure of the paper: what is missing, an
 class Options(RowFlags):
     """The flags of a sweep."""
 
-    table: tuple[str, ...] = option((), f"tables of the paper: {', '.join(published.TABLES)}")
-    figure: tuple[str, ...] = option((), f"figures of the paper: {', '.join(published.FIGURES)}")
-    baselines: bool = option(False, "the baselines: " + ", ".join(BASELINES))
-    export: bool = option(False, "write every run's SavedModel, with its training images")
+    tables: tuple[str, ...] = option(
+        (), f"tables of the paper [none]: {', '.join(published.TABLES)}"
+    )
+    figures: tuple[str, ...] = option(
+        (), f"figures of the paper [none]: {', '.join(published.FIGURES)}"
+    )
+    baselines: bool = option(False, "run the baselines: " + ", ".join(BASELINES))
+    export: bool = option(False, "write the SavedModel of every run, with its training images")
 
     def __post_init__(self) -> None:
-        if not (self.table or self.figure or self.baselines):
-            raise InputError("--table, --figure or --baselines must be given; received none")
-        require_all_of("table", self.table, published.TABLES)
-        require_all_of("figure", self.figure, published.FIGURES)
+        if not (self.tables or self.figures or self.baselines):
+            raise InputError("give --tables, --figures or --baselines; received none")
+        require_all_of("tables", self.tables, published.TABLES)
+        require_all_of("figures", self.figures, published.FIGURES)
         self.check_rows([row.name for row in self.rows])
 
     @property
     def rows(self) -> list[published.Row]:
         """The rows of the tables, the figures and the baselines, each once."""
         shown: list[published.Table | published.Figure] = [
-            published.TABLES[number] for number in self.table
+            published.TABLES[number] for number in self.tables
         ]
-        shown += [published.FIGURES[number] for number in self.figure]
+        shown += [published.FIGURES[number] for number in self.figures]
         rows = [row for one in shown for row in published.rows_of(one)]
         return list(dict.fromkeys([*rows, *(BASELINE_ROWS if self.baselines else ())]))
 
@@ -57,7 +61,7 @@ def main(options: Options) -> None:
     from experiments.runs.sweeping import Sweep, announce
     from tagnet.data.dataset import PreparedDataset
 
-    dataset = PreparedDataset(options.data or demo_data(), table=None)
+    dataset = PreparedDataset(options.data or demo_data(), placement=None)
     common = plan.common_of(options, dataset)
     rows = [row for row in options.rows if not options.only or row.name in options.only]
     splits = plan.splits_of(options, dataset)
@@ -72,7 +76,7 @@ def main(options: Options) -> None:
     plan.settle(out, common)
     sweep.run()
     console.say()
-    sweep.conclude(f"the tables and figures: python -m experiments.report {sweep.out}")
+    sweep.conclude(f"to write tables and figures: python -m experiments.report {sweep.out}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The errors for bad input and for a system that refuses: one line each."""
+"""The errors that commands print as one line: bad input, and a system that refuses."""
 
 import re
 
@@ -7,7 +7,7 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class InputError(ValueError):
-    """A user's mistake: one line that names the place, the rule and what was received.
+    """Invalid input: one line that names the place, the rule and what was received.
 
     Commands print the line and exit with status 2; nothing else may raise it. What breaks a
     line or moves a terminal's cursor, in a name that it quotes, is escaped.
@@ -18,9 +18,9 @@ class InputError(ValueError):
 
 
 class CannotWrite(InputError):
-    """The system refused to read or write: whatever comes next would be refused too."""
+    """The system refused to read or write; another attempt would fail too."""
 
 
 def single_line(text: str) -> str:
-    """Text with what breaks a line or moves a terminal's cursor as escapes."""
+    """Escapes what breaks a line or moves a terminal's cursor."""
     return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)

@@ -1,4 +1,4 @@
-"""The settings of a model, of its training and of its scoring, and the names that flags take.
+"""Settings of models, training and scoring, and the values that flags accept.
 
 Importing this file imports nothing heavy, so that a command can list its flags at once.
 """
@@ -19,14 +19,14 @@ INDEXES = {
     "hnsw": "a graph of near vectors (faiss)",
     "ivf": "cells around centroids, the nearest of which are searched (faiss)",
 }
-TABLES = ("device", "host", "mmap")  # where the tables of features and tags are
+PLACEMENTS = ("device", "host", "mmap")  # where the tables of features and tags are
 MAX_TAGS = 1000  # of one image that is annotated
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 @dataclasses.dataclass(frozen=True)
 class GraphSettings:
-    """The sizes and the regularisation of a graph.
+    """Sizes and regularisation of a model.
 
     Attributes:
         feature_dim: D.
@@ -53,10 +53,10 @@ class GraphSettings:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingSettings:
-    """How a graph is trained.
+    """How a model is trained.
 
     Attributes:
-        learning_rate: of RMSProp.
+        learning_rate: RMSProp's learning rate.
         rho: decay of RMSProp's mean square.
         batch_size: images in a batch.
         min_epochs: early stopping never ends a run before this many epochs.
@@ -86,7 +86,7 @@ class TrainingSettings:
 
 @dataclasses.dataclass(frozen=True)
 class ScoringSettings:
-    """How the mean over neighbourhoods is taken.
+    """How scores are averaged over neighbourhoods.
 
     Attributes:
         m: the size of a neighbourhood.
@@ -104,7 +104,7 @@ class ScoringSettings:
 
 @dataclasses.dataclass(frozen=True)
 class ServingSettings:
-    """What a deployed model is, apart from its numbers.
+    """What describes a deployed model, besides its arrays.
 
     Attributes:
         arch: a key of `ARCHITECTURES`.
@@ -128,7 +128,7 @@ class ServingSettings:
 
     @property
     def encodings(self) -> tuple[str, ...]:
-        """Whose β the neighbours or the graph read."""
+        """The encodings whose β the neighbour search or the model reads."""
         return tuple(sorted({self.neighbours, self.graph.feed or "id"} - {"id"}))
 
 
@@ -151,7 +151,7 @@ class Neighbourhood:
 
 @dataclasses.dataclass(frozen=True)
 class BatchSettings:
-    """What the batches of a run depend on, besides the data set.
+    """What determines the batches of a run, besides the data set.
 
     Attributes:
         split: index of the random split.
@@ -159,7 +159,7 @@ class BatchSettings:
         pool: where they come from.
         neighbourhood: (m, M).
         batch_size: images in a batch; the last of an epoch may be smaller.
-        seed: of order and draws.
+        seed: of the order and the draws.
     """
 
     split: int

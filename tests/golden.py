@@ -1,4 +1,4 @@
-"""What every graph reaches on the embedded data set after a few epochs, and what it once reached.
+"""What every graph reaches on the demo data set after a few epochs, and what it once reached.
 
     python tests/golden.py --out=runs/golden            # how far the one is from the other
     python tests/golden.py --out=runs/golden --write    # make golden: stores what is reached now
@@ -38,7 +38,7 @@ PACKAGES = ("tensorflow", "keras", "numpy")
 
 
 def prepared(folder: Path) -> Path:
-    """Prepares the embedded data set in `folder`, with what the runs read; returns it."""
+    """Prepares the demo data set in `folder`, with what the runs read; returns it."""
     prepare(Settings.of(source="demo", pools=("open",), encodings=("id", "w2v"), splits=1), folder)
     return folder
 

@@ -98,11 +98,13 @@ def measure_size(images: int, folder: Path) -> dict[str, dict[str, float]]:
     seconds = stage_seconds(output)
     # What a mapped table reads is written once, when it is first asked for.
     flags = [f"--data={data}", "--max_epochs=1"]
-    watched("experiments.run", "--arch=v_only", *flags, "--table=mmap", f"--out={folder / 'first'}")
+    watched(
+        "experiments.run", "--arch=v_only", *flags, "--placement=mmap", f"--out={folder / 'first'}"
+    )
     for where in ("device", "mmap"):
         run = folder / where
         took, memory[f"run, {where}"], _ = watched(
-            "experiments.run", "--arch=ltn", *flags, f"--table={where}", f"--out={run}"
+            "experiments.run", "--arch=ltn", *flags, f"--placement={where}", f"--out={run}"
         )
         epoch = read_json(run / "metrics.json")["seconds_per_epoch"]
         seconds |= {f"run, {where}: an epoch": epoch, f"run, {where}: all else": took - epoch}

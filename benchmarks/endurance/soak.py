@@ -4,7 +4,7 @@
 
 Interrupted, it judges what it has sampled so far.
 
-One process of `experiments.sweep` makes runs of every graph and of two baselines on the embedded
+One process of `experiments.sweep` makes runs of every graph and of two baselines on the demo
 data set: all of a split and then those of the next, small graphs and few epochs, so that much is
 built, compiled and thrown away again. What is sampled of it goes to samples.csv. The first two
 splits warm up. After them each run is compared with those of the same row on other splits, so that
@@ -45,7 +45,7 @@ TITLES = {"memory_mb": "own memory, MB", "handles": "open files", "threads": "th
 
 
 def prepared(folder: Path, splits: int) -> Path:
-    """Prepares the embedded data set in `folder` with so many splits; returns it."""
+    """Prepares the demo data set in `folder` with so many splits; returns it."""
     flags = ["--source=demo", "--pools=open", "--encodings=id,w2v"]
     flags += [f"--splits={splits}", f"--out={folder}"]
     command = [sys.executable, "-m", "data_tools.prepare", *flags]
@@ -143,7 +143,7 @@ def main() -> None:
     runs = options.out / "runs"
     data = options.data or prepared(options.out / "data", options.splits)
     options.out.mkdir(parents=True, exist_ok=True)
-    flags = ["--table=1,2,3", "--baselines", "--preset=demo", "--hidden=16", "--max_epochs=2"]
+    flags = ["--tables=1,2,3", "--baselines", "--preset=demo", "--hidden=16", "--max_epochs=2"]
     flags += [f"--only={','.join(ROWS)}", f"--data={data}", f"--out={runs}"]
     with open(options.out / "sweep.log", "w") as log:
         sweep = subprocess.Popen([sys.executable, "-m", "experiments.sweep", *flags], stdout=log)

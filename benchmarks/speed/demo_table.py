@@ -1,4 +1,4 @@
-"""Makes the README's table: every architecture on the embedded data set, three seeds each.
+"""Makes the README's table: every architecture on the demo data set, three seeds each.
 
     python -m benchmarks.speed.demo_table --out=runs/demo-table [--models=ltwin,logistic_both]
 
@@ -28,7 +28,7 @@ HEADER = (
 
 
 def prepared(data: Path) -> Path:
-    """Prepares the embedded data set in `data`, which is returned."""
+    """Prepares the demo data set in `data`, which is returned."""
     command = [sys.executable, "-m", "data_tools.prepare", "--source=demo", f"--out={data}"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return data

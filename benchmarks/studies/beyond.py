@@ -3,7 +3,7 @@
     python -m benchmarks.studies.beyond --out=trials.jsonl --trials="base; attention" --splits=0,1
 
 Every trial of trials.py changes one thing, or some, of `ltwin` fed with w2v (`base`), on the
-embedded data set with the preset `demo`: same neighbourhoods, RMSProp, early stopping and choice
+demo data set with the preset `demo`: same neighbourhoods, RMSProp, early stopping and choice
 of the epoch on the validation split for all. Training draws 12 of 24 neighbours, scores are exact
 expectations. What is done is written to `--out` at once and not done again; all of the file is
 printed as a table, with paired differences to `base`.
@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--splits", default="0,1")
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--hidden", type=int, default=200)
-    parser.add_argument("--data", type=Path, help="a prepared directory [the embedded data set]")
+    parser.add_argument("--data", type=Path, help="a prepared directory [the demo data set]")
     parser.add_argument("--out", type=Path, required=True, help="a JSON line for every run")
     options = parser.parse_args()
     dataset = PreparedDataset(options.data or demo_data())

@@ -1,4 +1,4 @@
-"""Do the metrics move when the embedded features are stored in 8 bits? Float16 beside them.
+"""Do the metrics move when the demo features are stored in 8 bits? Float16 beside them.
 
     python -m benchmarks.studies.eight_bits --photos=DIR --captions=train.csv --out=runs/eight-bits
 

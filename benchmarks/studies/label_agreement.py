@@ -2,7 +2,7 @@
 
     python -m benchmarks.studies.label_agreement --data=DIR
 
-For each image of a prepared directory (the embedded set, unless told otherwise) and
+For each image of a prepared directory (the demo set, unless told otherwise) and
 each of its k nearest: the labels that both have over the labels that either has,
 the mean of all. Neighbours are worth looking at as far as this is above the figure
 for pairs drawn at random. An image without labels counts with none.
@@ -41,7 +41,7 @@ def agreement(data: PreparedDataset, encoding: str, pool: str, k: int) -> float:
 def main() -> None:
     """Prints a line for each encoding and pool, with its ratio to pairs drawn at random."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--data", type=Path, help="a prepared directory [the embedded set]")
+    parser.add_argument("--data", type=Path, help="a prepared directory [the demo set]")
     parser.add_argument("--k", type=int, default=6)
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -4,7 +4,7 @@
 
 bfloat16 pays where the processor multiplies it itself (avx512_bf16, amx); the flags that
 it has are printed. Elsewhere each product is converted to float32 and back. With `--out`
-the embedded data set is trained on too, three seeds in each policy; finished runs are not
+the demo data set is trained on too, three seeds in each policy; finished runs are not
 made again.
 """
 
@@ -33,7 +33,7 @@ def main() -> None:
     """Times a step and its products in float32 and in each policy, in alternating rounds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--policies", default="mixed_bfloat16", help="beside float32")
-    parser.add_argument("--out", type=Path, help="where runs on the embedded set are kept")
+    parser.add_argument("--out", type=Path, help="where runs on the demo set are kept")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--clock", choices=steps.CLOCKS, default="wall")

@@ -2,7 +2,7 @@
 
     python -m benchmarks.studies.wide --out=runs/wide [--splits=0,1,2,3,4] [--hidden=200]
 
-Trains all three on the embedded data set (preset `demo`, neighbours by `id`) and scores the test
+Trains all three on the demo data set (preset `demo`, neighbours by `id`) and scores the test
 images as they are, with 60 and 90 % of their tags dropped, and with a wrong tag for each true one.
 Runs that are there are not made again; several of this command may work in one folder. Printed are
 means over the splits and paired differences with the p of a t-test and, in brackets, of one that
@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=200, help="h")
     parser.add_argument("--table", action="store_true", help="of what is done, and stop")
     options = parser.parse_args()
-    dataset = PreparedDataset(demo_data(), table=None)
+    dataset = PreparedDataset(demo_data(), placement=None)
     flags = options.Flags(hidden=options.hidden, splits=tuple(options.splits.split(",")))
     common = plan.common_of(flags, dataset)
     tests, rows = TESTS.values(), [OURS, *OTHERS]

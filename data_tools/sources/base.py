@@ -1,4 +1,4 @@
-"""What every kind of raw data set gives to the pipeline, and what is common to some kinds."""
+"""The interface of raw data sets to the pipeline, and what several kinds share."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -61,19 +61,19 @@ class Source:
         return self.name
 
     def manifest_settings(self) -> dict[str, Any]:
-        """The settings, and what else, on which the manifest depends."""
+        """The settings, and anything else, that the manifest depends on."""
         return {}
 
     def manifest_inputs(self) -> dict[str, Path]:
-        """The user's files on which it depends, by the part they play."""
+        """The user's files that it depends on, by role."""
         return {}
 
     def feature_inputs(self) -> dict[str, Path]:
-        """The further files on which Φ depends."""
+        """Further files that Φ depends on."""
         return {}
 
     def read(self, cache: Cache) -> Raw:
-        """Reads the data set; `cache` is for what is costly to compute.
+        """Reads the data set; `cache` keeps what is costly to compute.
 
         Raises:
             InputError: names the file, the row or the field.
@@ -81,20 +81,20 @@ class Source:
         raise NotImplementedError
 
     def word_table(self, encoding: str) -> WordTable:
-        """The word vectors that the source brings for one of its `encodings`."""
+        """The word vectors that the source provides for one of its `encodings`."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Photographed(Source):
-    """A source whose Φ a network can take from photographs."""
+    """A source whose Φ can be computed from photos."""
 
-    raw: Path = option(None, "the table (.csv, .jsonl, .parquet) or folder to read")
-    tags_only: bool = option(False, "without features: for the neighbours, not for training")
+    raw: Path = option(None, "table (.csv, .jsonl, .parquet) or folder to read (required)")
+    tags_only: bool = option(False, "prepare without features: neighbours only, no training")
     backbone: str | None = option(
-        None, f"caffenet, alexnet, or a model of Keras, as ResNet50 [{BACKBONE}]"
+        None, f"CNN for photos: caffenet, alexnet, or a Keras model such as ResNet50 [{BACKBONE}]"
     )
-    weights: Path | None = option(None, "of the backbone [those that it gets by itself]")
+    weights: Path | None = option(None, "weight file of the backbone [downloaded or bundled]")
 
     def __post_init__(self) -> None:
         if self.raw is None:
@@ -104,12 +104,12 @@ class Photographed(Source):
         for flag in ("backbone", "weights"):
             if without and getattr(self, flag) is not None:
                 raise InputError(
-                    f"--{flag} is for photographs and must not be given with {without}; "
+                    f"--{flag} is for photos and must not be given with {without}; "
                     f"received {getattr(self, flag)}"
                 )
 
     def in_place_of_photographs(self) -> str | None:
-        """The flag by which no photograph is opened for its pixels."""
+        """The flag that makes opening photos unnecessary; None without one."""
         return "--tags_only" if self.tags_only else None
 
     @property
@@ -123,7 +123,7 @@ class Photographed(Source):
     def with_photographs(
         self, rows: pd.DataFrame, paths: list[str], left_out: list[tuple[str, str]], cache: Cache
     ) -> Raw:
-        """The images of `rows` whose photographs can be read, and Φ of those."""
+        """The images of `rows` whose photos can be read, with their Φ."""
         if self.tags_only:
             return Raw(rows, image_features.none(len(rows)), left_out=left_out)
         features, unreadable = image_features.from_photographs(paths, self.network, cache)
@@ -137,9 +137,11 @@ class Photographed(Source):
 
 @dataclass(frozen=True)
 class Featured(Photographed):
-    """A source whose Φ may come from a file as well."""
+    """A source whose Φ may also come from a file."""
 
-    features: Path | None = option(None, ".npy, or .npz or HDF5 with one array, in row order")
+    features: Path | None = option(
+        None, "feature file: .npy, or .npz or HDF5 with one array, in row order [from photos]"
+    )
 
     def __post_init__(self) -> None:
         if self.features is not None and self.tags_only:
@@ -153,7 +155,7 @@ class Featured(Photographed):
         return {} if self.features is None else {"features": self.features}
 
     def with_features(self, found: Collection, cache: Cache) -> Raw:
-        """Adds Φ from the file, from nowhere, or from the photographs; those unreadable go."""
+        """Adds Φ: from a file, none, or from photos (unreadable ones are left out)."""
         rows = found.manifest
         if self.features is not None:
             features = image_features.from_file(self.features, len(rows), found.orders)
@@ -166,27 +168,27 @@ class Published(Featured):
     """A source that is a folder of published files."""
 
     def choices(self) -> dict[str, Any]:
-        """The settings on which the images depend."""
+        """The settings that the images depend on."""
         raise NotImplementedError
 
     def files(self) -> list[Original]:
-        """The files from which the images are read."""
+        """The files that the images are read from."""
         raise NotImplementedError
 
     def photographs(self) -> Path | None:
-        """The folder of the photographs, None where there is none."""
+        """The folder of the photos; None if there is none."""
         raise NotImplementedError
 
     def manifest_settings(self) -> dict[str, Any]:
         if not self.raw.is_dir():
-            raise InputError(f"--raw={self.raw}: must be a folder; received no folder")
+            raise InputError(f"--raw={self.raw}: is not a folder")
         if self.in_place_of_photographs() is not None:
             return self.choices()
         folder = self.photographs()
         if folder is None:
             raise InputError(
-                f"{self.raw}: holds no photographs; --source={self.name} then needs "
-                "--features=FILE, or --tags_only to prepare tags and neighbours alone"
+                f"{self.raw}: has no photos; give --source={self.name} "
+                "--features=FILE, or --tags_only to prepare only tags and neighbours"
             )
         paths = [str(path) for path in sorted(folder.rglob("*.jpg"))]
         digest = image_features.photographs_digest(paths, self.network)

@@ -68,7 +68,7 @@ def _read_word_table(path: Path) -> WordTable:
     words, vectors = arrays["words"], arrays["vectors"]
     if vectors.ndim != 2 or words.shape != vectors.shape[:1]:
         raise InputError(
-            f"{path}: must hold a vector for each word; received words {list(words.shape)} "
+            f"{path}: must hold one vector per word; received words {list(words.shape)} "
             f"and vectors {list(vectors.shape)}"
         )
     return WordTable(tuple(words.tolist()), vectors.astype(np.float32))

@@ -1,4 +1,4 @@
-"""Φ of all images: from a features file or from the photographs, in checked blocks."""
+"""Φ of all images, from a feature file or from photos, in checked blocks."""
 
 import functools
 import hashlib
@@ -28,10 +28,10 @@ FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 
 class Blocks(Protocol):
-    """Gives Φ of images from one to before another as float32 blocks; what can be pickled."""
+    """Yields Φ of a range of images as float32 blocks; can be pickled."""
 
     def __call__(self, first: int = 0, last: int | None = None, /) -> Iterator[np.ndarray]:
-        """Those from `first` to before `last`, or to the end."""
+        """Yields the rows from `first` to before `last`, or to the end."""
         ...
 
 
@@ -74,7 +74,7 @@ def from_file(
         )
     if len(array) not in orders:
         raise InputError(
-            f"{path}: must have one row for each of the {' or '.join(map(str, orders))} images; "
+            f"{path}: must have one row per image ({' or '.join(map(str, orders))}); "
             f"received {len(array)} rows"
         )
     return Features(array.shape[1], _ArrayBlocks(array, path, orders[len(array)], path))
@@ -91,12 +91,12 @@ def from_array(array: Any, where: str | Path) -> Features:
 
 
 def none(num_images: int) -> Features:
-    """No features: blocks [n_i, 0] for a data set that is prepared by its tags alone."""
+    """No features: blocks [n_i, 0] for a data set prepared with tags only."""
     return from_array(np.zeros([num_images, 0], np.float32), "no features")
 
 
 class _ArrayBlocks:
-    """The `Blocks` of an array, of which `path`, if there is one, is pickled in its place."""
+    """The `Blocks` of an array; if it has a `path`, that is pickled instead."""
 
     def __init__(
         self, array: Any, where: str | Path, chosen: np.ndarray, path: Path | None = None
@@ -135,7 +135,7 @@ def _read_rows(array: Any, rows: np.ndarray, where: str | Path) -> np.ndarray:
 
 
 def _check_numbers(block: np.ndarray, rows: np.ndarray, where: str | Path) -> None:
-    """Refuses what float16, in which Φ is stored, cannot hold; `rows` are those of the file."""
+    """Checks that Φ fits in float16, as it is stored; `rows` are row numbers of the file."""
     with np.errstate(invalid="ignore"):
         bad = np.argwhere(~(np.abs(block) <= FLOAT16_MAX))  # negated: catches NaN too
     if len(bad):
@@ -163,7 +163,7 @@ def _one_array(path: Path) -> Any:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     except Exception as error:  # a damaged header can make NumPy's reader raise anything
         reason = str(error).split("\n")[0]
-        raise InputError(f"{path}: is not a whole .npy file of numbers ({reason})") from error
+        raise InputError(f"{path}: is not a valid .npy file of numbers ({reason})") from error
 
 
 def _one_hdf5_array(path: Path) -> h5py.Dataset:
@@ -182,7 +182,7 @@ def _one_hdf5_array(path: Path) -> h5py.Dataset:
         if isinstance(error, OSError) and error.strerror:  # the system's, not HDF5's
             raise InputError(f"{path}: cannot be read ({error.strerror})") from error
         reason = " ".join(str(error).split())
-        raise InputError(f"{path}: is not a whole HDF5 file ({reason})") from error
+        raise InputError(f"{path}: is not a valid HDF5 file ({reason})") from error
     if len(found) != 1:
         names = ", ".join(sorted(found)) or "none"
         raise InputError(f"{path}: must hold exactly one array; received {names}")
@@ -191,7 +191,7 @@ def _one_hdf5_array(path: Path) -> h5py.Dataset:
 
 @dataclass(frozen=True)
 class Cache:
-    """Where features of photographs are kept, and who extracts them.
+    """Where features of photos are cached, and what extracts them.
 
     Attributes:
         folder: of the chunks.
@@ -205,7 +205,7 @@ class Cache:
 def from_photographs(
     paths: Sequence[str], backbone: "Backbone", cache: Cache
 ) -> tuple[Features, dict[int, str]]:
-    """Extracts the features of photographs, a chunk at a time.
+    """Extracts the features of photos, chunk by chunk.
 
     A chunk is stored under the digest of its photographs' names, sizes and times, so that
     a killed run goes on with the first chunk that is missing.
@@ -231,7 +231,7 @@ def from_photographs(
     )
     for number, _ in zip(missing, extracted, strict=True):
         first = number * CHUNK
-        say(f"features: photographs {first + 1} to {first + len(chunks[number])}")
+        say(f"features: photos {first + 1} to {first + len(chunks[number])}")
     unreadable: dict[int, str] = {}
     starts = [0]
     for number, (chunk, file) in enumerate(zip(chunks, files, strict=True)):
@@ -242,7 +242,7 @@ def from_photographs(
     for stale in set(cache.folder.glob("*.npz")) - set(files):
         stale.unlink()
     if len(unreadable) == len(paths):
-        raise InputError(f"no photograph can be read; the first: {unreadable[0]}")
+        raise InputError(f"no photo can be read; first error: {unreadable[0]}")
     return Features(backbone.dim, functools.partial(_chunk_blocks, files, starts)), unreadable
 
 
@@ -273,8 +273,8 @@ def _extract_chunk(backbone: "Backbone", paths: Sequence[str], file: Path) -> No
     # By its name the file is of photographs as they are seen where it was asked for.
     if file.stem != photographs_digest(paths, backbone):
         raise InputError(
-            f"{socket.gethostname()}: must see the photographs and weights that others see, with "
-            f"the same size and time; received others, or none, among {paths[0]} to {paths[-1]}"
+            f"{socket.gethostname()}: must see the same photos and weights as the other "
+            f"nodes (equal size and time); some of {paths[0]} to {paths[-1]} differ or are missing"
         )
     unreadable: dict[int, str] = {}
     from tagnet.backbones.features import extract
@@ -295,7 +295,7 @@ def _extract_chunk(backbone: "Backbone", paths: Sequence[str], file: Path) -> No
 
 
 def photographs_digest(paths: Sequence[str], backbone: "Backbone") -> str:
-    """SHA-256 of the backbone and of path, size and time of its weights and every photograph."""
+    """SHA-256 of the backbone, and of path, size and time of its weights and each photo."""
     seen: list[tuple[str, int | None, int | None]] = []
     for path in [*paths, *([] if backbone.weights is None else [str(backbone.weights)])]:
         try:

@@ -1,4 +1,4 @@
-"""The manifest: one row an image, with `image_id`, optional `path`, `tags` and `labels`.
+"""The manifest: one row per image with `image_id`, optional `path`, `tags` and `labels`.
 
 Every source ends here, so what is checked here holds for all of them.
 """
@@ -43,8 +43,8 @@ def from_rows(
         image_id = image["image_id"]
         if image_id in first_seen:
             raise InputError(
-                f"{place}: image_id must be unique; {image_id!r} stands in row "
-                f"{first_seen[image_id]} already"
+                f"{place}: image_id must be unique; {image_id!r} is also in row "
+                f"{first_seen[image_id]}"
             )
         first_seen[image_id] = number
         images.append(image)
@@ -56,7 +56,7 @@ def from_rows(
 
 
 def save(manifest: pd.DataFrame, path: str | Path) -> None:
-    """Writes one JSON object a line; `path` is left out where an image has none."""
+    """Writes one JSON object per line, without `path` if an image has none."""
     lines = []
     for image in manifest.to_dict("records"):
         if image["path"] is None:
@@ -66,7 +66,7 @@ def save(manifest: pd.DataFrame, path: str | Path) -> None:
 
 
 def load(path: str | Path) -> pd.DataFrame:
-    """Reads what `save` wrote; raises `InputError` where a line is no image any more."""
+    """Reads what `save` wrote; raises `InputError` if a line is not an image."""
     images = []
     for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line:
@@ -77,7 +77,7 @@ def load(path: str | Path) -> pd.DataFrame:
             raise InputError(f"{path}: line {number} is not JSON ({error})") from error
         if not isinstance(image, dict) or not image.keys() >= set(REQUIRED):
             raise InputError(
-                f"{path}: line {number} must be an object of {', '.join(REQUIRED)}; "
+                f"{path}: line {number} must be an object with {', '.join(REQUIRED)}; "
                 f"received {line[:40]!r}"
             )
         images.append({"path": None} | image)
@@ -107,13 +107,13 @@ def _image(fields: Mapping[str, Any], place: str, separator: str) -> dict[str, A
     if not isinstance(path, str | None):
         raise InputError(f"{place}: path must be a string; received {path!r}")
     if path and "\0" in path:
-        raise InputError(f"{place}: path must not hold a NUL; received {path!r}")
+        raise InputError(f"{place}: path must not contain NUL; received {path!r}")
     image_id = image_id.strip()
     tags = _entries(fields["tags"], f"{place}: tags", separator)
     labels = list(dict.fromkeys(_entries(fields["labels"], f"{place}: labels", separator)))
     for name in (image_id, *labels):
         if len(name.splitlines()) > 1:  # artefacts hold one name a line
-            raise InputError(f"{place}: a name must not hold line breaks; received {name!r}")
+            raise InputError(f"{place}: names must not contain line breaks; received {name!r}")
     for text in (image_id, path or "", *tags, *labels):
         try:
             text.encode()
@@ -132,5 +132,5 @@ def _entries(value: Any, place: str, separator: str) -> list[str]:
         raise InputError(f"{place} must be a list of strings or one string; received {value!r}")
     for entry in value:
         if not isinstance(entry, str):
-            raise InputError(f"{place} must hold strings only; received {entry!r}")
+            raise InputError(f"{place} must hold only strings; received {entry!r}")
     return [stripped for entry in value if (stripped := entry.strip())]

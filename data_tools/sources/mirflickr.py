@@ -84,7 +84,7 @@ def files(raw: Path, tag_set: str = "all", label_set: str = "potential") -> list
 
 
 def photograph_folder(raw: Path) -> Path | None:
-    """The folder that holds `im1.jpg` and on, None where there is none."""
+    """The folder with `im1.jpg` and so on; None if there is none."""
     folders = (raw.absolute(), raw.absolute() / "mirflickr")
     return next((folder for folder in folders if any(folder.glob("im*.jpg"))), None)
 
@@ -113,14 +113,14 @@ def _label_names(label_set: str) -> tuple[str, ...]:
 
 
 def _numbered(folder: Path) -> list[Path]:
-    """`tags1.txt`, `tags2.txt` and on, one for each image."""
+    """`tags1.txt`, `tags2.txt` and so on, one per image."""
     found = {
         int(match[1]): path
         for path in folder.glob("tags*.txt")
         if (match := re.fullmatch(r"tags([1-9][0-9]*)\.txt", path.name))
     }
     if not found:
-        raise InputError(f"{folder}: must hold tags1.txt and on; received none")
+        raise InputError(f"{folder}: has no tags1.txt")
     last = max(found)
     for number in range(1, last + 1):
         if number not in found:
@@ -160,7 +160,7 @@ def _read_lists(
     for name, column in zip(LISTS[1:], (tags, columns), strict=True):
         if len(column) != len(numbers):
             raise InputError(
-                f"{folder / name}: must have a line for each of the {len(numbers):,} images of "
+                f"{folder / name}: must have one line for each of the {len(numbers):,} images in "
                 f"{LISTS[0]}; received {len(column):,} lines"
             )
     images = []
@@ -174,7 +174,7 @@ def _read_lists(
 
 
 def _column(path: Path, parse: Callable[[str], Any]) -> list[Any]:
-    """What `parse` makes of each line, blank ones among them: an image may have no tags."""
+    """Applies `parse` to each line, including blank ones: an image may have no tags."""
     content = Original(path).read().removesuffix(b"\n")
     values = []
     for number, line in enumerate(decode(content).split("\n"), 1):
@@ -195,7 +195,7 @@ def _image_number(line: str) -> int:
 def _label_row(line: str) -> list[int]:
     values = line.split()
     if len(values) != len(POTENTIAL) or not set(values) <= {"0", "1"}:
-        raise ValueError(f"must be {len(POTENTIAL)} times 0 or 1")
+        raise ValueError(f"must be {len(POTENTIAL)} digits 0 or 1")
     return [label for label, value in enumerate(values) if value == "1"]
 
 
@@ -210,7 +210,7 @@ def _annotation(raw: Path, name: str) -> Original:
 
 
 def _read_annotations(raw: Path, names: Sequence[str], num_images: int) -> dict[int, list[str]]:
-    """The labels of each image by its number, from one file a label."""
+    """The labels of each image by number, from one file per label."""
     labels: dict[int, list[str]] = {number: [] for number in range(1, num_images + 1)}
     for name in names:
         original = _annotation(raw, name)

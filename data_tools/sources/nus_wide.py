@@ -22,7 +22,7 @@ from data_tools.sources import manifest
 from data_tools.sources.published_files import Collection, Original, decode, find, lacking, need
 from tagnet.data.tags import normalise
 from tagnet.errors import InputError
-from tagnet.system.console import progress, say
+from tagnet.system.console import counted, progress, say
 
 SIZES = "110000,40000,40253"  # section 3.2 of the paper
 SPLITS = 5
@@ -114,7 +114,7 @@ def files(raw: Path, tag_set: str = "all") -> list[Original]:
 
 
 def photograph_folder(raw: Path) -> Path | None:
-    """The folder of the photographs, None where there is none."""
+    """The folder of the photos; None if there is none."""
     return next((raw.absolute() / name for name in PHOTOGRAPHS if (raw / name).is_dir()), None)
 
 
@@ -135,9 +135,7 @@ def read_image_list(original: Original) -> list[Image]:
                 rf"{original}: line {number} must be folder\number_photo.jpg; received {name!r}"
             )
         if name in first_seen:
-            raise InputError(
-                f"{original}: line {number} names {name} again, after line {first_seen[name]}"
-            )
+            raise InputError(f"{original}: line {number} repeats {name} of line {first_seen[name]}")
         first_seen[name] = number
         images.append(Image(name, photo))
     if not images:
@@ -160,7 +158,7 @@ def read_labels(raw: Path, num_images: int) -> tuple[list[str], np.ndarray]:
 
 
 def read_column(original: Original, num_rows: int) -> np.ndarray:
-    """Reads a label file, one 0 or 1 a line: bool [num_rows].
+    """Reads a label file with one 0 or 1 per line: bool [num_rows].
 
     The published files hold one other integer. Such a value is read as 0, and its
     line is printed; a file of more than `ODD` is refused.
@@ -175,7 +173,7 @@ def read_column(original: Original, num_rows: int) -> np.ndarray:
         values = _values(original, content)
     if len(values) != num_rows:
         raise InputError(
-            f"{original}: must have a line for each of {num_rows:,} images; "
+            f"{original}: must have one line for each of {num_rows:,} images; "
             f"received {len(values):,} lines"
         )
     return values == ord("1")
@@ -192,7 +190,7 @@ def _values(original: Original, content: bytes) -> np.ndarray:
                 raise InputError(
                     f"{original}: line {number} must be 0 or 1; received {decode(value)!r}"
                 )
-            say(f"{original}: line {number:,} is {decode(value)}, neither 0 nor 1; read as 0")
+            say(f"{original}: line {number:,} is {decode(value)}, not 0 or 1; read as 0")
             value = b"0"
         values.append(value[0])
     return np.array(values, np.uint8)
@@ -201,7 +199,7 @@ def _values(original: Original, content: bytes) -> np.ndarray:
 def _check_train_test(
     raw: Path, images: Sequence[Image], names: Sequence[str], labels: np.ndarray
 ) -> None:
-    """Says whether TrainTestLabels, where they are there, agree with AllLabels, which are used."""
+    """Compares TrainTestLabels, if present, with AllLabels, which are used."""
     test_list = find(raw, LISTS, "TestImagelist.txt")
     if test_list is None:
         return
@@ -209,7 +207,7 @@ def _check_train_test(
     in_test = read_image_list(test_list)
     for image in in_test:
         if image.name not in row_of:
-            raise InputError(f"{test_list}: names {image.name}, which Imagelist.txt lacks")
+            raise InputError(f"{test_list}: names {image.name}, which is not in Imagelist.txt")
     test = np.array([row_of[image.name] for image in in_test])
     rows = {"Test": test, "Train": np.setdiff1d(np.arange(len(images)), test)}
     compared = differing = 0
@@ -223,13 +221,15 @@ def _check_train_test(
             differing += wrong.any()
             if wrong.any() and differing <= SHOWN:
                 first = images[rows[part][np.argmax(wrong)]].name
+                count = counted(int(wrong.sum()), "image")
                 say(
-                    f"{original}: {wrong.sum():,} images differ from AllLabels, which is used; "
-                    f"the first: {first}"
+                    f"{original}: {count} with other labels than AllLabels, "
+                    f"which is used; first: {first}"
                 )
     if compared:
         result = f"; {differing} differ" if differing else ""
-        say(f"labels: {compared} files of TrainTestLabels were compared with AllLabels{result}")
+        count = counted(compared, "file")
+        say(f"labels: compared {count} of TrainTestLabels with AllLabels{result}")
 
 
 def _read_tags(raw: Path, tag_set: str, images: Sequence[Image]) -> list[list[str]]:
@@ -248,7 +248,7 @@ def _read_tags(raw: Path, tag_set: str, images: Sequence[Image]) -> list[list[st
 
 
 def _read_all_tags(original: Original, photos: set[str]) -> Mapping[str, list[str]]:
-    """The tags of each photo: lines of a photo id and its tags, split at white space."""
+    """The tags of each photo, from lines of a photo id and its tags, split at white space."""
     of_photo: dict[str, dict[str, None]] = defaultdict(dict)
     shared: dict[bytes, str] = {}  # a tag is one string in memory, however many photos carry it
     others = 0
@@ -265,33 +265,33 @@ def _read_all_tags(original: Original, photos: set[str]) -> Mapping[str, list[st
         for tag in tags:  # a photo of two lines has the tags of both
             of_photo[name][shared.setdefault(tag, decode(tag))] = None
     if not of_photo:
-        raise InputError(f"{original}: must have tags of Imagelist.txt's photos; received none")
+        raise InputError(f"{original}: has no tags for any photo of Imagelist.txt")
     if others:
-        say(f"{original}: {others:,} lines of photos that Imagelist.txt lacks")
+        say(f"{original}: {counted(others, 'line')} for photos that are not in Imagelist.txt")
     return {photo: list(tags) for photo, tags in of_photo.items()}
 
 
 def _read_matrix(original: Original, words: Sequence[str], num_images: int) -> list[list[str]]:
-    """The tags of each image from a row of 0 and 1 for each, one column a word."""
+    """The tags of each image, from a row of 0s and 1s with one column per word."""
     tags = []
     for number, line in progress(original.lines(), "tags"):
         row = np.frombuffer(line.translate(None, b" \t"), np.uint8)
         if len(row) != len(words) or not np.isin(row, list(b"01")).all():
             raise InputError(
-                f"{original}: line {number} must be {len(words):,} times 0 or 1; "
+                f"{original}: line {number} must be {len(words):,} digits 0 or 1; "
                 f"received {len(row):,} characters, {decode(line)[:40]!r}"
             )
         tags.append([words[column] for column in np.flatnonzero(row == ord("1")).tolist()])
     if len(tags) != num_images:
         raise InputError(
-            f"{original}: must have a line for each of {num_images:,} images; "
+            f"{original}: must have one line for each of {num_images:,} images; "
             f"received {len(tags):,} lines"
         )
     return tags
 
 
 def _words(original: Original) -> list[str]:
-    """One word a line.
+    """Reads one word per line.
 
     Raises:
         InputError: there is none, or one stands there twice.
@@ -300,12 +300,10 @@ def _words(original: Original) -> list[str]:
     for number, line in original.lines():
         word = decode(line)
         if word in numbers:
-            raise InputError(
-                f"{original}: line {number} is {word!r} again, after line {numbers[word]}"
-            )
+            raise InputError(f"{original}: line {number} repeats {word!r} of line {numbers[word]}")
         numbers[word] = number
     if not numbers:
-        raise InputError(f"{original}: must hold one word a line; received none")
+        raise InputError(f"{original}: must hold one word per line; the file is empty")
     return list(numbers)
 
 
@@ -350,7 +348,7 @@ def _read_ids(path: Path, images: Sequence[Image]) -> list[int]:
         free = [row for row in of_name[name] if row not in rows]
         if not free:
             raise InputError(
-                f"{path}: line {number} names {name} again, after line {rows[of_name[name][-1]]}"
+                f"{path}: line {number} repeats {name} of line {rows[of_name[name][-1]]}"
             )
         rows[free[0]] = number
     if not rows:

@@ -1,4 +1,4 @@
-"""The source `photo_folder`: photographs in a folder and those below it.
+"""The source `photo_folder`: photos in a folder and its subfolders.
 
 Tags are the keywords inside the files and their sidecars, see `tagnet.photos.keywords`. What
 stands in several places counts once; every level of a hierarchy is a tag.
@@ -15,22 +15,21 @@ import pandas as pd
 from data_tools.sources import manifest
 from tagnet.errors import InputError
 from tagnet.photos.keywords import Photograph, read_keywords, split_keywords
-from tagnet.system.console import progress, say
+from tagnet.system.console import counted, progress, say
 
 
 def read_folder(
     folder: Path, photographs: Sequence[Photograph], label_prefix: str | None, labels: Any = None
 ) -> pd.DataFrame:
-    """Reads the keywords of all photographs as a manifest.
+    """Reads the keywords of all photos as a manifest.
 
-    Labels are what follows `label_prefix` in keywords, or stand in `labels`, or are
-    else the name of the folder that a photograph lies in, with none for those that
-    lie in `folder` itself.
+    Labels come from keywords that start with `label_prefix`, or from `labels`, or else from
+    the name of the subfolder (a photo directly in `folder` then has none).
 
     Args:
         folder: what `find_photographs` was given.
         photographs: what it found.
-        label_prefix: how a keyword begins that is a label, see `split_keywords`.
+        label_prefix: the beginning of keywords that are labels, see `split_keywords`.
         labels: a manifest whose rows give labels, and tags to add, by image_id.
 
     Raises:
@@ -55,12 +54,13 @@ def read_folder(
         row = {"image_id": photograph.image_id, "path": str(photograph.path)}
         rows.append((number, row | {"tags": tags, "labels": own}))
     if damaged:
-        say(f"keywords: {len(damaged)} places cannot be read; the first: {damaged[0]}")
+        count = counted(len(damaged), "unreadable place")
+        say(f"keywords: {count}; first: {damaged[0]}")
     if not any(row["labels"] for _, row in rows):
-        sought = "the name of a folder below it" if label_prefix is None else repr(label_prefix)
+        sought = "subfolder names" if label_prefix is None else repr(label_prefix)
         raise InputError(
-            f"{folder}: at least one photograph must have a label, from "
-            f"{sought if listed is None else '--label_table'}; received none "
+            f"{folder}: no photo has a label from "
+            f"{sought if listed is None else '--label_table'} "
             "(see --label_prefix and --label_table)"
         )
     return manifest.from_rows(rows, folder, "|")
@@ -70,10 +70,11 @@ def _check_listed(listed: Mapping[str, Any], photographs: Sequence[Photograph]) 
     names = {photograph.image_id for photograph in photographs}
     if not names & listed.keys():
         raise InputError(
-            "--label_table: an image_id must be a photograph's path below --raw, as "
-            f"{photographs[0].image_id!r}; received {next(iter(listed))!r} and no such"
+            "--label_table: image_id must be the path below --raw, such as "
+            f"{photographs[0].image_id!r}; no row matches, received {next(iter(listed))!r}"
         )
     if unlisted := len(names - listed.keys()):
-        say(f"labels: {unlisted} photographs are not in the table and get none")
+        say(f"labels: {counted(unlisted, 'photo')} not in the table: without labels")
     if missing := listed.keys() - names:
-        say(f"labels: {len(missing)} rows of the table are of no photograph, as {min(missing)!r}")
+        count = counted(len(missing), "row")
+        say(f"labels: {count} of the table without a photo, such as {min(missing)!r}")

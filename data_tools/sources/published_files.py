@@ -35,7 +35,7 @@ class Collection:
 
 
 def lacking(tags: Sequence[str], labels: Sequence[str]) -> str | None:
-    """Why an image cannot be used: it must have a tag that is not empty, and a label.
+    """Why an image cannot be used (no tags, no labels); None if it can.
 
     >>> lacking([" "], []), lacking(["sky"], ["sea"])
     ('no label and no tags', None)
@@ -114,9 +114,7 @@ def need(raw: Path, folder: str, name: str) -> Original:
         InputError: it is not; the line says where it was looked for.
     """
     if (original := find(raw, folder, name)) is None:
-        raise InputError(
-            f"{raw}: must hold {folder}/{name}, in a folder or in {folder}.zip; received neither"
-        )
+        raise InputError(f"{raw}: has no {folder}/{name}, neither in a folder nor in {folder}.zip")
     return original
 
 
@@ -127,7 +125,7 @@ def _members(archive: Path, mtime_ns: int) -> frozenset[str]:
         with zipfile.ZipFile(archive) as opened:
             return frozenset(opened.namelist())
     except (OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"{archive}: is not a whole zip file ({error})") from error
+        raise InputError(f"{archive}: is not a valid zip file ({error})") from error
 
 
 def decode(text: bytes) -> str:

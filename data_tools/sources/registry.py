@@ -1,4 +1,4 @@
-"""The sources: each kind of raw data set with its settings, and how it is read."""
+"""The sources: each kind of raw data set, its settings and how to read it."""
 
 import functools
 from dataclasses import dataclass
@@ -26,13 +26,13 @@ from tagnet.errors import InputError
 from tagnet.photos.keywords import find_photographs
 from tagnet.system.console import option, require_at_least, require_one_of, say
 
-LISTS = "between the entries of a list column"
+LISTS = "separator between the entries of a list"
 SEPARATOR = "|"
 
 
 @dataclass(frozen=True)
 class Demo(Source):
-    """The embedded data set."""
+    """The demo data set that ships with tagnet."""
 
     name: ClassVar[str] = "demo"
     sizes: ClassVar[str] = "2600,600,1000"
@@ -56,7 +56,7 @@ class Demo(Source):
 
 @dataclass(frozen=True)
 class Table(Featured):
-    """A table with one row an image."""
+    """A table with one row per image."""
 
     name: ClassVar[str] = "table"
     reads: ClassVar[str] = "the table's file"
@@ -84,7 +84,10 @@ class Table(Featured):
     def read(self, cache: Cache) -> Raw:
         rows = self._rows()
         if max(map(len, rows["tags"])) == 1:
-            say(f"tags: no image has two; is {self.separator!r} between them? see --separator")
+            say(
+                f"tags: no image has more than one; are they separated by {self.separator!r}? "
+                "(see --separator)"
+            )
         found = Collection(rows, [], {len(rows): np.arange(len(rows))})
         return self.with_features(found, cache)
 
@@ -94,16 +97,16 @@ class Table(Featured):
 
 @dataclass(frozen=True)
 class PhotoFolder(Photographed):
-    """A folder of photographs with keywords in them."""
+    """A folder of photos with embedded keywords."""
 
     name: ClassVar[str] = "photo_folder"
     reads: ClassVar[str] = "the folder"
 
     label_prefix: str | None = option(
-        None, "keywords that begin so are labels [names of folders are]"
+        None, "prefix of keywords that are labels [labels are folder names]"
     )
     label_table: Path | None = option(
-        None, "a table of labels; its image_id is the path below --raw"
+        None, "table of labels; image_id is the path relative to --raw [none]"
     )
     separator: str = option(SEPARATOR, LISTS)
 
@@ -144,8 +147,8 @@ class NusWide(Published):
     sizes: ClassVar[str] = nus_wide.SIZES
     splits: ClassVar[int] = nus_wide.SPLITS
 
-    ids: Path | None = option(None, "the images to use, one id a line")
-    tag_set: str = option("all", "all, final or 1k")
+    ids: Path | None = option(None, "file of the images to use, one id per line [all]")
+    tag_set: str = option("all", "tags to use: all, final or 1k")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -173,8 +176,10 @@ class Mirflickr(Published):
 
     name: ClassVar[str] = "mirflickr"
 
-    tag_set: str = option("all", "all or raw")
-    label_set: str = option("potential", "potential (24), relevant (14, _r1) or both")
+    tag_set: str = option("all", "tags to use: all or raw")
+    label_set: str = option(
+        "potential", "labels to use: potential (24), relevant (14, _r1) or both"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -196,13 +201,13 @@ class Mirflickr(Published):
 
 @dataclass(frozen=True)
 class Twin(Source):
-    """The twin of NUS-WIDE."""
+    """A made-up data set of NUS-WIDE's shape."""
 
     name: ClassVar[str] = "twin"
     sizes: ClassVar[str] = twin.SIZES
     encodings: ClassVar[tuple[str, ...]] = ("w2v",)
 
-    images: int = option(twin.IMAGES, "how many images to make up")
+    images: int = option(twin.IMAGES, "number of made-up images")
 
     def __post_init__(self) -> None:
         require_at_least(self, images=1)

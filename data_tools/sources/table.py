@@ -1,4 +1,4 @@
-"""The source `table`: a CSV, JSONL or Parquet file with one row an image.
+"""The source `table`: a CSV, JSONL or Parquet file with one row per image.
 
 Columns image_id, tags and labels, and path where there are photographs; others
 are ignored. The list columns hold one string each, split at a separator, or, in
@@ -35,7 +35,7 @@ def read_table(path: Path, separator: str, tags: bool = True) -> pd.DataFrame:
     if path.suffix.lower() not in READERS:
         raise InputError(f"{path}: a table must end in {', '.join(READERS)}")
     if path.is_dir():
-        raise InputError(f"{path}: must be a file; received a folder")
+        raise InputError(f"{path}: is a folder; a table must be a file")
     needed = [name for name in manifest.REQUIRED if tags or name != "tags"]
     rows = READERS[path.suffix.lower()](path, needed)
     if not tags:
@@ -60,7 +60,7 @@ def photograph_paths(table: pd.DataFrame, where: Path) -> list[str]:
     for image_id, path in zip(table["image_id"], table["path"], strict=True):
         if path is None:
             raise InputError(
-                f"{where}: without --features every image must have a path; {image_id!r} has none"
+                f"{where}: every image must have a path (or give --features); {image_id!r} has none"
             )
     return list(table["path"])
 
@@ -107,14 +107,12 @@ def _read_parquet(path: Path, needed: Sequence[str]) -> Rows:
     try:
         frame = pd.read_parquet(path)
     except ImportError as error:
-        raise InputError(
-            f"{path}: reading Parquet needs pyarrow; run `pip install pyarrow`"
-        ) from error
+        raise InputError(f"{path}: Parquet needs pyarrow; run `pip install pyarrow`") from error
     except Exception as error:  # pyarrow's exceptions cannot be named where it is not installed
         if isinstance(error, OSError) and error.errno:  # the system's, not pyarrow's
             raise
         reason = " ".join(str(error).split())
-        raise InputError(f"{path}: is not a whole Parquet file ({reason})") from error
+        raise InputError(f"{path}: is not a valid Parquet file ({reason})") from error
     _check_columns(list(frame.columns), needed, path)
     for number, fields in enumerate(frame.to_dict("records"), 1):
         yield (

@@ -38,7 +38,7 @@ WORD_NAMES = tuple(f"tag{word:05d}" for word in range(WORDS))
 
 
 def rows(num_images: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The manifest's rows, counted from 1, one at a time.
+    """Yields the manifest's rows, numbered from 1.
 
     Args:
         num_images: how many.
@@ -95,7 +95,7 @@ def _normal(stream: int, block: int, shape: list[int]) -> np.ndarray:
 
 
 def _words_of_labels() -> np.ndarray:
-    """The words that each label brings along: [LABELS, WORDS_PER_LABEL], some of them shared."""
+    """The words that go with each label: [LABELS, WORDS_PER_LABEL], some of them shared."""
     rng = np.random.default_rng([LABEL_STREAM, 1])
     return rng.integers(WORDS // 10, size=[LABELS, WORDS_PER_LABEL])
 

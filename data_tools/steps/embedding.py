@@ -1,4 +1,4 @@
-"""Where an encoding's word vectors come from: what they depend on, and how they are read."""
+"""Origins of an encoding's word vectors: what they depend on and how to read them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ class Origin:
 
 
 def from_file(path: Path, encoding: str) -> Origin:
-    """A file of word vectors."""
+    """Word vectors from a file."""
     return Origin(
         str(path),
         {"from": "a file"},
@@ -43,7 +43,7 @@ def from_file(path: Path, encoding: str) -> Origin:
 
 
 def from_tags(seed: int) -> Origin:
-    """Vectors trained on the tags of the data set."""
+    """Word vectors trained on the tags of the data set."""
     return Origin(
         "--word_vectors=train",
         {"from": "the tags", "seed": seed},
@@ -52,7 +52,7 @@ def from_tags(seed: int) -> Origin:
 
 
 def from_source(source: Source, encoding: str) -> Origin:
-    """The table that a source brings."""
+    """Word vectors that a source provides."""
     return Origin(
         "the source",
         {"from": "the source"},
@@ -62,7 +62,7 @@ def from_source(source: Source, encoding: str) -> Origin:
 
 
 def from_wordnet(folder: Path, dim: int) -> Origin:
-    """Vectors made from the WordNet database."""
+    """Word vectors made from the WordNet database."""
     return Origin(
         str(folder),
         {"from": "WordNet", "wordnet_dim": dim},

@@ -1,4 +1,4 @@
-"""The stage that finds every image's neighbours, for one encoding and one pool."""
+"""The stage that finds every image's neighbours for one encoding and pool."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from tagnet.errors import InputError
 from tagnet.search import neighbours
 from tagnet.search.neighbours import Neighbourhoods, has_known_tags, recall
 from tagnet.settings import PARTS
-from tagnet.system.console import say
+from tagnet.system.console import counted, say
 from tagnet.system.files import Run, Table
 
 RECALL_SAMPLE = 1000  # images whose neighbours by an index are compared with the exact ones
@@ -23,7 +23,7 @@ Splits = Sequence[dict[str, np.ndarray]]  # row numbers of each part
 
 @dataclass(frozen=True, eq=False)
 class Search:
-    """How neighbours are searched for.
+    """A neighbour search.
 
     Attributes:
         pi: the tags of all N images, see `tagnet.search.neighbours.nearest`.
@@ -90,7 +90,7 @@ def write_neighbours(
 
 
 def largest_rank(pool: str, splits: Splits, num_images: int) -> int:
-    """How many neighbours every image of every split has in `pool`, itself left out."""
+    """How many neighbours every image of every split has in `pool`, not counting itself."""
     smallest = {
         "open": num_images,
         "closed": min(len(rows) for split in splits for rows in split.values()),
@@ -100,21 +100,23 @@ def largest_rank(pool: str, splits: Splits, num_images: int) -> int:
 
 
 def _stored_rank(name: str, splits: Splits, rank: int, num_images: int) -> int:
-    """M: `rank`, or as many neighbours as every image has."""
+    """M: `rank`, or fewer if some image has fewer neighbours."""
     stored = min(rank, largest_rank(name.split("-")[1], splits, num_images))
     if stored < 1:
-        raise InputError(f"{name}: every pool must have at least 2 images; see --sizes and --pools")
+        raise InputError(
+            f"{name}: every pool must have at least 2 images (see --sizes and --pools)"
+        )
     if stored < rank:
-        say(f"{name}: M {stored} in place of {rank}; the smallest pool has {stored + 1} images")
+        say(f"{name}: M = {stored} instead of {rank}: the smallest pool has {stored + 1} images")
     return stored
 
 
 def _require_known_tags(name: str, pi: TagLists | Table, splits: Splits) -> None:
-    """Raises `InputError` where an image has no usable tag: there are no features instead."""
+    """Raises `InputError` if an image has no known tag, since there are no features to use."""
     if count := int((~has_known_tags(pi)[_everyone(splits)]).sum()):
         raise InputError(
-            f"{name}: without features every image must have a usable tag; {count} have none; "
-            "raise --tau, lower --min_images, or leave out --tags_only"
+            f"{name}: without features every image must have a known tag; {count:,} have none; "
+            "raise --tau, lower --min_images, or omit --tags_only"
         )
 
 
@@ -140,7 +142,7 @@ def _everyone(splits: Splits) -> np.ndarray:
 
 
 def _candidates(pool: str, split: dict[str, np.ndarray], part: str, num_images: int) -> np.ndarray:
-    """The rows among which the images of a part have their neighbours."""
+    """The rows that the images of a part take their neighbours from."""
     if pool == "open":
         return np.arange(num_images)
     return split[part if pool == "closed" else "train"]
@@ -153,10 +155,11 @@ def _of_rows(found: Neighbourhoods, rows: np.ndarray) -> Neighbourhoods:
 def _measure_recall(
     name: str, search: Search, found: Neighbourhoods, candidates: np.ndarray
 ) -> dict[str, Any]:
-    """Searches exactly for some of the images whose neighbours were found by an index."""
+    """Compares an index with an exact search on a sample of images, and prints its recall."""
     count, M = found.neighbours.shape
     sample = found.select(np.unique(np.linspace(0, count - 1, RECALL_SAMPLE).astype(int)))
     exact = search.nearest(sample.rows, candidates, M, "exact")
     share = recall(sample, exact)
-    say(f"{name}: {search.index} found {share:.2%} of the nearest of {len(sample.rows)} images")
+    images = counted(len(sample.rows), "image")
+    say(f"{name}: {search.index} found {share:.2%} of the true neighbours of {images}")
     return {"index": search.index, "recall": share}

@@ -8,6 +8,7 @@ import numpy as np
 
 from tagnet.errors import InputError
 from tagnet.settings import PARTS
+from tagnet.system.console import counted
 from tagnet.system.files import read_arrays, write_arrays
 
 
@@ -61,10 +62,12 @@ def part_sizes(num_images: int, sizes: Sequence[float]) -> list[int]:
         counts = np.diff(cuts).tolist()
     shown = ",".join(map(str, counts))
     if sum(counts) > num_images:
-        raise InputError(f"--sizes must fit in {num_images} images; received {shown}")
+        raise InputError(
+            f"--sizes must not exceed {counted(num_images, 'image')}; received {shown}"
+        )
     if min(counts) < 1:
         raise InputError(
-            f"--sizes must leave every part an image; of {num_images} images it gives {shown}"
+            f"--sizes must leave every part an image; {counted(num_images, 'image')} give {shown}"
         )
     return counts
 
@@ -86,7 +89,7 @@ def draw_split(counts: Sequence[int], num_images: int, seed: int, index: int) ->
 def write_splits(
     directory: Path, num_images: int, sizes: Sequence[float], number: int, seed: int
 ) -> dict[str, Any]:
-    """Writes `splits/split-0.npz` and on, each with the arrays train, validation and test."""
+    """Writes `splits/split-0.npz` and so on, each with the arrays train, validation and test."""
     counts = part_sizes(num_images, sizes)
     for index in range(number):
         split = draw_split(counts, num_images, seed, index)

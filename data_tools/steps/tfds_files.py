@@ -1,4 +1,4 @@
-"""The files by which TensorFlow Datasets knows the image shards as a data set of its own.
+"""Writes the files that make the image shards a TensorFlow Datasets data set.
 
 `tfds.builder_from_directory(DIR).as_dataset(split="images")` then reads them. Nothing
 here needs tensorflow-datasets: the files are JSON and lists of names.
@@ -77,7 +77,7 @@ def _tensor(name: str, dtype: str, encoding: str, shape: Sequence[int]) -> dict[
 
 
 def _names(number: int) -> dict[str, Any]:
-    """A list of any length of numbers below `number`, each of which has a name."""
+    """A feature: a list, of any length, of class numbers below `number`."""
     return {
         "pythonClassName": f"{CLASSES}sequence_feature.Sequence",
         "sequence": {

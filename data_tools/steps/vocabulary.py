@@ -1,4 +1,4 @@
-"""The stage that decides which tags and labels have ids, and in what order."""
+"""The stage that assigns ids to tags and labels."""
 
 from collections import Counter
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Reads files of word vectors and keeps only the words that are wanted.
+"""Reads files of word vectors, keeping only the wanted words.
 
 Formats: word2vec, binary or text, which begins with the number of words and the dimension
 (fastText's `.vec` is that text); GloVe's text, which begins with the first word. gzip where
@@ -16,7 +16,7 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from tagnet.errors import InputError
-from tagnet.system.console import progress
+from tagnet.system.console import counted, progress
 
 READ_BYTES = 2**22
 LINE_BYTES = 2**20  # of a line of text, or of a word; generous
@@ -38,7 +38,7 @@ class WordTable:
 
 
 def read_vectors(path: Path, wanted: Callable[[str], bool] = lambda word: True) -> WordTable:
-    """Reads the vectors of the words that are wanted.
+    """Reads the vectors of the wanted words.
 
     Args:
         path: the file.
@@ -68,7 +68,7 @@ def read_vectors(path: Path, wanted: Callable[[str], bool] = lambda word: True) 
 
 
 def _open(file: BinaryIO, path: Path) -> tuple[int, bool, Rows]:
-    """Tells the formats apart; gives the dimension, whether it is text, and the rows."""
+    """Detects the format; returns the dimension, whether it is text, and the rows."""
     first = file.readline(LINE_BYTES)
     fields = first.split()
     if len(fields) != 2 or not all(field.isdigit() for field in fields):
@@ -82,11 +82,13 @@ def _open(file: BinaryIO, path: Path) -> tuple[int, bool, Rows]:
         return dim, True, _glove_rows(file, path, dim)
     count, dim = map(int, fields)
     if count < 1 or dim < 1:
-        raise InputError(f"{path}: must hold a word and a number at least; received {first!r}")
+        raise InputError(
+            f"{path}: must have a word and at least one number per line; received {first!r}"
+        )
     if path.suffix != ".gz" and count * dim * 2 > path.stat().st_size:  # a number has two bytes
         raise InputError(
-            f"{path}: promises {count} words of {dim} numbers, which {path.stat().st_size} "
-            "bytes cannot hold; was the file cut off?"
+            f"{path}: line 1 says {counted(count, 'word')} of {dim} numbers, more than "
+            f"{path.stat().st_size} bytes hold; was the file cut off?"
         )
     start = file.tell()
     is_text = _is_text_row(file.readline(LINE_BYTES), dim)
@@ -133,7 +135,8 @@ def _text_rows(file: BinaryIO, path: Path, count: int, dim: int) -> Rows:
         yield word, field
     if number != count + 1:
         raise InputError(
-            f"{path}: promises {count} words, holds {number - 1}; was the file cut off?"
+            f"{path}: line 1 says {counted(count, 'word')}; received {number - 1}; "
+            "was the file cut off?"
         )
 
 
@@ -144,7 +147,7 @@ def _bad_line(path: Path, number: int, dim: int, line: bytes) -> InputError:
 
 
 def _binary_rows(file: BinaryIO, path: Path, count: int, dim: int) -> Rows:
-    """A word, a blank, `dim` float32, in some files a line feed, and so on."""
+    """Reads a word, a space, `dim` float32, in some files a line feed, and so on."""
     buffer, start = b"", 0
     for number in range(1, count + 1):
         blank = buffer.find(b" ", start)
@@ -152,8 +155,8 @@ def _binary_rows(file: BinaryIO, path: Path, count: int, dim: int) -> Rows:
             more = file.read(READ_BYTES)
             if not more or (blank < 0 and len(buffer) - start > LINE_BYTES):
                 raise InputError(
-                    f"{path}: promises {count} words of {dim} numbers and breaks off in "
-                    f"word {number}; was the file cut off?"
+                    f"{path}: line 1 says {counted(count, 'word')} of {dim} numbers; the file "
+                    f"ends in word {number}; was it cut off?"
                 )
             buffer, start = buffer[start:] + more, 0
             blank = buffer.find(b" ")
@@ -161,4 +164,6 @@ def _binary_rows(file: BinaryIO, path: Path, count: int, dim: int) -> Rows:
         yield buffer[start:blank].lstrip(b"\n"), buffer[blank + 1 : end]
         start = end
     if (buffer[start:] + file.read(READ_BYTES)).strip():
-        raise InputError(f"{path}: promises {count} words of {dim} numbers and holds more")
+        raise InputError(
+            f"{path}: line 1 says {counted(count, 'word')} of {dim} numbers; the file has more"
+        )

@@ -1,4 +1,4 @@
-"""β for the vocabulary: which words of a table of word vectors stand for a tag.
+"""β for the vocabulary: finds the words of a vector table that stand for each tag.
 
 The rules are tried in this order, and the first that finds known words decides:
 
@@ -50,7 +50,7 @@ EPOCHS = 10
 
 
 class _Words:
-    """The words of a table, as the rules ask for them."""
+    """The words of a table, for look-ups by the rules."""
 
     def __init__(self, words: Sequence[str]) -> None:
         self.ranks = {word: rank for rank, word in enumerate(words)}
@@ -60,16 +60,16 @@ class _Words:
         }
 
     def rank(self, word: str) -> int | None:
-        """Where in the table `word` stands."""
+        """The position of `word` in the table."""
         return self.ranks.get(word)
 
     def phrase(self, joined: str) -> str | None:
-        """The phrase that is `joined` when written as one word in lower case."""
+        """The phrase that becomes `joined` when written as one lower-case word."""
         return self._phrases.get(joined)
 
 
 class _Asked(_Words):
-    """Knows no word, so that every rule is tried, and remembers what it was asked for."""
+    """Knows no word, so that every rule is tried, and records the look-ups."""
 
     def __init__(self) -> None:
         self.words: set[str] = set()
@@ -83,7 +83,7 @@ class _Asked(_Words):
 
 
 def spellings(tag: str) -> Iterator[str]:
-    """How files of word vectors may spell a tag: as it is, then with capitals.
+    """Spellings of a tag in files of word vectors: as it is, then with capitals.
 
     >>> list(spellings("new_york"))
     ['new_york', 'New_York', 'New_york', 'NEW_YORK']
@@ -139,7 +139,7 @@ RULES: Mapping[str, Callable[[str, _Words], list[str]]] = {
 
 
 def wanted(vocabulary: Vocabulary) -> Callable[[str], bool]:
-    """Says of a word whether `look_up` may have a use for it."""
+    """A predicate: whether `look_up` may need a word."""
     asked = _Asked()
     for tag in vocabulary.words:
         for rule in RULES.values():
@@ -181,15 +181,15 @@ def look_up(
 def write_embedding(
     directory: Path, encoding: str, embedding: Embedding, where: str | Path
 ) -> dict[str, Any]:
-    """Writes `embeddings/ENCODING.npz`, having checked its numbers.
+    """Checks and writes `embeddings/ENCODING.npz`.
 
     Raises:
         InputError: not one word is known, or a vector holds something that is not finite.
     """
     if not embedding.known.any():
-        raise InputError(f"{where}: must know at least one tag of the vocabulary; knows none")
+        raise InputError(f"{where}: has no vector for any tag of the vocabulary")
     if not np.isfinite(embedding.vectors).all():
-        raise InputError(f"{where}: every vector must be finite; received NaN or infinity")
+        raise InputError(f"{where}: vectors must be finite; received NaN or infinity")
     embedding.save(directory / "embeddings" / f"{encoding}.npz")
     return {"n": embedding.vectors.shape[1], "known": int(embedding.known.sum())}
 
@@ -212,7 +212,7 @@ def train(tag_lists: Iterable[Sequence[str]], seed: int) -> WordTable:
     """
     sentences = [list(tags) for tags in tag_lists if len(tags) > 1]
     if not sentences:
-        raise InputError("--word_vectors=train: an image must have two known tags; none has")
+        raise InputError("--word_vectors=train: no image has two known tags to train on")
     from gensim.models import Word2Vec  # takes a second
 
     model = Word2Vec(

@@ -1,4 +1,4 @@
-"""The WordNet 3.0 database as a graph of words, and vectors made from it."""
+"""Reads the WordNet 3.0 database as a graph of words, and makes vectors from it."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -38,7 +38,7 @@ class Graph:
 
 @dataclass(frozen=True)
 class _Synset:
-    """A line of a data file, and where it stands."""
+    """A line of a data file, with its location."""
 
     where: str
     key: Key
@@ -58,7 +58,7 @@ def build(
     wanted: Callable[[str], bool] = lambda word: False,
     weights: str = "equal",
 ) -> WordTable:
-    """Vectors of the words with the most relations, the one with most of them first.
+    """Makes vectors of the words with the most relations, in descending order of relations.
 
     Args:
         directory: the database.
@@ -97,7 +97,7 @@ def read_graph(directory: Path, weights: str = "equal") -> Graph:
             if target not in row_of:
                 raise InputError(
                     f"{synset.where} points to synset {target[1]} of {FILES[target[0]]}, "
-                    "which is not there"
+                    "which does not exist"
                 )
             if target != synset.key:
                 weight = 1 if weights == "equal" else TYPED.get(symbol, OTHER)
@@ -119,7 +119,7 @@ def read_graph(directory: Path, weights: str = "equal") -> Graph:
 
 
 def most_linked(graph: Graph, size: int, wanted: Callable[[str], bool]) -> Graph:
-    """The part of a graph that has the `size` words which are linked to most words.
+    """Keeps the `size` words of a graph that are linked to the most words.
 
     Among them are all that are wanted; words without a link stay out. Words with more
     links come first, equal ones in alphabetical order.
@@ -136,7 +136,7 @@ def most_linked(graph: Graph, size: int, wanted: Callable[[str], bool]) -> Graph
 
 
 def _matrix(entries: list[tuple], height: int, width: int) -> sparse.csr_array:
-    """Entries of (row, column, value); those of one place are added up."""
+    """A matrix of entries (row, column, value); duplicates are summed."""
     rows, columns, values = np.array(entries, np.float64).reshape(-1, 3).T
     shape = height, width
     return sparse.csr_array((values, (rows.astype(np.int32), columns.astype(np.int32))), shape)
@@ -152,11 +152,11 @@ def _read_synsets(path: Path, pos: str) -> Iterator[_Synset]:
             yield _parse(line, where, pos)
         except (ValueError, IndexError, KeyError) as error:
             raise InputError(
-                f"{where} must be a synset as in wndb(5); received {line[:60]!r}"
+                f"{where} must be a synset (see wndb(5)); received {line[:60]!r}"
             ) from error
         synsets += 1
     if not synsets:
-        raise InputError(f"{path}: must hold synsets as in wndb(5); received none")
+        raise InputError(f"{path}: has no synsets (see wndb(5))")
 
 
 def _parse(line: str, where: str, pos: str) -> _Synset:

@@ -1,1 +1,1 @@
-"""Annotates many photographs: the work in batches, sidecars, the gallery."""
+"""Annotates many photos: batches, sidecars, gallery, browser app."""

@@ -1,4 +1,4 @@
-"""Annotates many photographs, in chunks, so that a stopped batch goes on where it stopped."""
+"""Annotates many photos in chunks, so that an interrupted batch can resume."""
 
 import contextlib
 import csv
@@ -35,7 +35,7 @@ Answer: TypeAlias = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One photograph to annotate.
+    """One photo to annotate.
 
     Attributes:
         name: what it is called in answers.
@@ -54,17 +54,17 @@ class Job:
     labels: tuple[str, ...] | None = None
 
     def read_tags(self) -> list[str]:
-        """The tags; where they were not given, as many keywords of the file as can be used."""
+        """The given tags, or else the keywords of the file (at most `MAX_TAGS`)."""
         if self.tags is not None:
             return list(self.tags)
         keywords, damaged = read_keywords(Photograph(self.name, self.path, self.sidecars))
         for place in damaged:
-            report(f"the keywords of {place}")
+            report(f"unreadable keywords: {place}")
         return split_keywords(keywords, f"{self.prefix}|")[0][:MAX_TAGS]
 
 
 def jobs_of(arguments: Sequence[str], tags: tuple[str, ...] | None, prefix: str) -> list[Job]:
-    """The photographs that a command line names, those of folders included, each once.
+    """The photos named on a command line, including those in folders, each once.
 
     Raises:
         InputError: one is neither a file nor a folder, or a folder has no photographs.
@@ -76,7 +76,7 @@ def jobs_of(arguments: Sequence[str], tags: tuple[str, ...] | None, prefix: str)
         place = Path(argument)
         shown = argument.encode("utf-8", "backslashreplace").decode()
         if shown != argument or len(argument.splitlines()) > 1:
-            raise InputError(f"{ascii(argument)}: its name must be Unicode on one line")
+            raise InputError(f"{ascii(argument)}: its name must be Unicode without line breaks")
         if place.is_dir():
             found, left_out = find_photographs(place)
             for name, reason in left_out:
@@ -85,7 +85,7 @@ def jobs_of(arguments: Sequence[str], tags: tuple[str, ...] | None, prefix: str)
             beside = place.with_name(f"{place.name}.xmp")
             found = [Photograph(place.name, place, (beside,) if beside.exists() else ())]
         else:
-            raise InputError(f"{argument}: must be a photograph or a folder; there is none")
+            raise InputError(f"{argument}: no such file or folder")
         for photo in found:
             name = str(place / photo.image_id) if place.is_dir() else argument
             jobs.setdefault(
@@ -95,7 +95,7 @@ def jobs_of(arguments: Sequence[str], tags: tuple[str, ...] | None, prefix: str)
 
 
 def jobs_of_table(table: Path, separator: str) -> list[Job]:
-    """The photographs of a CSV: `path` from its folder, `tags`, and `labels` where it has them.
+    """The photos of a CSV: `path` relative to its folder, `tags`, and optional `labels`.
 
     Raises:
         InputError: the table cannot be read, or lacks a column or a path.
@@ -125,7 +125,7 @@ def _job_of_row(row: dict[str, str], where: str, folder: Path, separator: str) -
     if not row["path"] or None in row or None in row.values():
         raise InputError(f"{where} must have a path and a field for each column; received {row}")
     if "\0" in row["path"]:
-        raise InputError(f"{where}: a path must not hold NUL; received {row['path']!r}")
+        raise InputError(f"{where}: a path must not contain NUL; received {row['path']!r}")
     tags, labels = (
         None if text is None else tuple(filter(None, map(str.strip, text.split(separator))))
         for text in (row["tags"], row.get("labels"))
@@ -142,7 +142,7 @@ def _check_tags(tags: Sequence[str], where: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """Which labels an answer has.
+    """Which labels an answer includes.
 
     Attributes:
         thresholds: for each label that is wanted its least probability.
@@ -153,7 +153,7 @@ class Choice:
     top_k: int
 
     def answer(self, name: str, annotation: "Annotation") -> Answer:
-        """What is written of an annotation."""
+        """The answer written for an annotation."""
         labels = [
             label
             for label in annotation.labels
@@ -178,7 +178,7 @@ class Choice:
 
 
 class Batch:
-    """Many photographs with one model.
+    """Annotates many photos with one model.
 
     Args:
         annotator: the model.
@@ -206,7 +206,7 @@ class Batch:
         self.annotated = self.skipped = self.there = 0
 
     def run(self, jobs: Sequence[Job]) -> list[Answer]:
-        """Annotates what has no answer yet, and gives the answers of all.
+        """Annotates the photos without an answer, and returns all answers.
 
         Raises:
             InputError: the answers cannot be written, or those that are there were given
@@ -241,7 +241,7 @@ class Batch:
                 bar.update(len(chunk))
         self.annotated = len(todo) - self.skipped
         if first_error and not self.annotated and not self.there:
-            raise InputError(f"no photograph can be annotated; the first: {first_error}")
+            raise InputError(f"no photo can be annotated; first error: {first_error}")
         return [done[job.name] for job in jobs]
 
     def _acted(self, job: Job, answer: Answer) -> Answer:
@@ -253,7 +253,7 @@ class Batch:
         return answer
 
     def _read(self, jobs: Sequence[Job]) -> "_Content":
-        """What answers need to know of the photographs: the slow part."""
+        """Reads features and tags of photos: the slow part."""
         errors: dict[int, InputError] = {}
         tags = [job.read_tags() for job in jobs]
         phi = self._annotator.features([job.path for job in jobs], errors.__setitem__)
@@ -272,13 +272,13 @@ class Batch:
         return [answers[place] for place in range(len(jobs))]
 
     def _digest(self) -> str:
-        """Tells apart what answers depend on: the model, and the choice of labels."""
+        """Identifies what answers depend on: the model and the choice of labels."""
         asked = json.dumps([self._annotator.digest, dataclasses.asdict(self._choice)])
         return hashlib.sha256(asked.encode()).hexdigest()[:12]
 
 
 class _Content(NamedTuple):
-    """Of some photographs: Φ of those that can be read [n, D], tags of all, what is wrong."""
+    """Φ of the readable photos [n, D], the tags of all photos, and the errors."""
 
     phi: np.ndarray
     tags: list[list[str]]
@@ -286,11 +286,11 @@ class _Content(NamedTuple):
 
 
 def _require_folders(folders: set[Path]) -> None:
-    """Raises `CannotWrite` where one of the folders, which were there, is so no more."""
+    """Raises `CannotWrite` if one of the folders has disappeared."""
     for folder in sorted(folders):
         if not folder.is_dir():
             raise CannotWrite(
-                f"{folder}: was removed, or cannot be reached any more; start again when it is back"
+                f"{folder}: was removed or is unreachable; run the command again when it is back"
             )
 
 
@@ -309,7 +309,7 @@ def _made_ahead(
 
 
 def read_answers(path: Path, settings: str) -> dict[str, Answer]:
-    """The answers that a file holds, by photograph.
+    """Reads the answers in a file, by photo.
 
     A last line that was cut off is taken out of the file, and so are the errors, whose
     photographs are tried again.
@@ -334,11 +334,11 @@ def read_answers(path: Path, settings: str) -> dict[str, Answer]:
         except (ValueError, TypeError, AttributeError, KeyError) as error:
             raise InputError(
                 f"{path}: line {number} is not an answer of this command; choose another file, or "
-                "remove the line and its photograph is annotated again"
+                "remove the line to annotate its photo again"
             ) from error
         if there != settings:
             raise InputError(
-                f"{path}: line {number} was answered by another model or other flags; "
+                f"{path}: line {number} was written with another model or other flags; "
                 "choose another file or remove it"
             )
         if "error" not in answer:
@@ -361,5 +361,5 @@ def append_answers(path: Path, answers: Iterable[Answer], settings: str) -> None
 
 
 def report(line: str) -> None:
-    """Tells of a photograph that is skipped."""
+    """Prints that a photo is skipped."""
     print(f"skipped: {single_line(line)}", file=sys.stderr, flush=True)

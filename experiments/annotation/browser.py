@@ -1,4 +1,4 @@
-"""The page of the app: a photograph and tags in, labels and neighbours out."""
+"""The page of the app: photo and tags in, labels and neighbours out."""
 
 import html
 import re
@@ -33,13 +33,13 @@ STYLE = """
 
 
 def warm_up(annotator: Annotator) -> None:
-    """The first photograph is the slow one, so it is ours."""
+    """Annotates a blank image, since the first one is slow."""
     if annotator.reads_photographs:
         annotator.annotate(Image.new("RGB", (64, 64)))
 
 
 def build(gradio: Any, annotator: Annotator, place: Place, top_k: int) -> Any:
-    """The app.
+    """Builds the app.
 
     Args:
         gradio: the package.
@@ -53,7 +53,7 @@ def build(gradio: Any, annotator: Annotator, place: Place, top_k: int) -> Any:
     explained = Explained(place)
 
     def told(work: Callable[..., Any]) -> Callable[..., Any]:
-        """Mistakes are shown on the page, in one line."""
+        """Shows input errors on the page, in one line."""
 
         def run(*values: Any) -> Any:
             try:
@@ -88,7 +88,7 @@ def build(gradio: Any, annotator: Annotator, place: Place, top_k: int) -> Any:
             with gradio.Column():
                 # As a path and of any mode the file is passed on as it came.
                 photo = gradio.Image(
-                    label="Photograph",
+                    label="Photo",
                     type="filepath",
                     image_mode=None,
                     sources=["upload", "clipboard"],
@@ -116,7 +116,7 @@ def build(gradio: Any, annotator: Annotator, place: Place, top_k: int) -> Any:
 
 
 def split_tags(text: str) -> list[str]:
-    """Tags as they are typed, parted by commas, semicolons or lines.
+    """Splits typed tags at commas, semicolons and line breaks.
 
     >>> split_tags("dog, red sky;;sea")
     ['dog', 'red sky', 'sea']
@@ -125,19 +125,19 @@ def split_tags(text: str) -> list[str]:
 
 
 def remark(annotation: Annotation) -> str:
-    """Which tags counted, as HTML."""
+    """The known and unknown tags, as HTML."""
     lines = []
     if annotation.known_tags:
         lines.append(f"known: {', '.join(annotation.known_tags)}")
     if annotation.unknown_tags:
-        lines.append(f"not known to the model: {', '.join(annotation.unknown_tags)}")
+        lines.append(f"unknown: {', '.join(annotation.unknown_tags)}")
     if annotation.by_features:
-        lines.append("No tag says anything: the neighbours are those that look alike.")
+        lines.append("No known tags: showing visually similar photos.")
     return "".join(f"<p>{html.escape(line)}</p>" for line in lines)
 
 
 class Explained:
-    """An annotation's neighbours, and what they gave to a label, as HTML.
+    """An annotation's neighbours and their contributions to a label, as HTML.
 
     Args:
         place: where the photographs of the corpus are.
@@ -147,7 +147,7 @@ class Explained:
         self._place = place
 
     def __call__(self, annotation: Annotation | None, chosen: str | None) -> str:
-        """What speaks for a label: `chosen`, or the most probable one."""
+        """The contributions to a label: `chosen`, or the most probable one."""
         if annotation is None:
             return ""
         names = [label.name for label in annotation.labels]
@@ -167,7 +167,8 @@ class Explained:
         given = ""
         if share is not None:
             sign, width = "minus" if share < 0 else "plus", abs(share) / most
-            given = f'<p>gave {share:+.2f}</p><div class="{sign}" style="width: {width:.0%}"></div>'
+            bar = f'<div class="{sign}" style="width: {width:.0%}"></div>'
+            given = f"<p>contribution {share:+.2f}</p>{bar}"
         lines = "".join(f"<p>{html.escape(line)}</p>" for line in told)
         name = html.escape(neighbour.image_id)
         return f"<article>{self._picture(neighbour)}<h3>{name}</h3>{lines}{given}</article>"
@@ -185,16 +186,16 @@ class Explained:
 
 
 def sums(label: Label) -> str:
-    """How a label's score came about, as HTML."""
+    """The contributions to a label's score, as HTML."""
     heading = f"<h2>{html.escape(label.name)}: {label.probability:.1%}</h2>"
     if label.shares is None:
-        return f"{heading}<p>A graph with an LSTM: its score cannot be split.</p>"
+        return f"{heading}<p>Contributions are not available for LSTM models.</p>"
     shares = label.shares
     parts: Sequence[tuple[str, float]] = [
-        ("picture", shares.picture),
+        ("image", shares.picture),
         ("tags", shares.tags),
         ("neighbours", sum(shares.neighbours)),
-        ("every photograph", shares.constant),
+        ("bias", shares.constant),
         ("score", label.score),
     ]
     rows = "".join(f"<tr><td>{name}</td><td>{value:+.2f}</td></tr>" for name, value in parts)

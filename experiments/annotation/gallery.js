@@ -56,7 +56,7 @@ function build(photo) {
   const lost = missed(photo);
   const right = element("div", {},
     element("ul", { className: "labels" }, ...rows),
-    ...(photo.labels.length ? [] : [element("p", {}, "no label is probable enough")]),
+    ...(photo.labels.length ? [] : [element("p", {}, "no label above the threshold")]),
     ...(photo.truth === null ? [] : [truth(photo, lost)]),
     tags(photo));
   const alt = `${photo.name}: ${names(given(photo)).join(", ") || "no label"}`;
@@ -66,7 +66,7 @@ function build(photo) {
 }
 
 function picture(image, alt, size) {
-  if (image === null) return element("div", { className: "blank" }, "no picture");
+  if (image === null) return element("div", { className: "blank" }, "no image");
   const { width, height } = size;
   return element("img", { src: jpeg(image), alt, width, height, decoding: "async" });
 }
@@ -76,7 +76,7 @@ function labelButton(photo, label) {
   if (photo.truth !== null && label.probability >= least()) {
     const good = isTrue(photo, label.name);
     mark.className = good ? "right" : "wrong";
-    mark.textContent = good ? "✓ true" : "✗ not true";
+    mark.textContent = good ? "✓ correct" : "✗ wrong";
   }
   const button = element("button",
     { type: "button", className: label.probability >= least() ? "" : "pale" },
@@ -101,9 +101,9 @@ function bar(share) {
 }
 
 function truth(photo, lost) {
-  const line = element("p", { className: "told" }, "true: ");
+  const line = element("p", { className: "told" }, "ground truth: ");
   for (const name of photo.truth) {
-    const known = data.asked.includes(name) ? "" : " (not asked of the model)";
+    const known = data.asked.includes(name) ? "" : " (not in the model's labels)";
     const missing = lost.includes(name);
     line.append(element("span", { className: missing ? "wrong" : "" },
       name + (missing ? " ✗ missed" : known)));
@@ -116,27 +116,27 @@ function tags(photo) {
   const line = element("p", { className: "told" }, "tags: ");
   line.append(...photo.tags.map((tag) => element("span", {}, tag)));
   for (const tag of photo.unknown)
-    line.append(element("span", { className: "unknown", title: "not known to the model" },
-      tag, element("span", { className: "unseen" }, " (not known to the model)")));
+    line.append(element("span", { className: "unknown", title: "unknown to the model" },
+      tag, element("span", { className: "unseen" }, " (unknown to the model)")));
   if (!photo.tags.length && !photo.unknown.length) line.append("none");
   return line;
 }
 
-// What the neighbours, the picture and the tags gave to the chosen label.
+// The contributions of the neighbours, the image and the tags to the chosen label.
 function explain(photo) {
   const place = photo.article.lastChild;
   const { neighbours } = photo;
   if (!neighbours.length) return place.replaceChildren();
   const label = photo.labels.find((label) => label.name === photo.chosen);
   const shares = label ? label.shares : null;
-  const sort = photo.by === "tags" ? "whose tags are nearest" : "that look most alike";
+  const sort = photo.by === "tags" ? "with the most similar tags" : "that look most similar";
   let line = `Training images ${sort}`;
   if (shares) {
     const all = shares.neighbours.reduce((sum, share) => sum + share, 0);
-    line = `Score of “${label.name}”: ${signed(shares.picture)} from the picture, ` +
-      `${signed(shares.tags)} from its tags, ${signed(all)} from neighbours, ` +
-      `${signed(shares.constant)} for every image. ${line}, with what each gave:`;
-  } else if (label) line += ". What each gave to a label cannot be told for LSTM graphs:";
+    line = `Score of “${label.name}”: image ${signed(shares.picture)}, ` +
+      `tags ${signed(shares.tags)}, neighbours ${signed(all)}, ` +
+      `bias ${signed(shares.constant)}. ${line}, with their contributions:`;
+  } else if (label) line += ". Contributions are not available for LSTM models:";
   const order = neighbours.map((_, rank) => rank);
   if (shares && form.nearest.value === "gave")
     order.sort((one, other) => shares.neighbours[other] - shares.neighbours[one]);
@@ -220,7 +220,7 @@ function show() {
   for (const photo of [...built]) build(photo);
   document.getElementById("leastShown").textContent = `${form.least.value} %`;
   document.getElementById("count").textContent =
-    `${shown.length} of ${data.photos.length} photographs`;
+    `${shown.length} of ${data.photos.length} photos`;
 }
 
 form.addEventListener("submit", (event) => event.preventDefault());

@@ -1,4 +1,4 @@
-"""The gallery: annotated photographs as one HTML page that opens from the disk.
+"""The gallery: annotated photos as one self-contained HTML page.
 
 What a photograph has is JSON inside the page; `gallery.js` builds a row of it when it
 comes near the window, and `gallery.css` draws it. A photograph is data from elsewhere,
@@ -29,23 +29,23 @@ DIGITS = 4  # of numbers in the page
 Place = Callable[[str], Path | None]
 """The name of an image of the corpus → its file, where that is known."""
 
-FORM = """<form aria-label="which photographs">
+FORM = """<form aria-label="filter photos">
 <p><label for="label">label</label><select id="label" name="label"></select></p>
 <p><label for="order">order</label><select id="order" name="order">
-<option value="">as given</option><option value="most">most confident first</option>
+<option value="">original</option><option value="most">most confident first</option>
 <option value="least">least confident first</option></select></p>
-{errors}<p><label for="least">labels from</label><span>
+{errors}<p><label for="least">threshold</label><span>
 <input type="range" id="least" name="least" min="0" max="100">
 <output id="leastShown" for="least"></output></span></p>
 <p><label for="nearest">neighbours</label><select id="nearest" name="nearest">
 <option value="nearest">nearest first</option>
-<option value="gave">what gave most first</option></select></p>
+<option value="gave">largest contribution first</option></select></p>
 <p><label for="text">name or tag</label><input type="search" id="text" name="text"></p>
 <output id="count" aria-live="polite"></output></form>"""
 ERRORS = """<p><label for="errors">errors</label><select id="errors" name="errors">
-<option value="">with and without</option><option value="any">with an error</option>
-<option value="wrong">a label that is not true</option>
-<option value="missed">a true label missed</option></select></p>
+<option value="">all photos</option><option value="any">any error</option>
+<option value="wrong">a wrong label</option>
+<option value="missed">a missed label</option></select></p>
 """
 
 
@@ -89,7 +89,7 @@ def gallery(
 
 
 def corpus_place(model: Path, folder: Path | None) -> Place:
-    """How the photographs of a model's corpus are found.
+    """Makes the look-up of a corpus image's file.
 
     Args:
         model: a run directory, or a SavedModel.
@@ -104,7 +104,7 @@ def corpus_place(model: Path, folder: Path | None) -> Place:
 
 
 def _below(folder: Path, name: str) -> Path | None:
-    """A name comes out of a model, and must not lead out of the folder."""
+    """Finds an image by name; a name from a model must not lead out of the folder."""
     for suffix in ("", *SUFFIXES):
         path = folder / f"{name}{suffix}"
         if "\0" not in name and path.is_file():
@@ -169,10 +169,10 @@ def _body(title: str, data: Mapping[str, Any], skipped: Sequence[str]) -> str:
     lines = "".join(f"<li>{html.escape(line)}</li>" for line in skipped)
     told = f"<details><summary>{len(skipped)} skipped</summary><ul>{lines}</ul></details>"
     return (
-        f'<a class="skip" href="#photos">to the photographs</a><h1>{html.escape(title)}</h1>'
+        f'<a class="skip" href="#photos">to the photos</a><h1>{html.escape(title)}</h1>'
         f"{FORM.format(errors=ERRORS if known else '')}{told if skipped else ''}"
         "<noscript><p>This page needs JavaScript; it loads nothing.</p></noscript>"
-        '<main><div id="photos" role="feed" aria-label="photographs" aria-busy="true"></div></main>'
+        '<main><div id="photos" role="feed" aria-label="photos" aria-busy="true"></div></main>'
         f'<script type="application/json" id="data">{text}</script>'
     )
 

@@ -1,4 +1,4 @@
-"""XMP sidecars: automatic labels beside a photograph, told apart from a person's keywords.
+"""XMP sidecars: automatic labels, kept apart from a person's keywords.
 
 A label becomes a keyword of `dc:subject`, unless a person gave it already, and `PREFIX|label`
 of `lr:hierarchicalSubject`. Some programs look no further than a sidecar, or than the
@@ -54,7 +54,7 @@ def sidecar_of(photograph: Path) -> Path:
 
 
 def write_labels(photograph: Path, labels: Sequence[str], prefix: str) -> None:
-    """Writes labels into the sidecar of a photograph, in place of those written earlier.
+    """Writes labels into a photo's sidecar, replacing those written earlier.
 
     Args:
         photograph: its file.
@@ -94,7 +94,7 @@ def with_labels(
     root = _parsed(packet, where)
     rdf = root if root.tag == f"{{{RDF}}}RDF" else root.find(f"{{{RDF}}}RDF")
     if rdf is None:
-        raise InputError(f"{where}: must be XMP; it has no rdf:RDF")
+        raise InputError(f"{where}: not XMP (no rdf:RDF)")
     spelt = (" ".join(FORBIDDEN.sub("", label).split()) for label in labels)
     labels = list(filter(None, spelt))
     added_before = set(_values(rdf, ADDED_HIERARCHY))
@@ -138,11 +138,11 @@ def _parsed(packet: bytes | None, where: str | Path) -> ET.Element:
         return safe.fromstring(packet)
     except (ET.ParseError, ValueError) as error:  # ValueError: what defusedxml forbids
         reason = " ".join(str(error).split())
-        raise InputError(f"{where}: must be XMP; it cannot be read ({reason})") from error
+        raise InputError(f"{where}: not XMP ({reason})") from error
 
 
 def _values(rdf: ET.Element, name: str) -> list[str]:
-    """The entries of a property, which may be a bag, or a plain value where there is one."""
+    """The entries of a property: a bag, or a single plain value."""
     found: list[str] = []
     for description in rdf.iter(DESCRIPTION):
         if name in description.attrib:
@@ -154,7 +154,7 @@ def _values(rdf: ET.Element, name: str) -> list[str]:
 
 
 def _put(rdf: ET.Element, name: str, values: Sequence[str], kind: str = BAG) -> None:
-    """Makes a property a bag of these values, each once; without any the property goes."""
+    """Sets a property to a bag of these values, each once; removes it if there are none."""
     for description in list(rdf.iter(DESCRIPTION)):
         description.attrib.pop(name, None)
         for element in description.findall(name):

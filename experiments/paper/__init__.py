@@ -1,1 +1,1 @@
-"""What the paper published, and what it claims, as data."""
+"""The paper's results and claims as data."""

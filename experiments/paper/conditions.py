@@ -1,4 +1,4 @@
-"""What images are met with, where it differs from what was prepared: tags, neighbours, averaging.
+"""Test-time conditions that differ from the prepared data: tags, neighbours, averaging.
 
 A model is trained under one condition and scored on the test images under others.
 
@@ -29,7 +29,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Perturbation:
-    """What is different; nothing, unless told.
+    """What is changed; by default nothing.
 
     Attributes:
         pool: where neighbours come from; None as the run's settings say.
@@ -50,7 +50,7 @@ class Perturbation:
 
     @property
     def name(self) -> str:
-        """For files: `dropped_0.3`; `usual` where nothing is different."""
+        """The name in file names: `dropped_0.3`; `usual` if nothing is changed."""
         told = [
             f"{field.name}_{getattr(self, field.name)}"
             for field in dataclasses.fields(self)

@@ -1,4 +1,4 @@
-"""The curves that show how models bear what the paper claims or assumes, as data.
+"""The robustness curves, which test the paper's claims and assumptions, as data.
 
 A curve's points are measures: a model (a row, as in `paper.py`), the condition it is trained
 under and the condition it is scored under. Several points share a training, and those that
@@ -28,7 +28,7 @@ FED = (V_ONLY, LTN, Row("ltwin", "id", "id"), LTWIN, Row("ltwin", "w2v", "w2v"),
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """A model, what it is trained under, and what it is scored under."""
+    """A model, its training condition, and its test condition."""
 
     row: Row
     training: Perturbation
@@ -72,7 +72,7 @@ class Curve:
 
     @property
     def measures(self) -> list[Measurement]:
-        """All of them, each once."""
+        """All measurements, each once."""
         series = [one for panel in self.panels.values() for one in panel]
         points = [measure for one in series for measure in one.measures]
         references = [one.reference for one in series if one.reference is not None]
@@ -90,7 +90,7 @@ def title_of(row: Row) -> str:
 def _tested(
     row: Row, field: str, values: Iterable[Any], training: Perturbation = UNCHANGED
 ) -> Series:
-    """A model that is trained once and scored with each value of one field of a condition."""
+    """A model that is trained once and scored for each value of one field of a condition."""
     tests = [dataclasses.replace(UNCHANGED, **{field: value}) for value in values]
     return Series(title_of(row), tuple(Measurement(row, training, test) for test in tests))
 

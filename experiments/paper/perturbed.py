@@ -1,4 +1,4 @@
-"""The images of a data set under a condition: their tags, and the neighbours found by them."""
+"""A data set under a condition: its images' tags, and the neighbours found by them."""
 
 from pathlib import Path
 
@@ -96,7 +96,7 @@ class Setup:
 
 
 def deal(size: int, overlap: float, rng: np.random.Generator) -> np.ndarray:
-    """Takes one word of every pair of neighbours in a vocabulary that is sorted by frequency.
+    """Takes one word of each pair of adjacent words in a vocabulary sorted by frequency.
 
     Args:
         size: τ; of an odd number the last word is left out.
@@ -130,7 +130,7 @@ def renumbered(tags: TagLists, words: np.ndarray) -> TagLists:
 def perturbed(
     dataset: PreparedDataset, condition: Perturbation, split: int, seed: int, folder: Path
 ) -> PreparedDataset:
-    """What a run is trained on under a condition: its tags, and the neighbours found by them.
+    """The training data of a run under a condition: tags, and the neighbours found by them.
 
     Args:
         dataset: as it was prepared.

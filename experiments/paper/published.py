@@ -1,4 +1,4 @@
-"""The paper's Tables 1, 2 and 3 and Figures 4, 5 and 6 as data: what was run, and what came out.
+"""The paper's Tables 1, 2 and 3 and Figures 4, 5 and 6 as data: models and results.
 
 Source: T. Tesan, P. Coscia, L. Ballan, "A CNN-RNN Framework for Image Annotation from
 Visual Cues and Social Network Metadata", section 4.1. All figures are per cent on
@@ -34,7 +34,7 @@ TITLES = {
 
 
 class Published(NamedTuple):
-    """A printed result in per cent; `sd` is None where only a mean is printed."""
+    """A published result in per cent; `sd` is None if only a mean is printed."""
 
     mean: float
     sd: float | None
@@ -42,7 +42,7 @@ class Published(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One model of the paper, as the flags of a run say it.
+    """One model of the paper, as flags of a run.
 
     Attributes:
         arch: a key of `ARCHITECTURES` or `BASELINES`.
@@ -270,7 +270,7 @@ ROWS: dict[str, Row] = {row.name: row for shown in SHOWN for row in rows_of(show
 
 
 def published(row: Row) -> dict[str, Published]:
-    """What the paper prints for a model, by metric; empty where it prints nothing."""
+    """The paper's results of a model, by metric; empty if there are none."""
     return {
         metric: result
         for _, line in lines()

@@ -1,4 +1,4 @@
-"""The runs of a curve, each scored under every condition of it."""
+"""The runs of a curve, each scored under all its conditions."""
 
 import dataclasses
 import gc
@@ -35,13 +35,13 @@ def lacking(row: Row, common: Common) -> str | None:
     """Why a model cannot be run on a data set; None if it can."""
     max_rank = plan.scaled(row, common.stored)[1]
     if row.m and max_rank > common.stored:
-        return f"the data set has {common.stored} neighbours an image (prepare it with --M)"
+        return f"the data set has {common.stored} neighbours per image (prepare it with --M)"
     return plan.lacking(row, common.encodings)
 
 
 @dataclasses.dataclass(frozen=True)
 class Training(Job):
-    """A run, and the conditions that it is scored under.
+    """A run and its test conditions.
 
     Attributes:
         condition: what it is trained under.
@@ -86,7 +86,7 @@ def trainings(
 
 
 def trained_under(measure: Measurement, pool: str) -> Perturbation:
-    """What a measure's model is trained under, where `pool` is what is usual."""
+    """The training condition of a measurement, given the default `pool`."""
     return UNCHANGED if measure.training == Perturbation(pool=pool) else measure.training
 
 
@@ -102,11 +102,11 @@ class Study(Sweep[Training]):
         return all(self.found(job, test) is not None for test in job.tests)
 
     def place(self, job: Training, test: Perturbation) -> Path:
-        """Where it is written what came out under a condition."""
+        """The file of the result under a condition."""
         return self.directory(job) / "conditions" / f"{test.name}.json"
 
     def found(self, job: Training, test: Perturbation) -> dict[str, Any] | None:
-        """What came out under a condition; None where that is not there."""
+        """The result under a condition; None if there is none."""
         try:
             found = read_json(self.place(job, test))
         except InputError:
@@ -114,12 +114,12 @@ class Study(Sweep[Training]):
         return found if found.pop("of", None) == self._of(job) else None
 
     def _of(self, job: Training) -> str:
-        """What tells the runs apart that something came out of."""
+        """Identifies the run that a result belongs to."""
         config = self.directory(job) / "config.json"
         return sha256(config) if config.exists() else ""
 
     def produce(self, job: Training) -> None:
-        """Trains a run unless it is there, and scores it under what it was not scored under."""
+        """Trains a run if needed, and scores it under the missing conditions."""
         data, out = self.dataset, self.directory(job)
         if dataclasses.replace(job.condition, pool=None) != UNCHANGED:
             seed = job.settings.seed
@@ -164,7 +164,7 @@ class Study(Sweep[Training]):
 
 
 def results_of(study: Study, curve: Curve, pool: str) -> Results:
-    """What the runs of a study gave at the points of a curve; `pool` is what is usual."""
+    """The results of a study at the points of a curve, given the default `pool`."""
     jobs = {(job.row, job.condition, job.split): job for job in study.jobs}
     splits = dict.fromkeys(job.split for job in study.jobs)
     found: Results = {}

@@ -21,7 +21,7 @@ Results: TypeAlias = dict[Measurement, dict[int, dict[str, Any]]]
 
 
 def write(folder: Path, name: str, curve: Curve, found: Results) -> None:
-    """Writes `NAME.md`, `.csv`, `.svg`, `.pdf` and `.png`; what was not run is left out."""
+    """Writes `NAME.md`, `.csv`, `.svg`, `.pdf` and `.png`, without what was not run."""
     every = {panel: _plotted(curve, panel, found) for panel in curve.panels}
     plotted = {panel: lines for panel, lines in every.items() if lines}
     if not plotted:
@@ -34,7 +34,7 @@ def write(folder: Path, name: str, curve: Curve, found: Results) -> None:
 
 
 def values(curve: Curve, found: Results) -> pd.DataFrame:
-    """A line for each point and split, mAPs in per cent."""
+    """One row per point and split, mAPs in per cent."""
     lines = []
     for panel, series in curve.panels.items():
         for one in series:
@@ -69,7 +69,7 @@ def markdown(curve: Curve, plotted: Mapping[str, list[Plotted]], found: Results)
 
 
 def _plotted(curve: Curve, panel: str, found: Results) -> list[Plotted]:
-    """The series of a panel of which some point was run."""
+    """The series of a panel with at least one result."""
     lines = [
         Plotted(
             one.title,

@@ -1,4 +1,4 @@
-"""The figures of a report, drawn by matplotlib: as the paper draws them, and some of our own."""
+"""The figures of a report: those of the paper, and more."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -139,7 +139,7 @@ def curves(
 
 
 def gains(bars: Sequence[tuple[str, np.ndarray]], labels: np.ndarray) -> Drawing:
-    """How much every label gains from something, in points of AP.
+    """The gain of each label, in points of AP.
 
     Args:
         bars: for each panel its title and the gains [runs, L]; nan where a label is left out.
@@ -163,7 +163,7 @@ def gains(bars: Sequence[tuple[str, np.ndarray]], labels: np.ndarray) -> Drawing
 
 
 def training_curves(groups: Sequence[Group]) -> Drawing | None:
-    """Validation mAP per label after every epoch, a panel for each graph, a line for each run."""
+    """Validation mAP per label after each epoch, one panel per architecture, one line per run."""
     archs: dict[str, list[Group]] = {}
     for group in groups:
         if any(run.history is not None for run in group.runs):

@@ -1,4 +1,4 @@
-"""One self-contained HTML page, of a report or a gallery: nothing is loaded from elsewhere."""
+"""A self-contained HTML page of a report or a gallery."""
 
 import base64
 import hashlib
@@ -58,7 +58,7 @@ class Thumbnail:
 
 
 def document(title: str, body: str, style: str = "", script: str = "") -> str:
-    """A whole page.
+    """A complete page.
 
     Args:
         title: plain text.
@@ -104,7 +104,7 @@ def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def picture(path: Path, lines: Sequence[str]) -> str:
-    """A photograph, small and inside the page, with lines of text below."""
+    """A photo thumbnail embedded in the page, with lines of text below."""
     small = thumbnail(path, THUMBNAIL)
     text = "<br>".join(map(html.escape, lines))
     alt = html.escape(lines[0], quote=True)
@@ -115,7 +115,7 @@ def picture(path: Path, lines: Sequence[str]) -> str:
 
 
 def thumbnail(path: Path, size: tuple[int, int]) -> Thumbnail:
-    """A photograph, upright, as large as fits into `size` (width, height in pixels).
+    """A photo, upright, scaled down to fit `size` (width, height in pixels).
 
     Raises:
         InputError: it cannot be read.
@@ -128,7 +128,7 @@ def thumbnail(path: Path, size: tuple[int, int]) -> Thumbnail:
 
 
 def photograph_paths(data: str | Path) -> dict[int, tuple[str, Path]]:
-    """Of a prepared directory, by row, each image's name and its photograph, where it has one.
+    """The name and photo of each image of a prepared directory that has one, by row.
 
     Raises:
         InputError: the manifest is not as it was prepared.

@@ -39,13 +39,13 @@ def check_labels(groups: Sequence[Group]) -> None:
         one, two = (run.predictions["label_names"] for run in (first, other))
         if not np.array_equal(one, two):
             raise InputError(
-                f"{other.directory}: must have the labels of the other runs; its {len(two)} are "
-                f"not the {len(one)} of {first.directory}; report them apart"
+                f"{other.directory}: all runs must have the same labels; its {len(two)} differ "
+                f"from the {len(one)} of {first.directory}; report them separately"
             )
 
 
 class Report:
-    """What is written about some rows.
+    """The report on some rows.
 
     Args:
         groups: the rows.
@@ -66,7 +66,7 @@ class Report:
         self._tables.append(tables.other_table(groups))
 
     def write(self, out: Path) -> None:
-        """Writes all of it into the folder `out`."""
+        """Writes the report into the folder `out`."""
         sections = [Section("summary", "Summary", page.paragraphs(self._remarks))]
         text = ["# Report", *self._remarks]
         for table in self._tables:
@@ -91,14 +91,14 @@ class Report:
             Section("significance", "Significance", page.paragraphs([remark]) + _pairs_html(frame))
         )
         if pictures := self._pictures():
-            sections.append(Section("pictures", "Photographs of the test split", pictures))
+            sections.append(Section("pictures", "Photos of the test split", pictures))
         write_text(out / "labels.csv", self._label_table().to_csv(index=False))
         write_text(out / "costs.csv", self._costs().to_csv(index=False))
         write_text(out / "report.md", "\n\n".join(text) + "\n")
         write_text(out / "index.html", page.page("tagnet: runs beside the paper", sections))
 
     def _drawings(self):
-        """Name, title and drawing of every figure there is something for."""
+        """Name, title and drawing of each figure that has data."""
         ran = {group.row for group in self._groups}
         for number, figure in published.FIGURES.items():
             # A point that is a row of a table makes no curve.
@@ -137,7 +137,7 @@ class Report:
         return found
 
     def _significance(self) -> tuple[pd.DataFrame, str]:
-        """All pairs of rows by both mAPs, and how to read them."""
+        """Comparisons of all pairs of rows by both mAPs, and a remark on reading them."""
         lines = []
         for one, other in itertools.combinations(self._groups, 2):
             for metric in MAPS:
@@ -149,7 +149,7 @@ class Report:
         remark = (
             "Paired t-tests over the splits that two rows share; p corrected takes the variance "
             "of Nadeau and Bengio (2003), because random splits of one data set overlap. "
-            f"{len(frame)} comparisons: no p here is corrected for their number."
+            f"p values are not corrected for the {len(frame)} comparisons."
             if lines
             else "No two rows share two splits, so nothing can be compared."
         )
@@ -182,7 +182,7 @@ class Report:
                 break
         if paths and not shown:
             where = self._images or f"the folders that {run.config['data']} names"
-            console.say(f"photographs: none of the test split is in {where}; see --images")
+            console.say(f"photos: none of the test split found in {where}; see --images")
         return f'<div class="pictures">{"".join(shown)}</div>' if shown else ""
 
     def _label_table(self) -> pd.DataFrame:
@@ -213,7 +213,7 @@ class Report:
 def remarks(
     folders: Sequence[Path], groups: Sequence[Group], unfinished: Sequence[Path]
 ) -> list[str]:
-    """What a reader must know about the runs."""
+    """Remarks on the runs that a reader must know."""
     lines = []
     for data in sorted({run.config["data"] for group in groups for run in group.runs}):
         runs = [run for group in groups for run in group.runs if run.config["data"] == data]
@@ -230,21 +230,21 @@ def remarks(
         ):
             counts = [run.results["test"][name] for run in runs]
             count = " to ".join(map(str, sorted({min(counts), max(counts)})))
-            lines.append(f"Left out of the test means: {count} {what}.")
+            lines.append(f"Skipped in the test averages: {count} {what}.")
     lines.append(
-        "Per cent on the test split, mean ± standard deviation (n − 1) over the runs; the best "
-        "of ours in bold. The paper's figures are for NUS-WIDE: on another data set the "
-        "difference compares the data sets, not the implementations. ★: the method chooses "
-        "how many labels to give, the upper bound does not hold for it."
+        "Per cent on the test split, mean ± standard deviation (n − 1) over the runs; our best "
+        "in bold. The paper's results are for NUS-WIDE: on another data set the difference "
+        "compares data sets, not implementations. ★: the method chooses the number of labels, "
+        "so the upper bound does not apply."
     )
     for folder in folders:
         lines += _sweep_remarks(folder)
-    lines += [f"Not finished, and left out: {directory.name}." for directory in unfinished]
+    lines += [f"Skipped because it is not finished: {directory.name}." for directory in unfinished]
     return lines
 
 
 def _sweep_remarks(folder: Path) -> list[str]:
-    """What a sweep left out, and what failed."""
+    """The rows that a sweep skipped, and its failed runs."""
     if not (folder / "sweep.json").exists():
         return []
     common = plan.read_common(folder)
@@ -278,7 +278,7 @@ def _pair(line) -> list[str]:
 
 
 def say_comparison(groups: Sequence[Group], one: str, other: str) -> None:
-    """Prints whether two rows, given by their names, differ."""
+    """Prints a comparison of two rows, given by name."""
     by_name = {group.name: group for group in groups}
     for name in (one, other):
         if name not in by_name:
@@ -288,7 +288,7 @@ def say_comparison(groups: Sequence[Group], one: str, other: str) -> None:
     for metric in MAPS:
         comparison = results.compare(*pair, metric)
         if comparison is None:
-            raise InputError(f"--compare needs two splits that both have; received {one},{other}")
+            raise InputError(f"--compare needs at least two common splits; received {one},{other}")
         corrected = comparison.p_corrected
         console.say(
             f"{results.TITLES[metric]}: {one} - {other} = {comparison.difference:+.2f} points over "

@@ -1,4 +1,4 @@
-"""The tables of a report, and how they are written: Markdown, CSV, LaTeX and HTML."""
+"""The tables of a report in Markdown, CSV, LaTeX and HTML."""
 
 import csv
 import dataclasses
@@ -43,7 +43,7 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class ReportLine:
-    """A line of a report's table; `runs` is how many runs ours is the mean of."""
+    """A line of a report's table; `runs` is the number of runs behind our mean."""
 
     title: str
     neighbours: str
@@ -54,7 +54,7 @@ class ReportLine:
 
 @dataclasses.dataclass(frozen=True)
 class ReportTable:
-    """A table of a report; `name` is what its files are called."""
+    """A table of a report; `name` is the name of its files."""
 
     name: str
     title: str
@@ -63,7 +63,7 @@ class ReportTable:
 
 
 def paper_table(table: published.Table, groups: Sequence[Group]) -> ReportTable:
-    """A table of the paper with our runs in it; a row that was run in two ways has two lines."""
+    """A table of the paper with our runs; a row that was run in two ways has two lines."""
     lines = []
     for line in table.lines:
         ours = [group for group in groups if line.row is not None and group.row == line.row]
@@ -78,7 +78,7 @@ def paper_table(table: published.Table, groups: Sequence[Group]) -> ReportTable:
 
 
 def other_table(groups: Sequence[Group]) -> ReportTable:
-    """All rows that were run, with every metric, whether or not the paper has them."""
+    """All rows that were run, with every metric, including those not in the paper."""
     lines = [
         _line(Line(group.name, group.row, published.published(group.row)), group, published.ALL)
         for group in groups
@@ -108,7 +108,7 @@ def _line(line: Line, group: Group | None, metrics: Sequence[str]) -> ReportLine
 
 
 def _bound_line(line: Line, metrics: Sequence[str], groups: Sequence[Group]) -> ReportLine:
-    """The upper bounds of the row with the most runs; those of one split are everybody's."""
+    """The upper bounds, from the row with the most runs; they depend only on the split."""
     most = max(groups, key=lambda group: len(group.runs))
     cells = []
     for metric in metrics:
@@ -119,7 +119,7 @@ def _bound_line(line: Line, metrics: Sequence[str], groups: Sequence[Group]) -> 
 
 
 def _with_best(table: ReportTable) -> ReportTable:
-    """Marks the best of ours in every column; the upper bound takes no part."""
+    """Marks our best in each column, ignoring the upper bound."""
     lines = list(table.lines)
     for column in range(len(table.metrics)):
         means = {

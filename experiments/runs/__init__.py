@@ -1,1 +1,1 @@
-"""One run, a baseline, and plans of many runs."""
+"""Makes runs: single runs, baselines, sweeps and searches."""

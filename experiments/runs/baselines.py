@@ -1,4 +1,4 @@
-"""Baselines from the literature, so that a graph has something to stand on.
+"""Baselines from the literature, as reference points.
 
 Each reads the training part's labels alone and chooses its one setting (C, or the number
 of neighbours K) by the validation part's mAP per label. They are chosen by `--arch` like
@@ -34,14 +34,14 @@ from tagnet.system.files import Check
 PENALTIES = (0.01, 0.1, 0.3, 1.0, 3.0, 10.0)  # C of scikit-learn: the smaller, the stronger
 NEIGHBOURS = (5, 10, 20, 50, 100, 200)  # K
 # ‖φ‖ beside π: how much less pixels are penalised. Better than 1, 3 and 4 on the validation
-# images of the embedded set, whatever π is.
+# images of the demo set, whatever π is.
 LENGTH = 2.0
 Scores = Callable[[str], np.ndarray]  # a part's name → scores [n, L]
 
 
 @dataclasses.dataclass(frozen=True)
 class BaselineSettings:
-    """One run of a baseline: with these and the data set its numbers repeat.
+    """One run of a baseline; with the same settings and data set its numbers repeat.
 
     Attributes:
         arch: a key of `METHODS`.
@@ -60,7 +60,7 @@ class BaselineSettings:
     seed: int
 
     def flat(self) -> dict[str, Any]:
-        """All settings by name; a report finds here what it asks of every run."""
+        """All settings by name, including those that a report expects of every run."""
         fixed = {"pool": "train", "preset": BASELINE, "m": 0, "max_rank": 0}
         if self.feed is not None:
             fixed["features_length"] = LENGTH
@@ -103,7 +103,7 @@ class Problem:
         return self.dataset.features[self.split["train"]].mean(axis=0, dtype=np.float64)
 
     def features(self, part: str) -> np.ndarray:
-        """Φ about the training part's mean and of unit length, float32 [n, D].
+        """Φ centred on the training part's mean, with unit length: float32 [n, D].
 
         Unscaled beside binary tags it would escape the penalty that holds them.
         """
@@ -127,7 +127,7 @@ class Problem:
         return np.hstack([LENGTH * self.features(part), rho(tags, self.dataset.embedding(feed))])
 
     def nearest(self, part: str, by: str) -> Neighbours:
-        """The nearest training images, as many as any K needs, by `tags` or by `pixels`.
+        """The nearest training images, as many as the largest K, by `tags` or by `pixels`.
 
         An image without usable tags has those by pixels.
         """
@@ -179,7 +179,7 @@ def _units(vectors: np.ndarray) -> np.ndarray:
 
 
 def _linear(read: Callable[[Problem, str], Any], classifier: type) -> Callable:
-    """One linear classifier a label; a label without a positive scores as low as can be."""
+    """One linear classifier per label; a label without a positive gets the lowest score."""
 
     def fit(problem: Problem, penalty: float) -> Scores:
         inputs, labels = read(problem, "train"), problem.labels("train")

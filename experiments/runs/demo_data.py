@@ -1,4 +1,4 @@
-"""The embedded data set, prepared on first use: what commands run on without --data."""
+"""The demo data set, prepared on first use; commands use it if --data is not given."""
 
 import os
 import subprocess
@@ -24,12 +24,14 @@ def demo_data() -> Path:
         command = [sys.executable, "-m", "data_tools.prepare", "--source=demo"]
         command += [f"--splits={SPLITS}", f"--out={prepared}"]
         if status := subprocess.run(command).returncode:
-            raise InputError(f"{prepared}: the embedded data set was not prepared (exit {status})")
+            raise InputError(
+                f"{prepared}: preparing the demo data set failed (exit status {status})"
+            )
     return prepared
 
 
 def _whole(prepared: Path) -> bool:
-    """Whether it is there with all its splits."""
+    """Whether the data set is complete, with all its splits."""
     try:
         return PreparedDataset(prepared).num_splits >= SPLITS
     except InputError:  # it is not there, or not whole

@@ -1,4 +1,4 @@
-"""Labels taken over from the nearest training images: Makadia et al. 2008, TagProp.
+"""Label transfer from the nearest training images: Makadia et al. 2008, TagProp.
 
 Arrays: `labels` 0/1 [N, L] of the training part; `near` [n, K] places in it, nearest first.
 """
@@ -168,12 +168,12 @@ def _costs(labels: np.ndarray) -> np.ndarray:
 
 
 def _chances(labels: np.ndarray, near: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """What every neighbour gives to an image's true label values: [n, K, L]."""
+    """Each neighbour's probability of an image's true label values: [n, K, L]."""
     return np.where(labels[near] == target[:, None], 1 - EPSILON, EPSILON)
 
 
 def _mixed(labels: np.ndarray, near: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The chance of every label: its neighbours' chances, weighted: [n, L]."""
+    """The probability of each label, the weighted mean of the neighbours': [n, L]."""
     found = np.concatenate(
         [
             np.einsum("nkl,nk->nl", labels[near[rows]].astype(np.float64), weights[rows])

@@ -1,4 +1,4 @@
-"""The flags of the commands that make runs. Nothing heavy is imported for them."""
+"""The flags of the commands that make runs. Importing this file imports nothing heavy."""
 
 import dataclasses
 import shlex
@@ -10,7 +10,7 @@ from experiments.paper.published import Row
 from experiments.runs.presets import PRESETS
 from tagnet.errors import InputError
 from tagnet.models.architectures import ARCHITECTURES, JOINT, VISUAL
-from tagnet.settings import POLICIES, TABLES
+from tagnet.settings import PLACEMENTS, POLICIES
 from tagnet.system.console import option, require_all_of, require_at_least, require_one_of
 
 # The baselines, and the flag of a run that each reads.
@@ -35,7 +35,7 @@ BASELINE_ROWS = tuple(
     for arch, reads in BASELINES.items()
 )
 FOR_GRAPHS = (
-    *("preset", "m", "M", "max_epochs", "hidden", "dropout", "learning_rate", "l2", "table"),
+    *("preset", "m", "M", "max_epochs", "hidden", "dropout", "learning_rate", "l2", "placement"),
 )
 
 
@@ -43,25 +43,29 @@ FOR_GRAPHS = (
 class Options:
     """The flags of a run."""
 
-    arch: str = option("ltwin_2rnn", "which graph, see above")
-    data: Path | None = option(None, "a prepared directory [the embedded data set]")
-    split: int = option(0, "which random split")
-    neighbours: str = option("id", "encoding whose distance picks neighbours: id, w2v, wnet")
-    feed: str | None = option(None, "encoding fed to a joint model: id, w2v, wnet [w2v if there]")
-    pool: str = option("open", "where neighbours come from: open, closed, train")
-    preset: str | None = option(None, f"{', '.join(PRESETS)} [paper; without --data demo]")
-    m: int | None = option(None, "size of a neighbourhood [the preset's]")
-    M: int | None = option(None, "how many nearest images it is drawn from [the preset's]")
-    seed: int = option(0, "of weights, order, draws and dropout")
-    max_epochs: int | None = option(None, "stop after so many epochs [the preset's]")
-    hidden: int | None = option(None, "units of a hidden layer, h [the preset's]")
-    dropout: float | None = option(None, "probability that a hidden unit drops out [the preset's]")
-    learning_rate: float | None = option(None, "of RMSProp [the preset's]")
-    l2: float | None = option(None, "weight of the squared kernels in the loss [the preset's]")
-    table: str | None = option(None, f"{', '.join(TABLES)}: where features are [by their size]")
-    workers: int = option(1, "devices of this machine, or processes of TF_CONFIG, that train")
+    arch: str = option("ltwin_2rnn", "architecture or baseline, see above")
+    data: Path | None = option(None, "prepared directory [the demo data set]")
+    split: int = option(0, "number of the random split")
+    neighbours: str = option("id", "encoding to find neighbours by: id, w2v, wnet")
+    feed: str | None = option(
+        None, "tag encoding fed to a joint model: id, w2v, wnet [w2v if available]"
+    )
+    pool: str = option("open", "neighbour pool: open, closed, train")
+    preset: str | None = option(None, f"preset: {', '.join(PRESETS)} [paper; demo without --data]")
+    m: int | None = option(None, "neighbours per neighbourhood [from the preset]")
+    M: int | None = option(None, "nearest images to draw them from [from the preset]")
+    seed: int = option(0, "random seed")
+    max_epochs: int | None = option(None, "maximum number of epochs [from the preset]")
+    hidden: int | None = option(None, "units per hidden layer, h [from the preset]")
+    dropout: float | None = option(None, "dropout rate of hidden units [from the preset]")
+    learning_rate: float | None = option(None, "learning rate of RMSProp [from the preset]")
+    l2: float | None = option(None, "L2 penalty λ on the kernels [from the preset]")
+    placement: str | None = option(
+        None, f"where to keep the features: {', '.join(PLACEMENTS)} [chosen by size]"
+    )
+    workers: int = option(1, "number of training workers: devices, or processes in TF_CONFIG")
     precision: str = option("float32", f"arithmetic: {', '.join(POLICIES)}")
-    out: Path | None = option(None, "the run directory [runs/…, named after the settings]")
+    out: Path | None = option(None, "run directory [runs/…, named after the settings]")
 
     def __post_init__(self) -> None:
         for flag, value, known in (
@@ -71,7 +75,7 @@ class Options:
         ):
             if value not in known:
                 raise InputError(f"--{flag} must be one of {', '.join(known)}; received {value!r}")
-        require_one_of("table", self.table, TABLES)
+        require_one_of("placement", self.placement, PLACEMENTS)
         if self.feed and self.arch in VISUAL:
             raise InputError(
                 f"--feed is for joint models ({', '.join(JOINT)}); "
@@ -102,13 +106,13 @@ class Options:
             unread.append("feed")
         if unread:
             raise InputError(
-                f"--{unread[0]} is not for the baseline {self.arch}; "
+                f"--{unread[0]} has no effect on the baseline {self.arch}; "
                 f"received {getattr(self, unread[0])}"
             )
 
 
 def command_line(options: Options) -> str:
-    """What is typed to make a run with these options.
+    """The command line that makes a run with these options.
 
     >>> command_line(Options(arch="ltn", l2=3e-05))
     'python -m experiments.run --arch=ltn --l2=3e-05'
@@ -123,20 +127,20 @@ def command_line(options: Options) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Flags:
-    """The flags of every command that makes many runs."""
+    """The flags of commands that make many runs."""
 
-    data: Path | None = option(None, "a prepared directory [the embedded data set]")
-    splits: tuple[str, ...] = option((), "which random splits [all that the data set has]")
-    pool: str = option("open", "where neighbours come from: open, closed, train")
-    preset: str | None = option(None, f"{', '.join(PRESETS)} [paper; without --data demo]")
-    seed: int = option(0, "of weights, order, draws and dropout")
-    hidden: int | None = option(None, "units of a hidden layer, h [the preset's]")
-    max_epochs: int | None = option(None, "stop after so many epochs [the preset's]")
-    dry_run: bool = option(False, "say what would be run, and stop")
-    out: Path | None = option(None, "the folder of the runs [runs/…, named after the settings]")
+    data: Path | None = option(None, "prepared directory [the demo data set]")
+    splits: tuple[str, ...] = option((), "numbers of the random splits, comma-separated [all]")
+    pool: str = option("open", "neighbour pool: open, closed, train")
+    preset: str | None = option(None, f"preset: {', '.join(PRESETS)} [paper; demo without --data]")
+    seed: int = option(0, "random seed")
+    hidden: int | None = option(None, "units per hidden layer, h [from the preset]")
+    max_epochs: int | None = option(None, "maximum number of epochs [from the preset]")
+    dry_run: bool = option(False, "print what would be run, and stop")
+    out: Path | None = option(None, "folder of the runs [runs/…, named after the settings]")
 
     def check(self) -> None:
-        """Raises `InputError` for a value that is wrong whatever the data set."""
+        """Raises `InputError` for a value that is invalid on any data set."""
         if wrong := [split for split in self.splits if not split.isdecimal()]:
             raise InputError(f"--splits must be numbers from 0; received {wrong[0]!r}")
         require_at_least(self, hidden=1, max_epochs=1, seed=0)
@@ -144,12 +148,12 @@ class Flags:
 
 @dataclasses.dataclass(frozen=True)
 class RowFlags(Flags):
-    """The flags of every command that makes the runs of rows."""
+    """The flags of commands that make the runs of rows."""
 
-    only: tuple[str, ...] = option((), "of the rows only these, by the names that are printed")
+    only: tuple[str, ...] = option((), "run only these rows, named as printed by --dry_run [all]")
 
     def check_rows(self, rows: Collection[str]) -> None:
-        """Raises `InputError` for a value that is wrong whatever the data set.
+        """Raises `InputError` for a value that is invalid on any data set.
 
         Args:
             rows: the names that `only` may have.
@@ -166,7 +170,7 @@ SEARCHED = ("learning_rate", "l2", "dropout", "hidden", "m")
 
 
 def searchable(arch: str) -> tuple[str, ...]:
-    """Which settings change what a graph gives."""
+    """The settings that affect an architecture."""
     return SEARCHED[:2] if arch == "v_only" else SEARCHED
 
 
@@ -174,44 +178,52 @@ def searchable(arch: str) -> tuple[str, ...]:
 class SearchOptions(Flags):
     """The flags of a search."""
 
-    splits: tuple[str, ...] = option(("0",), "splits whose validation parts are averaged over")
-    arch: str = option("ltwin", f"which graph: {', '.join(ARCHITECTURES)}")
-    neighbours: str = option("id", "encoding whose distance picks neighbours: id, w2v, wnet")
-    feed: str | None = option(None, "encoding fed to a joint model: id, w2v, wnet [w2v if there]")
-    what: tuple[str, ...] = option((), "what is searched [all that the graph has]")
-    grid: bool = option(False, f"λ alone: {', '.join(f'{value:g}' for value in GRID)}")
-    trials: int | None = option(None, f"how many in all [{TRIALS}; the whole grid]")
+    splits: tuple[str, ...] = option(("0",), "splits to average the validation score over")
+    arch: str = option("ltwin", f"architecture: {', '.join(ARCHITECTURES)}")
+    neighbours: str = option("id", "encoding to find neighbours by: id, w2v, wnet")
+    feed: str | None = option(
+        None, "tag encoding fed to a joint model: id, w2v, wnet [w2v if available]"
+    )
+    what: tuple[str, ...] = option((), "hyper-parameters to search [all]")
+    grid: bool = option(
+        False, f"search only λ, over the grid {', '.join(f'{value:g}' for value in GRID)}"
+    )
+    trials: int | None = option(
+        None, f"total number of trials [{TRIALS}; with --grid, the whole grid]"
+    )
 
     def __post_init__(self) -> None:
         require_one_of("arch", self.arch, ARCHITECTURES)
         require_one_of("preset", self.preset, PRESETS)
         require_all_of("what", self.what, searchable(self.arch))
         if self.grid and self.what:
-            raise InputError(f"--grid searches l2 alone; received --what={','.join(self.what)}")
+            raise InputError(f"--grid searches only l2; received --what={','.join(self.what)}")
         if self.hidden is not None and "hidden" in self.what:
-            raise InputError(f"--hidden is searched; received --hidden={self.hidden}")
+            raise InputError(f"--what=hidden and --hidden={self.hidden} must not be given together")
         if not self.splits:
-            raise InputError("--splits must name a split; received none")
+            raise InputError(
+                "--splits must name at least one split, e.g. --splits=0; received none"
+            )
         self.check()
         require_at_least(self, trials=1)
 
     @property
     def searched(self) -> tuple[str, ...]:
-        """The settings that are searched; one that has a flag of its own is not."""
+        """The settings to search; one that is fixed by a flag is not searched."""
         if self.grid:
             return ("l2",)
         known = searchable(self.arch)
         return self.what or tuple(n for n in known if n != "hidden" or self.hidden is None)
 
     @property
-    def wanted(self) -> int:
-        """How many trials there shall be."""
+    def num_trials(self) -> int:
+        """How many trials to make."""
         if self.grid:
             return min(self.trials or len(GRID), len(GRID))
         return self.trials or TRIALS
 
     def of_run(self, split: int, **changed: Any) -> Options:
-        """The options of a run on a split, with values of what is searched."""
+        """The options of a run on a split, with values of the searched settings."""
         usual = {
             "arch": self.arch,
             "data": self.data,

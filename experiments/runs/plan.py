@@ -1,4 +1,4 @@
-"""Which runs a sweep consists of: the paper's rows times the splits, in one folder.
+"""The runs of a sweep: the paper's rows times the splits, in one folder.
 
 A sweep's folder holds runs of one data set with one preset, pool and seed, of any number
 of tables and figures; the rows that these share are run once. `sweep.json` says what they
@@ -24,7 +24,7 @@ LARGEST = 24  # M of the paper's tables
 
 @dataclasses.dataclass(frozen=True)
 class Common:
-    """What the runs of a sweep have in common; the fields of `sweep.json`.
+    """The settings that all runs of a sweep share; the fields of `sweep.json`.
 
     Attributes:
         data: the prepared directory.
@@ -46,7 +46,7 @@ class Common:
 
 
 def common_of(options: Flags, dataset: PreparedDataset) -> Common:
-    """What the runs of a command with these options have in common."""
+    """The settings that all runs of a command with these options share."""
     return Common(
         data=str(dataset.directory.resolve()),
         dataset=dataset.name,
@@ -61,12 +61,12 @@ def common_of(options: Flags, dataset: PreparedDataset) -> Common:
 
 
 def splits_of(options: Flags, dataset: PreparedDataset) -> tuple[int, ...]:
-    """The splits that are asked for, all unless told otherwise."""
+    """The requested splits; by default all."""
     return tuple(map(int, options.splits)) or tuple(range(dataset.num_splits))
 
 
 def default_folder(common: Common) -> Path:
-    """Where runs with these settings are kept unless told otherwise."""
+    """The default folder of runs with these settings."""
     name = f"sweep-{common.dataset}-{common.preset}-{common.pool}-seed{common.seed}"
     return Path("runs") / name
 
@@ -86,7 +86,7 @@ class Job:
 
 
 def scaled(row: Row, stored: int) -> tuple[int, int]:
-    """(m, M) for a data set with `stored` neighbours an image: the row's own where they suffice.
+    """(m, M) for a data set with `stored` neighbours per image: the row's own if they suffice.
 
     >>> row = Row("ltn", "id", None, 6, 12)
     >>> scaled(row, 24), scaled(row, 12)
@@ -106,7 +106,7 @@ def lacking(row: Row, encodings: tuple[str, ...]) -> str | None:
 def jobs(
     rows: list[Row], splits: tuple[int, ...], common: Common, dataset: PreparedDataset
 ) -> list[Job]:
-    """The runs of those rows that the data set can serve, all rows of a split before the next.
+    """The runs of the rows that the data set supports, split by split.
 
     Raises:
         InputError: the data set lacks a split, the pool, or features.
@@ -138,7 +138,7 @@ def _flags_of_graphs(row: Row, common: Common) -> dict[str, Any]:
 
 
 def settle(out: Path, common: Common) -> None:
-    """Writes `sweep.json`, or checks that the sweep which is there has the same settings.
+    """Writes `sweep.json`, or checks that an existing one has the same settings.
 
     Raises:
         InputError: it has others, or `out` cannot be written to.
@@ -166,6 +166,6 @@ def read_common(out: Path) -> Common:
     values: dict[str, Any] = read_json(path)
     fields = [field.name for field in dataclasses.fields(Common)]
     if missing := [name for name in fields if name not in values]:
-        raise InputError(f"{path}: must have the field {missing[0]!r}; received {sorted(values)}")
+        raise InputError(f"{path}: lacks the field {missing[0]!r}; received {sorted(values)}")
     chosen = {name: values[name] for name in fields}
     return Common(**chosen | {"encodings": tuple(chosen["encodings"])})

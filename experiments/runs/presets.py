@@ -9,7 +9,7 @@ from tagnet.settings import TrainingSettings
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """All that a run needs beside its data, its graph and its seed.
+    """Everything a run needs besides data, architecture and seed.
 
     Attributes:
         training: optimizer, epochs, loss.
@@ -41,7 +41,7 @@ def paper(arch: str) -> Preset:
 
 
 def released(arch: str) -> Preset:
-    """The settings that the authors released with their code, where they differ from the paper.
+    """The settings of the authors' released code, which differ from the paper's.
 
     L2 3e-5 as λ/2 ‖W‖², a loss averaged over batch and labels, gradients clipped at
     norm 5 for RTN and LZip, a fixed number of epochs (the paper's maximum), dropout
@@ -58,11 +58,11 @@ def released(arch: str) -> Preset:
 
 
 def demo(arch: str) -> Preset:
-    """For sets of some thousand images, such as the embedded one.
+    """For data sets of a few thousand images, such as the demo set.
 
     Higher learning rates and more epochs make up for the few steps an epoch has. The
     graphs whose scores are an LSTM's output learn more slowly and get a higher rate
-    still. Chosen on the validation split of the embedded set; the scores to expect
+    still. Chosen on the validation split of the demo set; the scores to expect
     are in the README.
     """
     training = TrainingSettings(

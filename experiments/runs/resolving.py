@@ -1,4 +1,4 @@
-"""From the flags of a run to its resolved settings, and to the run."""
+"""Resolves the flags of a run to its settings, and makes the run."""
 
 import dataclasses
 from pathlib import Path
@@ -23,7 +23,7 @@ def make(
     exports: bool = True,
     workers: Workers | None = None,
 ) -> dict[str, Any]:
-    """Makes a run of a graph or a baseline in `out`, or reads it back; what `metrics.json` holds.
+    """Makes a run of a model or a baseline in `out`, or reads it back; returns `metrics.json`.
 
     Raises:
         InputError: `out` holds a run with other settings, or the data set lacks something.
@@ -34,7 +34,7 @@ def make(
 
 
 def resolve(options: Options, dataset: PreparedDataset) -> RunSettings | BaselineSettings:
-    """The options over the preset over what the data set has.
+    """Resolves the settings: options first, then the preset, then what the data set has.
 
     Raises:
         InputError: the data set lacks what the options ask for.
@@ -44,7 +44,10 @@ def resolve(options: Options, dataset: PreparedDataset) -> RunSettings | Baselin
         feed = options.feed or ("w2v" if "w2v" in dataset.encodings else "id")
         if feed not in dataset.encodings:
             known = ", ".join(dataset.encodings)
-            raise InputError(f"--feed must be one of {known}; received {feed!r}")
+            raise InputError(
+                f"--feed must be one of {known}; received {feed!r}; word vectors come from "
+                "data_tools.prepare --word_vectors or --wordnet"
+            )
     if options.arch in BASELINES:
         return _resolved_baseline(options, dataset, feed)
     preset = options.preset or ("paper" if options.data else "demo")
@@ -52,7 +55,7 @@ def resolve(options: Options, dataset: PreparedDataset) -> RunSettings | Baselin
     settings = _overridden(PRESETS[preset](options.arch), options, stored)
     if settings.max_rank > stored:
         raise InputError(
-            f"--M must be at most {stored}, the neighbours stored in {dataset.directory}; "
+            f"--M must be at most {stored} (neighbours stored in {dataset.directory}); "
             f"received {settings.max_rank}"
         )
     dataset.split(options.split)
@@ -90,7 +93,7 @@ def _resolved_baseline(
 
 
 def _overridden(preset: Preset, options: Options, stored: int) -> Preset:
-    """The preset with what the options say instead; (m, M) shrinks to a small set unless given."""
+    """The preset with the options applied; (m, M) shrinks to a small data set unless given."""
     max_rank = options.M or max(options.m or 1, min(preset.max_rank, stored))
     m = options.m or min(preset.m, max(1, max_rank // 2))
     Neighbourhood(m, max_rank)

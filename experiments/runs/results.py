@@ -1,4 +1,4 @@
-"""Reads run directories and gathers them into rows: one model, several splits."""
+"""Reads run directories and groups them into rows: one model, several splits."""
 
 import dataclasses
 import functools
@@ -80,7 +80,7 @@ class Run:
 
     @property
     def history(self) -> pd.DataFrame | None:
-        """A line an epoch; None where nothing was trained by epochs."""
+        """One row per epoch; None if the run was not trained in epochs."""
         path = self.directory / "history.csv"
         check(self.directory, path.name)
         return pd.read_csv(path) if path.exists() else None
@@ -89,7 +89,7 @@ class Run:
 def finish(
     directory: Path, results: dict[str, Any], check: Check | None, file: str = METRICS
 ) -> None:
-    """Writes a run's file of results, its last, and checksums of what is read of it.
+    """Writes a run's results, its last file, and the checksums of its files.
 
     Args:
         directory: the run directory.
@@ -114,7 +114,7 @@ def check(directory: Path, *files: str) -> None:
 
 
 def read_checked(directory: Path, file: str = METRICS) -> dict[str, Any]:
-    """What a JSON file of a run holds.
+    """Reads a JSON file of a run and verifies its checksum.
 
     Raises:
         InputError: it is not as it was written.
@@ -158,7 +158,7 @@ class Group:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Two rows on the splits that both have.
+    """A comparison of two rows on their common splits.
 
     Attributes:
         pairs: how many.
@@ -180,7 +180,7 @@ def deviation(values: np.ndarray) -> float | None:
 
 
 def find(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
-    """The run directories in folders, each itself one or with some in it: finished, unfinished.
+    """Finds run directories in folders, or folders that are one: finished and unfinished.
 
     Raises:
         InputError: a folder is missing, or there is no finished run in any.
@@ -189,21 +189,20 @@ def find(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     unfinished: list[Path] = []
     for folder in folders:
         if not folder.is_dir():
-            raise InputError(f"{folder}: must be a folder of runs; it is not there")
+            raise InputError(f"{folder}: no such folder")
         inside = sorted(path.parent for path in folder.glob("*/config.json"))
         for directory in [folder] if (folder / "config.json").exists() else inside:
             done = (directory / "metrics.json").exists()
             (finished if done else unfinished).append(directory)
     if not finished:
         raise InputError(
-            f"{', '.join(map(str, folders))}: must hold a finished run (config.json and "
-            "metrics.json); found none"
+            f"{', '.join(map(str, folders))}: no finished run (config.json and metrics.json) found"
         )
     return finished, unfinished
 
 
 def read_groups(directories: Sequence[Path]) -> list[Group]:
-    """Reads finished runs and gathers them; groups of the paper's rows come first, in its order.
+    """Reads and groups finished runs; the paper's rows come first, in its order.
 
     Raises:
         InputError: a file lacks something, or one row has two runs of the same split and seed.
@@ -254,7 +253,7 @@ def compare(one: Group, other: Group, metric: str) -> Comparison | None:
 
 
 def paired(differences: np.ndarray, overlap: float | None) -> Comparison:
-    """Tests whether differences of pairs, at least two, are other than none on average.
+    """Tests whether the mean difference of at least two pairs differs from zero.
 
     Args:
         differences: one for each split, in points.
@@ -286,7 +285,7 @@ def _read(directory: Path) -> Run:
     ):
         if missing := [field for field in fields if field not in values]:
             raise InputError(
-                f"{directory / name}.json: must have the field {missing[0]!r}; "
+                f"{directory / name}.json: lacks the field {missing[0]!r}; "
                 f"received {sorted(values)}"
             )
     return Run(directory, config, results)
@@ -302,7 +301,7 @@ def _row(run: Run) -> Row:
 
 
 def _settings(config: dict[str, Any]) -> dict[str, str]:
-    """Those of `TOLD` that are a choice of the run: for a baseline, the data alone."""
+    """The settings in `TOLD` that apply to a run: for a baseline, only the data."""
     names = TOLD[:1] if config["preset"] == BASELINE else TOLD
     return {name: str(config.get(name)) for name in names}
 
@@ -311,13 +310,13 @@ def _check_once(runs: Sequence[Run]) -> None:
     for one, other in zip(runs, runs[1:], strict=False):
         if one.replicate == other.replicate:
             raise InputError(
-                f"{other.directory}: must not repeat split {other.replicate[0]} and seed "
-                f"{other.replicate[1]} of {one.directory}, a run of the same settings"
+                f"{other.directory}: same settings, split {other.replicate[0]} and seed "
+                f"{other.replicate[1]} as {one.directory}; report only one of them"
             )
 
 
 def show(results: dict[str, Any], out: Path) -> None:
-    """Prints the table of metrics, in per cent, and where everything is."""
+    """Prints the table of metrics, in per cent, and the paths of the results."""
     from tagnet.serving.export import VERSION
 
     k = results["test"]["k"]
@@ -335,17 +334,19 @@ def show(results: dict[str, Any], out: Path) -> None:
         )
     test = results["test"]
     console.say(
-        f"left out of the test means: {test['labels_left_out']} labels without a positive, "
-        f"{test['images_left_out']} images without a label, "
-        f"{test['labels_never_predicted']} labels never predicted (precision)"
+        "skipped in the test averages: "
+        f"{console.counted(test['labels_left_out'], 'label')} without a positive, "
+        f"{console.counted(test['images_left_out'], 'image')} without a label, "
+        f"{console.counted(test['labels_never_predicted'], 'label')} never predicted (precision)"
     )
     if results["epochs"] is None:
         console.say(f"chosen on the validation split: {results['chosen']:g}")
     else:
         console.say(
-            f"{results['epochs']} epochs of {results['seconds_per_epoch']:.1f} s, "
-            f"best {results['best_epoch']}; {results['parameters']:,} parameters"
+            f"{console.counted(results['epochs'], 'epoch')}, "
+            f"{results['seconds_per_epoch']:.1f} s/epoch, best epoch {results['best_epoch']}; "
+            f"{results['parameters']:,} parameters"
         )
-        console.say(f"SavedModel   {out / 'saved_model' / VERSION}")
-        console.say(f"TensorBoard  tensorboard --logdir={out / 'tensorboard'}")
-    console.say(f"all of it    {out}")
+        console.say(f"SavedModel     {out / 'saved_model' / VERSION}")
+        console.say(f"TensorBoard    tensorboard --logdir={out / 'tensorboard'}")
+    console.say(f"run directory  {out}")

@@ -1,4 +1,4 @@
-"""Runs one experiment into a run directory; what `run.py` calls and others may import."""
+"""Makes one run in a run directory; called by `run.py` and importable."""
 
 import contextlib
 import dataclasses
@@ -34,13 +34,13 @@ from tagnet.training import loop, tensorboard
 from tagnet.training.experiment import Evaluation, Experiment
 from tagnet.training.replicas import Workers, company, is_chief
 
-LINEAR_C = 0.4  # of a linear path; chosen on the validation split of the embedded data set
+LINEAR_C = 0.4  # of a linear path; chosen on the validation split of the demo data set
 WATCHED = ("map_label", "map_image")  # after every epoch
 
 
 @dataclasses.dataclass(frozen=True)
 class RunSettings:
-    """One run, resolved: with these and the data set its numbers repeat.
+    """The resolved settings of a run; with these and the data set its numbers repeat.
 
     Attributes:
         arch: a key of `ARCHITECTURES`.
@@ -81,11 +81,11 @@ def train_and_evaluate(
     exports: bool = True,
     workers: Workers | None = None,
 ) -> dict[str, Any]:
-    """Trains, scores and, unless told otherwise, exports into the run directory `out`.
+    """Trains, scores and (by default) exports into the run directory `out`.
 
-    A finished run is read back, an unfinished one goes on. Where the data set's table is
-    changes no result; on how many workers it is trained changes it by rounding alone. Of
-    several processes, which share the disk that `out` is on, all call this.
+    A finished run is read back, an unfinished one resumes. The placement of the features does
+    not affect the result; the number of workers affects it only by rounding. With several
+    processes, all call this and share the disk that `out` is on.
 
     Returns:
         What `metrics.json` holds.
@@ -104,7 +104,7 @@ def train_and_evaluate(
 def _help(
     run: RunSettings, dataset: PreparedDataset, out: Path, workers: Workers
 ) -> dict[str, Any]:
-    """Takes part in the training of a run whose files another process writes."""
+    """Trains as a worker of a run whose files another process writes."""
     if (out / METRICS).exists():
         _settle_run(run.flat(), out)
     else:
@@ -121,7 +121,7 @@ def _train_and_evaluate(
     exports: bool,
     workers: Workers | None,
 ) -> dict[str, Any]:
-    """As `train_and_evaluate`, in a directory that is this process' alone."""
+    """As `train_and_evaluate`, in a directory that only this process uses."""
     begun = time.perf_counter()
     with _trained(run, dataset, out, check, workers) as (experiment, history):
         test = experiment.evaluate("test")
@@ -177,7 +177,7 @@ def _trained(
     check: Check | None,
     workers: Workers | None = None,
 ) -> Iterator[tuple[Experiment, list[loop.Epoch]]]:
-    """A run with its best weights, and its history; summaries go to its TensorBoard meanwhile."""
+    """Trains a run and yields it with its best weights, and its history; opens its TensorBoard."""
     experiment = experiment_of(run, dataset, workers)
     _announce(run, experiment, out)
     with tf.summary.create_file_writer(str(out / "tensorboard")).as_default():
@@ -188,7 +188,7 @@ def _trained(
 def _export(
     run: RunSettings, experiment: Experiment, out: Path, check: Check | None
 ) -> CalibrationReport | None:
-    """Writes the SavedModel, and shows in TensorBoard what its probabilities are worth."""
+    """Writes the SavedModel, and its calibration to TensorBoard."""
     deployment = build_serving_model(
         experiment.model,
         experiment.dataset,
@@ -213,7 +213,7 @@ def write_results(
     split: dict[str, np.ndarray],
     check: Check | None,
 ) -> dict[str, Any]:
-    """Writes `predictions.npz` and, from `results` and what all runs tell, `metrics.json`.
+    """Writes `predictions.npz`, and `metrics.json` from `results` and what all runs have.
 
     `check` is called before each of them takes its place, see `files.atomic_write`.
 
@@ -237,7 +237,7 @@ def write_results(
 
 
 def restored(run: RunSettings, dataset: PreparedDataset, out: Path) -> keras.Model:
-    """The graph of a finished run, with the weights that it was scored with.
+    """The model of a finished run, with the weights that it was scored with.
 
     Args:
         run: its settings.
@@ -272,7 +272,7 @@ def _graph_settings(run: RunSettings, dataset: PreparedDataset) -> GraphSettings
 def experiment_of(
     run: RunSettings, dataset: PreparedDataset, workers: Workers | None = None
 ) -> Experiment:
-    """The model of a run, untrained, with what it is trained and scored on."""
+    """The untrained model of a run, with its training and scoring data."""
     keras.utils.set_random_seed(run.seed)
     keras.config.set_dtype_policy(run.precision)
     preset = run.settings
@@ -304,10 +304,10 @@ def _say_epoch(run: RunSettings, epoch: loop.Epoch) -> None:
 def being_made(
     flat: dict[str, Any], out: Path, results: str = METRICS
 ) -> Iterator[tuple[dict[str, Any] | None, Check | None]]:
-    """Gives what a run's file of results holds, or locks `out` for it to be made.
+    """Yields a finished run's results, or locks `out` so that the run can be made.
 
-    With None in place of the results comes what is to be called before files of the run take
-    their place, see `files.atomic_write`.
+    If there are no results it yields None and a function to call before each file of the run
+    is written, see `files.atomic_write`.
 
     Args:
         flat: the settings of the run.
@@ -330,17 +330,17 @@ def being_made(
 
 
 def _settle_run(flat: dict[str, Any], out: Path) -> None:
-    """As `settle`; settings that are damaged or lost are no settings of another run."""
+    """As `settle`, but reports damaged or missing settings as such."""
     config = out / "config.json"
     if config.exists():
         read_checked(out, config.name)
     elif any((out / name).exists() for name in (METRICS, VALIDATION, "checkpoints")):
-        raise InputError(f"{config}: is missing from a run that is there; {HINT_RERUN}")
+        raise InputError(f"{config}: is missing from an existing run; {HINT_RERUN}")
     settle(flat, out)
 
 
 def settle(settings: dict[str, Any], out: Path, what: str = "run", file: str = "config") -> None:
-    """Writes settings to a file of `out`, or checks that those which are there are the same.
+    """Writes settings to a file of `out`, or checks that existing ones are the same.
 
     Args:
         settings: by name, as JSON has them.
@@ -372,8 +372,8 @@ def _announce(run: RunSettings, experiment: Experiment, out: Path) -> None:
     dataset, preset = experiment.dataset, run.settings
     sizes = " / ".join(f"{len(rows):,}" for rows in experiment.split.values())
     console.say(
-        f"{run.arch} on {dataset.name}: {dataset.num_images:,} images, "
-        f"{len(dataset.label_names)} labels; split {run.split}: {sizes} "
+        f"{run.arch} on {dataset.name}: {console.counted(dataset.num_images, 'image')}, "
+        f"{console.counted(len(dataset.label_names), 'label')}; split {run.split}: {sizes} "
         "(train / validation / test)"
     )
     fed = f"feed {run.feed}" if run.feed else "no tags fed"
@@ -382,7 +382,7 @@ def _announce(run: RunSettings, experiment: Experiment, out: Path) -> None:
         f"(m, M) = ({preset.m}, {preset.max_rank}); {fed}; preset {run.preset}, seed {run.seed}"
     )
     console.say(
-        f"table {dataset.table}: "
+        f"features on {dataset.placement}: "
         f"{dataset.table_bytes / 1e9:.2f} GB of features, "
         f"{available_memory() / 1e9:.2f} GB of memory available"
     )
@@ -413,7 +413,7 @@ def _write_hparams(
 
 
 def _tag_vectors(core: keras.Model, dataset: PreparedDataset, feed: str) -> np.ndarray:
-    """The vectors [τ, n] that π gives the tags: β, or for `id` the learned kernel rows."""
+    """The vectors [τ, n] of the tags: β, or for `id` the learned kernel rows."""
     if feed != "id":
         return dataset.embedding(feed).vectors
     reads = Parts.of(core).reads

@@ -26,11 +26,11 @@ def require_optuna() -> None:
     try:
         importlib.import_module("optuna")
     except ImportError as error:
-        raise InputError("the search needs optuna: pip install 'tagnet[search]'") from error
+        raise InputError("the search needs Optuna: pip install 'tagnet[search]'") from error
 
 
 class Search:
-    """A search in a folder.
+    """A hyper-parameter search in a folder.
 
     Attributes:
         out: the folder.
@@ -54,7 +54,7 @@ class Search:
 
     @functools.cached_property
     def _trials(self) -> "Trials":
-        """Those in the folder, which begins with this."""
+        """The trials in the folder; created on first use."""
         from experiments.runs import trials  # Optuna is an extra
 
         options, flat = self._options, self.base.flat()
@@ -66,10 +66,10 @@ class Search:
             ranges = trials.ranges(flat["max_rank"])
             space = {name: ranges[name] for name in options.searched}
             first = [{name: flat[name] for name in space}]
-        return trials.Trials(self.out, space, first, options.seed, options.wanted)
+        return trials.Trials(self.out, space, first, options.seed, options.num_trials)
 
     def make(self) -> None:
-        """Makes the trials that are missing, and waits for those that others are making."""
+        """Makes the missing trials, and waits for those that other processes are making."""
         trials = self._trials  # writes `search.json` where there is none
         while (trial := trials.next()) is not None:
             try:
@@ -81,7 +81,7 @@ class Search:
         remove_unfinished([self.out / "search.json"])  # of one that was killed at its start
 
     def conclude(self) -> None:
-        """Writes and prints the trials, the best first, and how the best runs are made."""
+        """Writes and prints the trials, best first, and the commands that make the best runs."""
         table = self._table()
         write_text(self.out / "trials.csv", table.to_csv(index=False))
         console.say()
@@ -89,12 +89,12 @@ class Search:
         console.say()
         best = self._best()
         if best is None:
-            raise InputError("search: training diverged with everything that was tried")
-        console.say("the best, to be scored on the test split and exported:")
+            raise InputError("search: every trial diverged")
+        console.say("to score the best trial on the test split and export it:")
         for split in self.splits:
             made = self._options.of_run(split, **best.values, out=self._place(best.values, split))
             console.say(f"  {options.command_line(made)}")
-        console.say(f"all of it      {self.out / 'trials.csv'}")
+        console.say(f"all trials     {self.out / 'trials.csv'}")
         console.say(f"TensorBoard    tensorboard --logdir={self.out}")
 
     def _attempt(self, trial: "Trial") -> None:
@@ -118,31 +118,31 @@ class Search:
         self._trials.complete(trial, value, found)
 
     def _tell(self, trial: "Trial") -> None:
-        """One line on a trial that is over, and on how long the rest will take."""
+        """Prints a line on a finished trial and the time left."""
         tried = self._trials.tried()
-        found = {one.place: one.value for one in tried}
-        if trial.place not in found:  # another took it over, because this process stood still
+        found = {one.index: one.value for one in tried}
+        if trial.index not in found:  # another took it over, because this process stood still
             return
-        value, best = found[trial.place], self._best()
+        value, best = found[trial.index], self._best()
         how = "diverged" if value is None else f"validation mAP per label {100 * value:.2f}"
-        left = self._options.wanted - len(tried)
+        left = self._options.num_trials - len(tried)
         seconds = self._trials.seconds()
         console.say(
-            f"[{len(tried)} of {self._options.wanted}] {_name(trial.values)}: {how}"
+            f"[{len(tried)} of {self._options.num_trials}] {_name(trial.values)}: {how}"
             + (f", best {100 * best.value:.2f}" if best and best.value is not None else "")
             + (until(seconds * left) if left and seconds is not None else "")
         )
 
     def _best(self) -> "TrialResult | None":
-        """The trial that did best, of equals the first; None where all diverged."""
+        """The best trial, the first of equals; None if all diverged."""
         done = [one for one in self._trials.tried() if one.value is not None]
         return max(done, key=lambda one: one.value or 0.0, default=None)
 
     def _table(self) -> pd.DataFrame:
-        """A line for each trial, the best first, mAPs in per cent."""
+        """One row per trial, best first, mAPs in per cent."""
         lines = []
         for one in self._trials.tried():
-            line: dict[str, Any] = {"trial": one.place + 1, **one.values}
+            line: dict[str, Any] = {"trial": one.index + 1, **one.values}
             line[MONITOR] = _per_cent(one.value)
             for split in self.splits:
                 found = (one.found or {}).get(str(split), {})
@@ -160,7 +160,7 @@ class Search:
         return settings
 
     def _settings(self) -> dict[str, Any]:
-        """What the runs of the search have in common, and what differs."""
+        """The settings of the search: common to all runs, and searched."""
         options = self._options
         common = {name: value for name, value in self.base.flat().items() if name != "split"}
         what = {"splits": list(self.splits), "searched": list(options.searched)}
@@ -179,7 +179,7 @@ class Search:
 
 
 def _name(values: "Values") -> str:
-    """How the run directories of a trial begin.
+    """The prefix of a trial's run directories.
 
     >>> _name({"l2": 3e-5, "m": 6})
     'l2_3e-05-m_6'

@@ -1,4 +1,4 @@
-"""Makes the runs of one folder that are missing; several processes may share the folder."""
+"""Makes the missing runs of a folder; several processes can share it."""
 
 import datetime
 import gc
@@ -23,6 +23,7 @@ from experiments.runs.results import read_checked
 from tagnet.data.dataset import PreparedDataset
 from tagnet.errors import CannotWrite
 from tagnet.system import console, locks
+from tagnet.system.console import counted
 from tagnet.system.files import os_error_reason, read_json, remove_unfinished, write_json
 
 AnyJob = TypeVar("AnyJob", bound=Job)
@@ -30,7 +31,7 @@ POLL = 5.0  # seconds between looks at the runs that others are making
 
 
 class Sweep(Generic[AnyJob]):
-    """Runs in one folder, some done, some not.
+    """The runs of one folder.
 
     Args:
         out: the folder.
@@ -59,7 +60,7 @@ class Sweep(Generic[AnyJob]):
         return not self.is_done(job) and not self.has_failed(job)
 
     def is_done(self, job: AnyJob) -> bool:
-        """Whether the run came to its end."""
+        """Whether the run is finished."""
         return (self.directory(job) / "metrics.json").exists()
 
     def directory(self, job: AnyJob) -> Path:
@@ -72,10 +73,10 @@ class Sweep(Generic[AnyJob]):
         return failure is not None and failure != self._old_failures[job.name]
 
     def run(self) -> None:
-        """Makes all runs that are left, and waits for those that others are making.
+        """Makes all runs that are left, and waits for those that other processes are making.
 
         Raises:
-            CannotWrite: the data set is taken away meanwhile, or the system refuses to write.
+            CannotWrite: the data set was removed meanwhile, or the system refuses to write.
         """
         # Every run traces its functions anew, which TensorFlow warns of.
         tf.get_logger().setLevel("ERROR")
@@ -87,13 +88,13 @@ class Sweep(Generic[AnyJob]):
             if not waiting:
                 for job in left:
                     who = locks.holder(self.out / "locks", job.name)
-                    console.say(f"waiting for {job.name}, which {who or 'another'} is making")
+                    console.say(f"waiting for {job.name} ({who or 'another process'})")
             waiting = True
             time.sleep(POLL)
         remove_unfinished([self.out / "sweep.json"])  # of one that was killed at its start
 
     def seconds_left(self) -> float | None:
-        """How long the rest will take, from the runs that are done; None while none is."""
+        """Estimated seconds left, from finished runs; None if there are none."""
         took: dict[str, list[float]] = {}
         for job in self.jobs:
             if self.is_done(job):
@@ -108,19 +109,20 @@ class Sweep(Generic[AnyJob]):
         return sum(usual.get(job.row.arch, other) for job in left) / (1 + at_work)
 
     def conclude(self, last: str) -> None:
-        """Says how it went, and `last`; ends the process with status 1 where a run failed."""
+        """Prints a summary and `last`; ends the process with status 1 if a run failed."""
         failed = [job for job in self.jobs if self.has_failed(job)]
-        console.say(f"{len(self.jobs) - len(failed)} of {len(self.jobs)} runs are done")
+        console.say(f"{len(self.jobs) - len(failed)} of {counted(len(self.jobs), 'run')} done")
         for job in failed:
             console.say(f"  failed: {job.name}")
         console.say(last)
         if failed:
             sys.exit(
-                f"error: {len(failed)} of {len(self.jobs)} runs failed; see {self.out / 'failed'}"
+                f"error: {len(failed)} of {counted(len(self.jobs), 'run')} failed; "
+                f"see {self.out / 'failed'}"
             )
 
     def _attempt(self, job: AnyJob) -> bool:
-        """Makes a run, unless another process is making it; whether it did."""
+        """Makes a run unless another process is making it; returns whether it did."""
         lock = locks.try_lock(self.out / "locks", job.name)
         if lock is None:
             return False
@@ -173,7 +175,7 @@ class Sweep(Generic[AnyJob]):
         return read_json(path) if path.exists() else None
 
     def _tell(self, job: AnyJob) -> None:
-        """One line on a run that ended, and on how long the rest will take."""
+        """Prints a line on a finished or failed run and the time left."""
         if failure := self._failure(job):
             how = f"FAILED, {' '.join(failure['error'].split())}; see {self._failure_path(job)}"
         else:
@@ -188,13 +190,13 @@ class Sweep(Generic[AnyJob]):
 
 
 def forget_graphs() -> None:
-    """Frees what a run leaves behind: Keras keeps every graph that it built until told not to."""
+    """Frees the graphs of a run, which Keras keeps until its session is cleared."""
     keras.backend.clear_session()
     gc.collect()
 
 
 def until(seconds: float | None) -> str:
-    """How long it will take and when it will end: `, about 1 h 05 min, until Mon 23:40`."""
+    """The time left and the time of the end: `, about 1 h 05 min, until Mon 23:40`."""
     if seconds is None:
         return ""
     end = datetime.datetime.now() + datetime.timedelta(seconds=seconds)
@@ -204,19 +206,20 @@ def until(seconds: float | None) -> str:
 
 
 def announce(rows: Sequence[Row], splits: Sequence[int], common: Common, sweep: Sweep) -> None:
-    """Says beforehand what there is to do."""
+    """Prints what there is to do."""
     left = len(sweep.left)
     served = [row for row in rows if not plan.lacking(row, common.encodings)]
     console.say(
         f"{common.dataset}, preset {common.preset}, pool {common.pool}, seed {common.seed}: "
-        f"{len(served)} rows x {len(splits)} splits = {len(sweep.jobs)} runs; "
+        f"{counted(len(served), 'row')} x {counted(len(splits), 'split')} = "
+        f"{counted(len(sweep.jobs), 'run')}; "
         f"{len(sweep.jobs) - left} done, {left} to make{until(sweep.seconds_left())}; "
         f"into {sweep.out}"
     )
     for row in rows:
         m, max_rank = plan.scaled(row, common.stored)
         if reason := plan.lacking(row, common.encodings):
-            console.say(f"  {row.name}: left out, {reason}")
+            console.say(f"  {row.name}: skipped, {reason}")
         elif row.arch in BASELINES:
             console.say(f"  {row.name}")
         else:

@@ -1,7 +1,7 @@
-"""The trials of a hyper-parameter search: in a journal that processes and machines may share.
+"""The trials of a hyper-parameter search, in a journal that processes can share.
 
-What a trial tries depends on the seed, on how many trials are before it and on what came out of
-those, not on how often the search was stopped in between. It needs the extra `search`.
+Each trial's values depend on the seed and on the number and results of earlier trials, not on
+how often the search was interrupted. It needs the extra `search`.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ Values = dict[str, float]  # of what is searched
 
 
 def ranges(max_rank: int) -> dict[str, BaseDistribution]:
-    """Where each setting is looked for; λ and learning rate by their logarithm.
+    """The range of each setting; log-uniform for λ and learning rate.
 
     Args:
         max_rank: M.
@@ -49,37 +49,37 @@ def ranges(max_rank: int) -> dict[str, BaseDistribution]:
 
 
 def one_of(values: Sequence[float]) -> BaseDistribution:
-    """A setting that is looked for among these values."""
+    """A setting that takes one of these values."""
     return CategoricalDistribution(values)
 
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """One trial that this process has to make.
+    """A trial that this process makes.
 
     Attributes:
-        asked: the same for Optuna.
-        place: which of the wanted trials it is, from 0.
-        values: what it tries.
+        asked: Optuna's trial.
+        index: number of the trial, from 0.
+        values: the values that it tries.
         lock: tells others that it is being made.
     """
 
     asked: optuna.Trial
-    place: int
+    index: int
     values: Values
     lock: locks.Lock
 
 
 @dataclasses.dataclass(frozen=True)
 class TrialResult:
-    """One trial that is over.
+    """A finished trial.
 
     Attributes:
-        place, values: see `Trial`.
-        value, found: what `Trials.complete` was told; None where training diverged.
+        index, values: see `Trial`.
+        value, found: as given to `Trials.complete`; None if training diverged.
     """
 
-    place: int
+    index: int
     values: Values
     value: float | None
     found: dict[str, Any] | None
@@ -90,10 +90,10 @@ class Trials:
 
     Args:
         out: the folder.
-        space: what is searched, and where.
-        first: what is tried before anything is sampled.
-        seed: of the sampler.
-        wanted: how many trials there shall be.
+        space: the range of each searched setting.
+        first: values to try before any are sampled.
+        seed: seed of the sampler.
+        num_trials: how many trials to make.
 
     Raises:
         InputError: the journal is damaged.
@@ -105,7 +105,7 @@ class Trials:
         space: Mapping[str, BaseDistribution],
         first: Sequence[Values],
         seed: int,
-        wanted: int,
+        num_trials: int,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._study = _opened(out / JOURNAL)
@@ -113,10 +113,10 @@ class Trials:
         self._space = dict(space)
         self._first = first
         self._seed = seed
-        self._wanted = wanted
+        self._num_trials = num_trials
 
     def tried(self) -> list[TrialResult]:
-        """The trials that are over, in the order in which they were chosen."""
+        """The finished trials, in the order in which they were chosen."""
         found = [
             TrialResult(
                 trial.user_attrs["place"],
@@ -126,38 +126,38 @@ class Trials:
             )
             for trial in self._trials(OVER)
         ]
-        return sorted(found, key=lambda tried: tried.place)
+        return sorted(found, key=lambda tried: tried.index)
 
     def seconds(self) -> float | None:
-        """How long a trial took on average; None where none is over."""
+        """Mean seconds per trial; None if none is finished."""
         took = [trial.duration.total_seconds() for trial in self._trials(OVER) if trial.duration]
         return sum(took) / len(took) if took else None
 
     def next(self) -> Trial | None:
-        """The next trial, locked; None where all are over. Waits for what others are making."""
+        """The next trial, locked; None if all are finished. Waits for other processes' trials."""
         waiting = False
         while True:
             with locks.wait_for_lock(self._locks, "asking", ASKING):
                 self._give_up_the_orphaned()
                 chosen = self._trials((*OVER, TrialState.RUNNING))
-                if len(chosen) < self._wanted:
+                if len(chosen) < self._num_trials:
                     return self._ask()
             running = sum(trial.state == TrialState.RUNNING for trial in chosen)
             if not running:
                 return None
             if not waiting:
-                console.say(f"waiting for trials that others are making: {running}")
+                console.say(f"waiting for {console.counted(running, 'trial')} of other processes")
             waiting = True
             time.sleep(POLL)
 
     def complete(self, trial: Trial, value: float, found: Mapping[str, Any]) -> None:
-        """Tells what came out of a trial: its value, the higher the better, and what is kept."""
+        """Records the result of a trial: its value (higher is better) and data to keep."""
         if not trial.lock.lost:
             trial.asked.set_user_attr("found", dict(found))
             self._study.tell(trial.asked, value)
 
     def prune(self, trial: Trial) -> None:
-        """Tells that training with these values diverged."""
+        """Records that training with these values diverged."""
         if not trial.lock.lost:
             self._study.tell(trial.asked, state=TrialState.PRUNED)
 
@@ -165,7 +165,7 @@ class Trials:
         return self._study.get_trials(deepcopy=False, states=states)
 
     def _give_up_the_orphaned(self) -> None:
-        """Marks as failed what a process left behind that was killed."""
+        """Marks the trials of killed processes as failed."""
         free = [
             trial.number
             for trial in self._trials((TrialState.RUNNING,))
@@ -177,22 +177,22 @@ class Trials:
                 self._study.tell(trial.number, state=TrialState.FAIL)
 
     def _ask(self) -> Trial:
-        """Chooses the next trial; nobody else is choosing meanwhile."""
+        """Chooses the next trial; the caller holds the lock on choosing."""
         taken = {trial.user_attrs["place"] for trial in self._trials((*OVER, TrialState.RUNNING))}
-        place = min(set(range(len(taken) + 1)) - taken)
+        index = min(set(range(len(taken) + 1)) - taken)
         # One that waits was put there by a process that was killed before it asked for it.
-        if place < len(self._first) and not self._trials((TrialState.WAITING,)):
-            self._study.enqueue_trial(dict(self._first[place]))
+        if index < len(self._first) and not self._trials((TrialState.WAITING,)):
+            self._study.enqueue_trial(dict(self._first[index]))
         # A sampler of its own for every trial: what it gives does not depend on those before.
-        seed = int(np.random.SeedSequence([self._seed, place]).generate_state(1)[0])
+        seed = int(np.random.SeedSequence([self._seed, index]).generate_state(1)[0])
         self._study.sampler = optuna.samplers.TPESampler(seed=seed)
         asked = self._study.ask(self._space)
         values = {name: _rounded(value) for name, value in asked.params.items()}
         lock = locks.try_lock(self._locks, _name(asked.number))
         assert lock is not None  # the number is new
         asked.set_user_attr("values", values)
-        asked.set_user_attr("place", place)
-        return Trial(asked, place, values, lock)
+        asked.set_user_attr("place", index)
+        return Trial(asked, index, values, lock)
 
 
 def _name(number: int) -> str:
@@ -200,7 +200,7 @@ def _name(number: int) -> str:
 
 
 def _rounded(value: float) -> float:
-    """To three digits: so that what is printed is what was tried.
+    """Rounds to three digits, so that the printed value is the one that was tried.
 
     >>> _rounded(0.000123456), _rounded(512)
     (0.000123, 512)
@@ -210,7 +210,7 @@ def _rounded(value: float) -> float:
 
 def _opened(journal: Path) -> optuna.Study:
     if journal.exists() and journal.read_bytes()[-1:] not in (b"", b"\n"):
-        raise InputError(f"{journal}: is cut off; remove what stands behind its last whole line")
+        raise InputError(f"{journal}: is cut off; remove its last, incomplete line")
     try:
         return optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(journal))),
@@ -220,4 +220,4 @@ def _opened(journal: Path) -> optuna.Study:
         )
     except Exception as error:  # a damaged journal fails in whatever way its lines suggest
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(f"{journal}: is not the journal of a search ({reason})") from error
+        raise InputError(f"{journal}: not the journal of a search ({reason})") from error

@@ -1,4 +1,4 @@
-"""CaffeNet and AlexNet up to fc7, from which the paper takes Φ, from weights of Caffe.
+"""CaffeNet and AlexNet up to fc7, the paper's Φ, with Caffe's weights.
 
 A graph is float32 whatever the precision policy of the run: features must not depend on it.
 """
@@ -40,7 +40,7 @@ Layers: TypeAlias = Mapping[str, tuple[np.ndarray, np.ndarray]]  # (kernel, bias
 
 
 def caffenet(weights: Path | None, normalise_first: bool = False) -> keras.Model:
-    """Builds the reference network of Caffe up to fc7 after its ReLU, as the paper uses it.
+    """Builds Caffe's reference network up to fc7, after its ReLU, as the paper uses it.
 
     Args:
         weights: `.caffemodel` or `.npz`, see `read_caffe_weights`.
@@ -55,8 +55,7 @@ def caffenet(weights: Path | None, normalise_first: bool = False) -> keras.Model
     """
     if weights is None:
         raise InputError(
-            "caffenet and alexnet need --weights=FILE, the published weights as "
-            ".caffemodel or .npz; received none"
+            "caffenet and alexnet need --weights=FILE: the published weights as .caffemodel or .npz"
         )
     layers = keras_layout(read_caffe_weights(weights), weights)
     return alexnet_graph(layers, normalise_first)
@@ -81,7 +80,7 @@ def keras_layout(
     """
     if missing := [name for name in shapes if name not in stored]:
         found = ", ".join(stored) or "none"
-        raise InputError(f"{where}: must hold the layer {missing[0]}; received {found}")
+        raise InputError(f"{where}: has no layer {missing[0]}; received {found}")
     caffe = stored["conv1"][0].shape == shapes["conv1"][::-1]
     layers = {}
     for name, shape in shapes.items():
@@ -104,7 +103,7 @@ def keras_layout(
 
 
 def alexnet_graph(layers: Layers, normalise_first: bool) -> keras.Model:
-    """Adds up the layers of AlexNet (Krizhevsky et al. 2012, section 3.5) in Caffe's arithmetic.
+    """Builds the layers of AlexNet (Krizhevsky et al. 2012, section 3.5) in Caffe's arithmetic.
 
     Args:
         layers: kernels and biases in the layout of Keras; they give the widths.
@@ -156,7 +155,7 @@ class LocalNormalisation(keras.layers.Layer):
 
 
 def prepare_caffenet(image: Image.Image) -> np.ndarray:
-    """The central 227 of 256 pixels, the sides squeezed to a square as Caffe's tools do; BGR.
+    """The central 227 of 256 pixels, the image squeezed to a square as Caffe's tools do; BGR.
 
     Args:
         image: RGB, of any size.

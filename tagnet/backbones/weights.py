@@ -1,4 +1,4 @@
-"""Published weights, read without the frameworks that wrote them and without trust in the file.
+"""Reads published weights without their frameworks; files are parsed, never executed.
 
 `.pth` of PyTorch, `.npz` of NumPy, `.caffemodel` of Caffe. The first is a pickle; the unpickler
 here builds arrays and nothing else, whatever the file asks for.
@@ -66,11 +66,11 @@ def read_torch_weights(path: str | Path) -> dict[str, np.ndarray]:
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except Exception as error:  # random bytes can make an unpickler raise anything
-        raise InputError(f"{path}: is not a whole PyTorch weight file ({error})") from error
+        raise InputError(f"{path}: is not a valid PyTorch weight file ({error})") from error
 
 
 class _RebuildTensor:
-    """Stands in for PyTorch's function; without attributes that a pickle could set."""
+    """Replaces PyTorch's function; has no attributes that a pickle could set."""
 
     __slots__ = ()
 
@@ -94,7 +94,7 @@ class _RebuildTensor:
 
 
 class _TensorUnpickler(pickle.Unpickler):
-    """Builds dictionaries of NumPy arrays, and refuses all else that a pickle may ask for.
+    """Builds dictionaries of NumPy arrays and refuses anything else that a pickle asks for.
 
     Args:
         file: holds the pickle.
@@ -116,7 +116,7 @@ class _TensorUnpickler(pickle.Unpickler):
         self._storages = storages
 
     def load(self) -> Any:
-        """Unpickles; refuses before it what would take memory for more than the file holds."""
+        """Unpickles, after refusing what would take more memory than the file accounts for."""
         begin = self._file.tell()
         for opcode, argument, position in pickletools.genops(self._file):
             numbers = opcode.name in ("PUT", "BINPUT", "LONG_BINPUT")
@@ -143,7 +143,7 @@ class _TensorUnpickler(pickle.Unpickler):
 
 
 def read_caffe_weights(path: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Reads the weights and biases of a network's layers, in the layout in which they are stored.
+    """Reads the weights and biases of a network's layers, in their stored layout.
 
     `.caffemodel`: Caffe's own, of the present format or the one before it (V1).
     `.npz`: arrays LAYER_weights and LAYER_biases.
@@ -160,11 +160,11 @@ def read_caffe_weights(path: str | Path) -> dict[str, tuple[np.ndarray, np.ndarr
     path = Path(path)
     if path.suffix == ".npy":
         raise InputError(
-            f"{path}: a pickled .npy is not read; save its arrays by np.savez to a .npz, "
+            f"{path}: pickled .npy files are not supported; save the arrays with np.savez "
             "as LAYER_weights and LAYER_biases"
         )
     if path.suffix not in _CAFFE_READERS:
-        raise InputError(f"{path}: weights of Caffe must end in {', '.join(_CAFFE_READERS)}")
+        raise InputError(f"{path}: Caffe weights must end in {', '.join(_CAFFE_READERS)}")
     try:
         return _CAFFE_READERS[path.suffix](path)
     except InputError as error:
@@ -172,7 +172,7 @@ def read_caffe_weights(path: str | Path) -> dict[str, tuple[np.ndarray, np.ndarr
         raise InputError(line if line.startswith(str(path)) else f"{path}: {line}") from error
     except Exception as error:  # a damaged file fails in whatever way its bytes suggest
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path}: is not a whole file of layers' weights ({reason})") from error
+        raise InputError(f"{path}: is not a valid file of layer weights ({reason})") from error
 
 
 def _read_npz(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -1,1 +1,1 @@
-"""A prepared directory: its records, tags and embeddings, and the batches that it streams."""
+"""A prepared directory: its records, tags and embeddings, and batches from it."""

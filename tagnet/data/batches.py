@@ -1,4 +1,4 @@
-"""Streams the training neighbourhoods as `tf.data` batches: order, draws, and what a batch carries.
+"""Streams training neighbourhoods as `tf.data` batches: order, draws and contents.
 
 What streams are neighbourhood records. A batch carries row numbers, for a graph that looks them
 up on its device, or what stands in those rows, for one that does not.

@@ -1,4 +1,4 @@
-"""A prepared directory's images as files to be mapped instead of read, for sets larger than memory.
+"""Memory-mapped copies of a prepared directory's images, for data larger than memory.
 
     cache/features-DIGEST.npy     Φ, float16 [N, D]
     cache/lists-DIGEST.npz        names, tag ids and label ids
@@ -107,7 +107,7 @@ def cached_encoding(
 
 
 def _path(directory: Path, name: str, sums: Mapping[str, str], *patterns: str) -> Path:
-    """Where a file of the cache is, or will be, that is made from the files of these patterns."""
+    """The path of the cache file that is made from the files of these patterns."""
     made_from = [
         (file, digest)
         for file, digest in sorted(sums.items())
@@ -119,15 +119,15 @@ def _path(directory: Path, name: str, sums: Mapping[str, str], *patterns: str) -
 
 
 def _read_or_made(read: Callable[[], T], write: Callable[[], None], *paths: Path) -> T:
-    """What `read` gives; before it `write`, where files are missing, cut off or cannot be read."""
+    """Calls `read`; if files are missing, cut off or unreadable, calls `write` first."""
     _remove_abandoned(paths[0].parent)
     with contextlib.suppress(InputError):
         return read()
-    say(f"writing {', '.join(map(str, paths))}")
+    say(f"writing the cache: {', '.join(map(str, paths))}")
     try:
         write()
     except CannotWrite as error:
-        raise CannotWrite(f"{error}; --table=host needs no cache") from error
+        raise CannotWrite(f"{error}; --placement=host needs no cache") from error
     for path in paths:
         stem = path.name.rpartition("-")[0]
         for earlier in path.parent.glob(f"{stem}-*"):
@@ -137,7 +137,7 @@ def _read_or_made(read: Callable[[], T], write: Callable[[], None], *paths: Path
 
 
 def _remove_abandoned(cache: Path) -> None:
-    """Removes what killed processes had begun to write in the cache."""
+    """Removes unfinished cache files of killed processes."""
     for path in cache.glob(f"{TEMPORARY}*"):
         with contextlib.suppress(OSError):  # its writer has finished it, or nothing can be removed
             if time.time() - path.stat().st_mtime > ABANDONED:

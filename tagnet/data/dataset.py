@@ -18,7 +18,7 @@ from tagnet.data.embeddings import Embedding, rho
 from tagnet.data.tables import Tables, to_device
 from tagnet.data.tags import TagLists, Vocabulary
 from tagnet.errors import HINT_PREPARE, CannotWrite, InputError
-from tagnet.settings import PARTS, TABLES, GraphSettings
+from tagnet.settings import PARTS, PLACEMENTS, GraphSettings
 from tagnet.system.checksums import read_checksums, verify
 from tagnet.system.files import read_arrays, read_json, read_text, with_hint
 
@@ -58,7 +58,7 @@ class PreparedDataset:
 
     Args:
         directory: the folder that holds `dataset.json`.
-        table: where Φ and π are: in the memory of the `device`, in that of the `host`, or
+        placement: where Φ and π are: in the memory of the `device`, in that of the `host`, or
             mapped from disk (`mmap`; see `cache.py`). None takes the first that has room,
             which on a processor leaves out the second.
         checked: whether what is read is compared with its checksum.
@@ -68,11 +68,11 @@ class PreparedDataset:
 
     Raises:
         InputError: the folder is not a prepared directory of this format, or there is no
-            such table. Every method and attribute raises it for a file that is damaged.
+            such placement. Every method and attribute raises it for a file that is damaged.
     """
 
     def __init__(
-        self, directory: str | Path, table: str | None = "device", checked: bool = True
+        self, directory: str | Path, placement: str | None = "device", checked: bool = True
     ) -> None:
         self.directory = Path(directory)
         self._checked = checked
@@ -103,22 +103,23 @@ class PreparedDataset:
         # Earlier versions did not list the summary itself.
         if checked and SUMMARY in self._sums:
             self.check([summary])
-        if table is None:
-            table = "device" if self.table_bytes <= LARGEST_SHARE * available_memory() else "mmap"
-        self._check("table", table, list(TABLES))
+        if placement is None:
+            fits = self.table_bytes <= LARGEST_SHARE * available_memory()
+            placement = "device" if fits else "mmap"
+        self._check("placement", placement, list(PLACEMENTS))
         self.words: np.ndarray | None = None
         self._pi: dict[str | None, tf.Tensor | TagLists | None] = {}
         self._neighbourhoods: Callable[[str, str], Path] | None = None
-        self.table = table
+        self.placement = placement
 
     def require(self) -> None:
-        """Raises `CannotWrite` where the directory was taken away since it was opened."""
+        """Raises `CannotWrite` if the directory was removed since it was opened."""
         if not (self.directory / SUMMARY).is_file():
-            raise CannotWrite(f"{self.directory}: was removed, or cannot be reached any more")
+            raise CannotWrite(f"{self.directory}: was removed or is unreachable")
 
     @property
     def table_bytes(self) -> int:
-        """What Φ takes: N D float16."""
+        """The bytes of Φ: N D float16."""
         return 2 * self.num_images * self.feature_dim
 
     @functools.cached_property
@@ -163,7 +164,7 @@ class PreparedDataset:
     @functools.cached_property
     def _images(self) -> "_Images":
         with with_hint(HINT_PREPARE):
-            if self.table == "mmap":
+            if self.placement == "mmap":
                 read = cached_images(self.directory, self.num_images, self.feature_dim, self._sums)
             else:
                 sums = self._sums if self._checked else None
@@ -181,8 +182,8 @@ class PreparedDataset:
         """One list of ids for each image; an id must be a line of the file `names`."""
         if len(ids) and not 0 <= ids.min() <= ids.max() < size:
             raise InputError(
-                f"{self.directory / names}: the images' ids must be 0 to {size - 1}, one a line; "
-                f"received {ids.max()}; prepare the data again"
+                f"{self.directory / names}: has {size} lines, but an image has the id "
+                f"{ids.max()}; prepare the data again"
             )
         return TagLists(ids.astype(np.int32), np.concatenate([[0], np.cumsum(counts)]))
 
@@ -221,13 +222,13 @@ class PreparedDataset:
         """π of all images: their tags' ids for `id`, otherwise ρ(o_x; β), float32 [N, n]."""
         if encoding == "id":
             return self.tags
-        if self.table == "mmap":
+        if self.placement == "mmap":
             embedding = self.embedding(encoding)
             return cached_encoding(self.directory, encoding, self.tags, embedding, self._sums)
         return rho(self.tags, self.embedding(encoding))
 
     def tables(self, feed: str | None) -> Tables:
-        """Φ and π of all images, put where they are looked up once, for all models of a process.
+        """Φ and π of all images, placed once for all models of a process.
 
         TensorFlow does not free the graph of a compiled training step, nor what it refers to, so
         with tables of its own every run of a sweep would leave one behind.
@@ -240,21 +241,21 @@ class PreparedDataset:
         """
         if not self.feature_dim:
             raise InputError(
-                f"{self.directory}: was prepared with --tags_only, without the features that "
-                "every model reads; prepare it again with --features or photographs"
+                f"{self.directory}: has no features to train on (prepared with --tags_only); "
+                "prepare it again with --features or photos"
             )
         if feed not in self._pi:
             self._check("feed", feed or "id", self.encodings)
             pi = None if feed is None else self.encoded(feed)
             if pi is not None and not isinstance(pi, TagLists):
-                pi = to_device(pi, self.table == "device")
+                pi = to_device(pi, self.placement == "device")
             self._pi[feed] = pi
-        return Tables(self._phi, self._pi[feed], len(self.vocabulary), self.table == "device")
+        return Tables(self._phi, self._pi[feed], len(self.vocabulary), self.placement == "device")
 
     @functools.cached_property
     def _phi(self) -> tf.Tensor:
-        """Φ where it is looked up."""
-        return to_device(self.features, self.table == "device")
+        """Φ on the device where it is looked up."""
+        return to_device(self.features, self.placement == "device")
 
     def graph_settings(self, m: int, feed: str | None = None, **others: Any) -> GraphSettings:
         """The settings of a model for this data set.
@@ -308,7 +309,7 @@ class PreparedDataset:
         return rows
 
     def max_rank(self, encoding: str, pool: str) -> int:
-        """How many neighbours are stored for each image, the largest M that can be asked for."""
+        """How many neighbours are stored for each image: the largest possible M."""
         self._check("neighbours", encoding, self.encodings)
         self._check("pool", pool, self.pools)
         return int(self.info["neighbours"][f"{encoding}-{pool}"]["M"])
@@ -320,7 +321,7 @@ class PreparedDataset:
         return self.directory / "neighbours" / f"split-{split}" / f"{encoding}-{pool}"
 
     def part(self, split: int, encoding: str, pool: str, part: str, max_rank: int) -> Part:
-        """Reads the neighbourhoods of a part whole, cut to the `max_rank` nearest."""
+        """Reads all neighbourhoods of a part, cut to the `max_rank` nearest."""
         stored = self.max_rank(encoding, pool)
         directory = self.neighbourhood_directory(split, encoding, pool)
         with with_hint(HINT_PREPARE):
@@ -333,8 +334,8 @@ class PreparedDataset:
         expected = self.split(split)[part]
         if not np.array_equal(rows, expected):
             raise InputError(
-                f"{directory}: {part} must hold the {len(expected)} images that split {split} has; "
-                f"received {len(rows)}, not the same; prepare the data again"
+                f"{directory}: {part} must hold the {len(expected)} images of split {split}; "
+                f"received {len(rows)} that differ; prepare the data again"
             )
         if neighbours.min() < 0 or neighbours.max() >= self.num_images:
             raise InputError(
@@ -351,7 +352,7 @@ class PreparedDataset:
 
 
 def available_memory() -> int:
-    """The bytes that a process may still take: of the machine's, and of its container's."""
+    """Bytes of memory available to this process, on the machine and in its container."""
     available = psutil.virtual_memory().available
     with contextlib.suppress(OSError, ValueError):  # no container, or "max": it has no limit
         limit = int((CONTAINER / "memory.max").read_text())
@@ -362,14 +363,15 @@ def available_memory() -> int:
     return available
 
 
-def load(directory: str | Path, table: str | None = None) -> PreparedDataset:
+def load(directory: str | Path, placement: str | None = None) -> PreparedDataset:
     """Opens a prepared directory.
 
     Args:
         directory: as `data_tools.prepare` wrote it.
-        table: where the features are kept: `device`, `host` or `mmap`; None chooses by their size.
+        placement: where to keep the features: `device`, `host` or `mmap`; None chooses by
+            their size.
 
     Raises:
         InputError: it is not a prepared directory.
     """
-    return PreparedDataset(directory, table)
+    return PreparedDataset(directory, placement)

@@ -47,7 +47,7 @@ class Embedding:
                 f"vocabulary; received shape {vectors.shape}"
             )
         if vectors.dtype.kind != "f":
-            raise InputError(f"{path}: vectors must be floating; received {vectors.dtype}")
+            raise InputError(f"{path}: vectors must be floating-point; received {vectors.dtype}")
         if known.shape != (num_words,) or known.dtype != bool:
             raise InputError(
                 f"{path}: known must be a bool for each of the {num_words} words; "
@@ -56,10 +56,10 @@ class Embedding:
         vectors = vectors.astype(np.float32)
         for rule, wrong in {
             "vectors must be finite": ~np.isfinite(vectors).all(axis=1),
-            "a word that is not known must have zeros": ~known & vectors.any(axis=1),
+            "an unknown word must have a vector of zeros": ~known & vectors.any(axis=1),
         }.items():
             if wrong.any():
-                raise InputError(f"{path}: {rule}; received others in row {wrong.argmax()}")
+                raise InputError(f"{path}: {rule}; row {wrong.argmax()} is not so")
         return cls(vectors, known)
 
 
@@ -95,7 +95,7 @@ def rho(tags: TagLists, embedding: Embedding) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Sums:
-    """ρ(o_x; β) of N images, summed where rows are asked for: a table [N, n] without its memory.
+    """ρ(o_x; β) of N images: a table [N, n] whose rows are summed when asked for.
 
     Attributes:
         tags: the tag ids of the images.

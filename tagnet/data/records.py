@@ -168,7 +168,7 @@ def write_shards(
     num_shards: int,
     run: Run,
 ) -> int:
-    """Writes `PREFIX-…tfrecord` in place of those that are there.
+    """Writes `PREFIX-…tfrecord`, replacing existing ones.
 
     Args:
         directory: where to.
@@ -209,11 +209,11 @@ def _write_shard(
                 writer.write(example)
                 written += 1
         if written != num_records:
-            raise ValueError(f"{path}: of {num_records} records {written} came")
+            raise ValueError(f"{path}: expected {num_records} records, got {written}")
 
 
 def shard_bounds(num_records: int, num_shards: int) -> list[int]:
-    """The record with which each shard begins, and at the end their number: lengths differ by 1.
+    """The first record of each shard, and the total; shard lengths differ by 1 at most.
 
     >>> shard_bounds(10, 4)
     [0, 2, 5, 7, 10]
@@ -257,7 +257,7 @@ def read_neighbourhoods(
 
 
 def empty_table(shape: Sequence[int], dtype: npt.DTypeLike) -> np.ndarray:
-    """An array at an address that TensorFlow can share; NumPy's own may be copied twice."""
+    """An array whose memory TensorFlow can share; one of NumPy's own might be copied twice."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     memory = np.empty(size + ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % ALIGNMENT
@@ -265,7 +265,7 @@ def empty_table(shape: Sequence[int], dtype: npt.DTypeLike) -> np.ndarray:
 
 
 class Images(NamedTuple):
-    """Images in row order; ids stand list after list.
+    """Images in row order; their lists of ids are concatenated.
 
     Attributes:
         phi: Φ, float16 [N, D].
@@ -282,7 +282,7 @@ class Images(NamedTuple):
     label_counts: np.ndarray
 
     def without_features(self) -> "Images":
-        """The same with 0 features an image; a slice of `phi` would keep all of it in memory."""
+        """The same images with 0 features each; a slice of `phi` would keep all of it in memory."""
         return self._replace(phi=np.empty([len(self.phi), 0], self.phi.dtype))
 
 
@@ -292,7 +292,7 @@ def image_blocks(
     feature_dim: int,
     sums: Mapping[str, str] | None = None,
 ) -> Iterator[Images]:
-    """Yields all images in row order, some at a time.
+    """Yields all images in row order, in blocks.
 
     Args:
         directory: the prepared directory.
@@ -318,7 +318,7 @@ def image_blocks(
             yield block
         if row != last:
             raise InputError(
-                f"{path}: must hold {last - first} of the images that dataset.json promises; "
+                f"{path}: must hold {last - first} images (see dataset.json); "
                 f"received {row - first if row < last else 'more'}; prepare the data again"
             )
 
@@ -385,18 +385,18 @@ def _parse_images(serialised: tf.Tensor) -> dict[str, tf.Tensor]:
 def _image_block(
     path: str, batch: dict[str, tf.Tensor], first_row: int, feature_dim: int
 ) -> Images:
-    """A parsed batch as arrays, whose rows must run from `first_row`."""
+    """A parsed batch as arrays, after checking that its rows start at `first_row`."""
     arrays = {name: tensor.numpy() for name, tensor in batch.items()}
     rows, phi = arrays.pop("row"), arrays.pop("phi").view(np.float16)
     misplaced = np.flatnonzero(rows != first_row + np.arange(len(rows)))
     if len(misplaced):
         raise InputError(
-            f"{path}: the images' rows must be in order; received row {rows[misplaced[0]]} in "
-            f"place of {first_row + misplaced[0]}; prepare the data again"
+            f"{path}: the images' rows must be in order; received row {rows[misplaced[0]]} "
+            f"instead of {first_row + misplaced[0]}; prepare the data again"
         )
     if phi.shape[1] != feature_dim:
         raise InputError(
-            f"{path}: phi must have the {feature_dim} numbers that dataset.json says; "
+            f"{path}: phi must have {feature_dim} numbers (see dataset.json); "
             f"received {phi.shape[1]}; prepare the data again"
         )
     names = tuple(name.decode() for name in arrays.pop("image_id"))

@@ -1,4 +1,4 @@
-"""The tables that row numbers are looked up in: where they are, and how they are read.
+"""The tables in which row numbers are looked up: where they are and how they are read.
 
 Shapes: B images in a batch, K neighbours of each, N images in all, n numbers an image, T tag ids.
 """
@@ -26,7 +26,7 @@ Lookups = Mapping[str, Callable[[tf.Tensor], tf.Tensor]]
 
 @dataclasses.dataclass(frozen=True)
 class Tables:
-    """What row numbers are looked up in.
+    """The tables in which row numbers are looked up.
 
     Attributes:
         phi: Φ, float16 [N, D]; an array, or a tensor that is on the device already.
@@ -49,7 +49,7 @@ class Tables:
 
     @property
     def tag_dim(self) -> int:
-        """N of a β, τ for ids, 0 without tags."""
+        """The width n of a β, τ for ids, 0 without tags."""
         if self.pi is None:
             return 0
         return self.num_tags if isinstance(self.pi, TagLists) else int(self.pi.shape[1])
@@ -86,7 +86,7 @@ class RowLookup(keras.layers.Layer):
 
 
 def as_tensor(table: np.ndarray | tf.Tensor) -> tf.Tensor:
-    """The table [N, n] as a tensor; one that is a tensor already is on its device.
+    """A table [N, n] as a tensor; one that already is a tensor stays on its device.
 
     It shares the memory of an array, which `tf.constant` would hold twice more.
     """
@@ -127,7 +127,7 @@ class TagLookup(keras.layers.Layer):
 def gather_inputs(
     names: Sequence[str], rows: Mapping[str, tf.Tensor], lookups: Lookups
 ) -> dict[str, tf.Tensor]:
-    """What a graph reads, out of the tables.
+    """Looks up a model's inputs in the tables.
 
     Args:
         names: its inputs: of `phi_x`, `phi_z`, `pi_x`, `pi_z`.
@@ -138,7 +138,7 @@ def gather_inputs(
 
 
 def lookup_tables(tables: Tables) -> Lookups:
-    """Puts the tables where they are looked up, once: `phi` and, where there are tags, `pi`."""
+    """Places the tables on their device: `phi` and, if there are tags, `pi`."""
     with contextlib.nullcontext() if tables.on_device else tf.device(HOST):
         layers: dict[str, keras.Layer] = {"phi": RowLookup(tables.phi)}
         if isinstance(tables.pi, TagLists):
@@ -162,10 +162,10 @@ def _on_host(layer: keras.Layer, rows: tf.Tensor) -> tf.Tensor:
 
 
 def fed_by_rows(core: keras.Model, lookups: Lookups) -> keras.Model:
-    """The same graph fed with row numbers, which it looks up on the device.
+    """Wraps a model to take row numbers, which it looks up on the device.
 
     Args:
-        core: a graph of `build`, or of `parts.with_path_outputs`.
+        core: a model of `build`, or of `parts.with_path_outputs`.
         lookups: `phi` and, for a joint model, `pi`; see `tables.lookup_tables`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Tags: how they are written, which are known (the top τ), and ids in place of words."""
+"""Tags: their spelling, the vocabulary (the top τ), and ids for words."""
 
 import unicodedata
 from collections import Counter
@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from tagnet.errors import InputError
+from tagnet.system.console import counted
 from tagnet.system.files import read_text, write_text
 
 INVISIBLE = ("Cc", "Cf", "Cs")  # Unicode's control and format characters, and lone surrogates
 
 
 def normalise(tag: str) -> str:
-    r"""The one spelling under which a tag is counted and looked up.
+    r"""Normalises a tag to the spelling under which it is counted and looked up.
 
     Unicode NFKC, lower case, white space trimmed and inner runs of it turned into
     `_`, invisible characters dropped. Normalising twice changes nothing.
@@ -38,7 +39,7 @@ def normalise(tag: str) -> str:
 
 
 def count_tags(tag_lists: Iterable[Sequence[str]]) -> Counter[str]:
-    """How many of the images whose tags are given carry each tag, in its one spelling.
+    """Counts the images that carry each tag, in its normalised spelling.
 
     >>> count_tags([["sky", "Sea"], ["sea", "SEA"]])
     Counter({'sea': 2, 'sky': 1})
@@ -114,12 +115,12 @@ class Vocabulary:
 
     @classmethod
     def of_counts(cls, counts: Counter[str], size: int, min_images: int = 1) -> "Vocabulary":
-        """The `size` tags that most images carry; equal counts in alphabetical order.
+        """The `size` most frequent tags; equal counts in alphabetical order.
 
         Args:
             counts: how many images carry each tag, see `count_tags`.
-            size: τ; there are fewer where the images carry fewer.
-            min_images: a tag of fewer images stays out.
+            size: τ; fewer if the images have fewer tags.
+            min_images: tags of fewer images are dropped.
 
         Raises:
             InputError: `size` or `min_images` is below 1, or no tag is left.
@@ -134,8 +135,8 @@ class Vocabulary:
         words = tuple(word for word, images in ranked[:size] if images >= min_images)
         if not words:
             raise InputError(
-                f"vocabulary: a tag must be carried by at least {min_images} images; "
-                f"received {f'{ranked[0][1]} at most' if ranked else 'no tags at all'}"
+                f"vocabulary: no tag occurs in at least {counted(min_images, 'image')}; "
+                f"{f'the most frequent has {ranked[0][1]:,}' if ranked else 'no image has a tag'}"
             )
         return cls(words)
 
@@ -173,20 +174,17 @@ class Vocabulary:
         """
         words = read_text(path).splitlines()
         if not words:
-            raise InputError(f"{path}: must hold one word a line; received an empty file")
+            raise InputError(f"{path}: must hold one word per line; the file is empty")
         lines: dict[str, int] = {}
         for line, word in enumerate(words, start=1):
             if not word.strip():
-                raise InputError(f"{path}: line {line} must hold a word; received an empty line")
+                raise InputError(f"{path}: line {line} is empty; it must hold a word")
             if word != normalise(word):
                 raise InputError(
                     f"{path}: line {line} must be normalised ({normalise(word)!r}); "
                     f"received {word!r}"
                 )
             if word in lines:
-                raise InputError(
-                    f"{path}: line {line} must be a new word; "
-                    f"received {word!r}, which is line {lines[word]}"
-                )
+                raise InputError(f"{path}: line {line} repeats line {lines[word]}: {word!r}")
             lines[word] = line
         return cls(tuple(words))

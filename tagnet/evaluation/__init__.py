@@ -1,1 +1,1 @@
-"""Scores a set of images, and says how good the scores and probabilities are."""
+"""Scores images, and evaluates scores and probabilities."""

@@ -1,4 +1,4 @@
-"""Probabilities that mean something: fitted on the validation split, judged on the test split.
+"""Temperature scaling on the validation split, and its evaluation on the test split.
 
 Guo et al. 2017: temperature scaling, expected calibration error.
 """
@@ -16,16 +16,16 @@ MAX_TEMPERATURE = 100.0  # for scores that separate the labels, whose likelihood
 
 
 def fit_temperature(scores: np.ndarray, labels: np.ndarray) -> float:
-    """The T of σ(score / T) that makes the labels most likely.
+    """Fits T of σ(score / T) by maximum likelihood of the labels.
 
-    One number for all labels leaves every ranking as it is.
+    One number for all labels does not change any ranking.
 
     Args:
         scores: logits [n, L].
         labels: 0 and 1, [n, L].
 
     Returns:
-        T; 1 where there is nothing to fit it to.
+        T; 1 without scores.
 
     >>> round(fit_temperature(np.array([[2.0], [2.0], [2.0], [2.0]]), np.eye(4)[:, :1] == 0), 3)
     1.82
@@ -45,10 +45,10 @@ def fit_temperature(scores: np.ndarray, labels: np.ndarray) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Reliability:
-    """A reliability diagram: what is said beside what is, in bins of equal width.
+    """A reliability diagram: predicted and true frequencies in bins of equal width.
 
     Attributes:
-        said: the mean probability of each bin.
+        said: the mean predicted probability of each bin.
         true: the share of positives; both are 0 where a bin is empty.
         pairs: how many pairs of an image and a label are in it.
         error: the expected calibration error, Σ over bins of (their share of the pairs) ·
@@ -62,7 +62,7 @@ class Reliability:
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> Reliability:
-    """Draws up a reliability diagram.
+    """Computes a reliability diagram.
 
     Args:
         probabilities: of any shape.
@@ -83,7 +83,7 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS)
 
 @dataclasses.dataclass(frozen=True)
 class CalibrationReport:
-    """What a model's probabilities are worth, on images that nothing was fitted to.
+    """How well calibrated a model's probabilities are, on images that nothing was fitted to.
 
     Attributes:
         images: how many.
@@ -97,21 +97,21 @@ class CalibrationReport:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "CalibrationReport":
-        """Reads back what `dataclasses.asdict` makes of one, as JSON keeps it."""
+        """Reads the JSON form of `dataclasses.asdict`."""
         before, after = (Reliability(**values[when]) for when in ("before", "after"))
         return cls(values["images"], before, after)
 
 
 def thresholds(probabilities: np.ndarray, labels: np.ndarray, precision: float) -> np.ndarray:
-    """For each label the lowest probability from which on a wanted precision is kept.
+    """For each label, the lowest threshold that reaches a target precision.
 
     Args:
         probabilities: of the validation split, [n, L].
         labels: 0 and 1, [n, L].
-        precision: the wanted share of true ones among those at or above the threshold.
+        precision: the target share of true labels at or above the threshold.
 
     Returns:
-        float64 [L]; infinite where no threshold keeps it.
+        float64 [L]; infinite where no threshold reaches it.
 
     >>> thresholds(np.array([[0.9], [0.8], [0.7]]), np.array([[1], [0], [1]]), precision=0.6)
     array([0.7])

@@ -1,4 +1,4 @@
-"""The part of a graph behind its fully-connected layers, for many neighbourhoods at once.
+"""The part of a model after its fully-connected layers, for many neighbourhoods at once.
 
 The vectors of all neighbours stand in tables [R, ·] and a neighbourhood is K rows of
 them, so what depends on one neighbour alone is computed once: an LSTM's product of its
@@ -32,7 +32,7 @@ class PooledHead:
         self.sorts = any(isinstance(reader, MaxOverNeighbours) for reader in readers)
 
     def tables(self, encoded: list[tf.Tensor]) -> list[tf.Tensor]:
-        """What `__call__` gathers from, for encoded neighbours [R, h] of each layer."""
+        """The tables that `__call__` gathers from, of encoded neighbours [R, h] of each layer."""
         return [
             project(reader, table) if isinstance(reader, keras.layers.LSTM) else table
             for reader, table in zip(self._readers, encoded, strict=True)
@@ -84,7 +84,7 @@ class ZippedHead:
 
 
 def head_of(core: keras.Model, parts: Parts) -> PooledHead | ZippedHead:
-    """The head of a graph behind the layers that `parts` names."""
+    """The head of a model, after the layers that `parts` names."""
     if parts.zipped is None:
         return PooledHead(core, parts)
     return ZippedHead(core.get_layer(parts.zipped))
@@ -97,7 +97,7 @@ def _for_each(vectors: tf.Tensor, neighbourhoods: tf.Tensor) -> tf.Tensor:
 
 @tf.function(jit_compile=True, reduce_retracing=True)
 def _gather_and_pool(table: tf.Tensor, columns: list[tf.Tensor], m: int) -> tf.Tensor:
-    """In one pass: the gathered activations are never written down."""
+    """Gathers and pools in one pass, without storing the gathered activations."""
     return mean_subset_max([tf.gather(table, column) for column in columns], m)
 
 

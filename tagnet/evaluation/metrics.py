@@ -1,4 +1,4 @@
-"""How good scores are: mean average precision, precision and recall at k, and their bounds."""
+"""Ranking metrics: mean average precision, precision and recall at k, upper bounds."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -75,7 +75,7 @@ def mean_average_precision(
 def precision_recall_at_k(
     labels: np.ndarray, scores: np.ndarray, k: int = 3, per: Per = "label"
 ) -> AtK:
-    """Precision and recall when every image is given its k best labels, equal ones by index.
+    """Precision and recall when every image is given its k best labels; ties go by index.
 
     A label's precision is the fraction of the images given it that have it, its
     recall the fraction of the images having it that were given it. An image's
@@ -152,7 +152,7 @@ def upper_bound(labels: np.ndarray, k: int = 3) -> dict[str, float]:
 
 
 def evaluate(labels: np.ndarray, scores: np.ndarray, k: int = 3) -> dict[str, Any]:
-    """All metrics of a split, as fractions, with what was left out of which mean.
+    """All metrics of a split, as fractions, and how many were skipped in which mean.
 
     Args:
         labels: 0/1 [n, L], the ground truth.
@@ -216,7 +216,7 @@ def _top(scores: np.ndarray, k: int) -> np.ndarray:
 
 
 def _by_row(per: Per, *arrays: np.ndarray) -> list[np.ndarray]:
-    """Turns [n, L] so that what the mean is taken over comes first."""
+    """Transposes [n, L] so that the axis of the mean comes first."""
     if per not in ("label", "image"):
         raise ValueError(f"per must be 'label' or 'image'; received {per!r}")
     return [np.ascontiguousarray(array.T) if per == "label" else array for array in arrays]
@@ -241,6 +241,6 @@ def _checked(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.nda
             )
     if not labels.any():
         raise InputError(
-            f"metrics: at least one image must have a label; received {len(labels)} without"
+            f"metrics: at least one image must have a label; none of {len(labels):,} has"
         )
     return labels.astype(bool), scores.astype(np.float64)

@@ -25,7 +25,7 @@ WIDE_BLOCK = 4096  # images whose neighbours' projected vectors are in memory to
 
 
 class Scorer:
-    """Scores sets of images with one graph, whose weights it shares.
+    """Scores sets of images with a model, sharing its weights.
 
     Args:
         core: a graph of `architectures.build`.
@@ -56,7 +56,7 @@ class Scorer:
 
         Args:
             part: n images with their M nearest.
-            seed: of the drawn neighbourhoods.
+            seed: seed of the drawn neighbourhoods.
 
         Returns:
             Logits, float32 [n, L].
@@ -89,7 +89,7 @@ class Scorer:
     def _tables_of(
         self, encoded: list[tf.Tensor], places: np.ndarray
     ) -> tuple[list[tf.Tensor], np.ndarray]:
-        """The head's tables and the `places` in them; wide ones hold nothing but those."""
+        """The head's tables and the `places` in them; wide tables hold only these places."""
         if not self._head.widens:
             return self._make_tables(encoded), places
         used, within = np.unique(places, return_inverse=True)
@@ -148,7 +148,7 @@ def _encoder(
 def _encoded(
     encode: Callable[[tf.Tensor], list[tf.Tensor]], rows: np.ndarray, spare: int = 0
 ) -> list[tf.Tensor]:
-    """The images `rows` [R] behind each of the encoder's layers: [R + spare, h]; zeros come last.
+    """The images `rows` [R] after each of the encoder's layers: [R + spare, h]; zeros come last.
 
     A block at a time.
     """

@@ -1,1 +1,1 @@
-"""The architectures of the paper as Keras models, and the layers that they are composed of."""
+"""The paper's architectures as Keras models, and the layers that they are built from."""

@@ -1,4 +1,4 @@
-"""The nine architectures of the paper, in its order, each beside its equation, and one of ours.
+"""The nine architectures of the paper, in its order, each with its equation; and one extension.
 
 Symbols are the paper's. φ_x [D] and φ_z [K, D] are CNN features of an image x
 and of its neighbours z_1 … z_K, nearest first; π_x and π_z are their encoded
@@ -122,7 +122,7 @@ def lzip(g: Blocks) -> KerasTensor:
     return g.rnn_scores("W_RNN", g.zip(g.stack(v_x, u_x), v_z, u_z))  # [B, 2(m + 1), h]
 
 
-# --- ours, not the paper's ---
+# --- an extension, not in the paper ---
 
 
 def ltwin_wide(g: Blocks) -> KerasTensor:
@@ -148,12 +148,12 @@ JOINT: dict[str, Builder] = {
     "lzip": lzip,
     "ltwin_wide": ltwin_wide,
 }
-OURS = ("ltwin_wide",)  # the others are the paper's
+OURS = ("ltwin_wide",)  # all others are in the paper
 ARCHITECTURES: dict[str, Builder] = VISUAL | JOINT
 
 
 def build(arch: str, settings: GraphSettings) -> keras.Model:
-    """Builds a graph.
+    """Builds the model of an architecture.
 
     Args:
         arch: a key of `ARCHITECTURES`.

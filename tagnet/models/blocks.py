@@ -1,4 +1,4 @@
-"""The blocks that an architecture is composed of: its inputs, layers and poolings.
+"""The blocks that architectures are built from: inputs, layers and poolings.
 
 Shapes: B images in a batch, K neighbours of each, D features, n the width of π, h hidden units,
 L labels; T tag ids, padded with −1.
@@ -13,14 +13,14 @@ from tagnet.models.lstm import LinearLSTM
 from tagnet.settings import GraphSettings
 
 # Of the linear path of `ltwin_wide`. RMSProp moves every weight about as far in a step, which is
-# too little for a path whose weights, one for every tag, must come to some units: these factors
-# lengthen its steps. Chosen on the validation split of the embedded data set.
+# too little for a path whose weights, one for every tag, must grow to a few units: these factors
+# lengthen its steps. Chosen on the validation split of the demo data set.
 LINEAR_RATE = 40.0
 LINEAR_PIXELS = 2.0  # the length of φ_x beside the binary o_x
 
 
 class Blocks:
-    """The inputs and the blocks of one graph; an input exists once it is asked for."""
+    """The inputs and the blocks of one model; an input is created on first use."""
 
     def __init__(self, settings: GraphSettings) -> None:
         self.settings = settings

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 
 class Share(NamedTuple):
-    """Which rows of a batch a replica was given.
+    """The rows of a batch that belong to a replica.
 
     Attributes:
         first: the number of its first row in the batch.
@@ -28,7 +28,7 @@ _SHARE: contextvars.ContextVar[Share | None] = contextvars.ContextVar("share", d
 
 @contextlib.contextmanager
 def given(share: Share) -> Iterator[None]:
-    """Within it `Dropout` is called on a replica's rows."""
+    """Tells `Dropout`, inside the block, which rows of the batch it gets."""
     token = _SHARE.set(share)
     try:
         yield
@@ -38,14 +38,14 @@ def given(share: Share) -> Iterator[None]:
 
 @keras.saving.register_keras_serializable("tagnet")
 class Dropout(keras.layers.Dropout):
-    """`keras.layers.Dropout`; a replica's rows get those of the mask that the batch would get.
+    """`keras.layers.Dropout` whose mask for a replica's rows is part of the whole batch's mask.
 
     The mask of the whole batch is drawn, which takes little beside the products, and the
     replica's rows are taken out of it.
     """
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Drops units of [B, …] where it is training."""
+        """Drops units of [B, …] in training."""
         share = _SHARE.get()
         if share is None or not training or not self.rate:
             return super().call(inputs, training)
@@ -56,7 +56,7 @@ class Dropout(keras.layers.Dropout):
 
 
 class _Drawn(keras.random.SeedGenerator):
-    """A seed that was drawn already, where Keras wants what draws one."""
+    """A seed that was drawn already, wrapped as the generator that Keras expects."""
 
     def __init__(self, seed: tf.Tensor) -> None:
         self._seed = seed

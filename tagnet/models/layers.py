@@ -1,4 +1,4 @@
-"""The blocks that the graphs are composed of, beyond what Keras has.
+"""Layers that Keras does not have.
 
 Shapes: B images in a batch, K neighbours of each, D features, T tag ids (padded
 with −1), h hidden units.
@@ -51,7 +51,7 @@ class MultiHotDense(keras.layers.Layer):
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
 
     def build(self, input_shape: Any) -> None:
-        """Makes the kernel and the bias."""
+        """Creates the kernel and the bias."""
         feature_dim = input_shape[0][-1] if isinstance(input_shape[0], (tuple, list)) else 0
         self.kernel = self.add_weight(
             shape=(feature_dim + self.num_tags, self.units),
@@ -62,7 +62,7 @@ class MultiHotDense(keras.layers.Layer):
         self.bias = self.add_weight(shape=(self.units,), initializer="zeros", name="bias")
 
     def call(self, inputs: Any) -> tf.Tensor:
-        """Multiplies without ever making `o`."""
+        """Multiplies without building `o`."""
         kernel = tf.convert_to_tensor(self.kernel)
         if isinstance(inputs, (tuple, list)):
             phi, ids = inputs
@@ -106,7 +106,7 @@ def _sum_rows(kernel: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
 def _summed(
     num_tags: int, units: int, dtype: tf.DType
 ) -> tf.types.experimental.PolymorphicFunction:
-    """`_segment_sum` of the rows of a kernel of that shape."""
+    """Makes the `_segment_sum` for a kernel of this shape."""
     numbers = tf.TensorSpec([None], tf.int32)
     signature = [tf.TensorSpec([num_tags, units], dtype), numbers, numbers]
     return tf.function(_segment_sum, input_signature=[*signature, tf.TensorSpec([], tf.int32)])

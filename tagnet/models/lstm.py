@@ -10,7 +10,7 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable("tagnet")
 class LinearLSTM(keras.layers.LSTM):
-    """`keras.layers.LSTM(units, activation="linear")`: the same numbers, sooner.
+    """`keras.layers.LSTM(units, activation="linear")`: the same numbers, faster.
 
     The candidate and the output pass the identity in place of tanh; the gates stay
     sigmoid. cuDNN's LSTM needs tanh, and Keras' loop makes the kernels' gradients step
@@ -47,7 +47,7 @@ class LinearLSTM(keras.layers.LSTM):
 # every model.
 @functools.cache
 def _followed(steps: int, units: int, dtype: tf.DType) -> tf.types.experimental.PolymorphicFunction:
-    """`_last_state` over so many steps."""
+    """Makes the `_last_state` for a number of steps."""
     shapes = ([None, steps, 4 * units], [units, 4 * units])
     return tf.function(
         _last_state, input_signature=[tf.TensorSpec(shape, dtype) for shape in shapes]

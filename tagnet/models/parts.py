@@ -1,4 +1,4 @@
-"""Which layer of a model is which, read off the model's own graph.
+"""Finds which layer of a model does what, from the model's own graph.
 
 Scoring, serving and explanations cut a model in two: what depends on one image alone, and what
 fuses an image with its neighbours. This file is the only one that knows where the cut is, and it
@@ -23,7 +23,7 @@ POOLING = (MaxOverNeighbours, keras.layers.LSTM)
 
 @dataclasses.dataclass(frozen=True)
 class Path:
-    """How one path's logits come about: `scale` · Dense(`layer`) of the vectors of `joined`.
+    """How a path's logits are computed: `scale` · Dense(`layer`) of the vectors of `joined`.
 
     Attributes:
         layer: the name of the layer that gives the logits.
@@ -89,7 +89,7 @@ def is_order_sensitive(model: keras.Model) -> bool:
 
 
 def with_path_outputs(model: keras.Model) -> keras.Model:
-    """The model as it is trained.
+    """The model with one output per path, as it is trained.
 
     Args:
         model: of `architectures.build`.
@@ -194,7 +194,7 @@ class _Reading:
         return names[0]
 
     def _path(self, logits: KerasTensor) -> Path:
-        """How one path's logits come about."""
+        """How a path's logits are computed."""
         scale = 1.0
         operation = self._made_by[id(logits)]
         if isinstance(operation, keras.layers.Rescaling):
@@ -215,7 +215,7 @@ class _Reading:
 
 
 def _side(reads: Sequence[str]) -> str | None:
-    """Whose inputs they are: `x`, the image's, `z`, the neighbours'; None for both."""
+    """The side that inputs belong to: `x` (the image), `z` (the neighbours); None for both."""
     sides = {name[-1] for name in reads}
     return sides.pop() if len(sides) == 1 else None
 

@@ -1,1 +1,1 @@
-"""Opens photographs, and reads the keywords in them and beside them."""
+"""Opens photos and reads their keywords, embedded and in sidecars."""

@@ -1,4 +1,4 @@
-"""Opens photographs as they are meant to be seen: upright, RGB, transparency over white.
+"""Opens photos as they are displayed: upright, RGB, transparency over white.
 
 Pillow decodes the pixels. Of the metadata only the orientation is read, so that damage elsewhere in
 it does no harm. `pixels` does the same to JPEG and PNG inside a TensorFlow graph; keep both alike.
@@ -55,7 +55,7 @@ _TURNS = {
 
 
 def read_image(source: ImageSource, reduced_to: int | None = None) -> Image.Image:
-    """Reads an image as it is meant to be seen: upright, RGB, transparency over white.
+    """Reads an image as it is displayed: upright, RGB, transparency over white.
 
     Args:
         source: path, file contents, PIL image of any mode, or uint8 array [height, width, 3].
@@ -90,7 +90,7 @@ def read_image(source: ImageSource, reduced_to: int | None = None) -> Image.Imag
         except OSError as error:
             raise InputError(f"{what}: cannot be read ({error.strerror})") from error
     if not contents:
-        raise InputError(f"{what}: is empty; an image is needed")
+        raise InputError(f"{what}: is empty")
     return _decoded(lambda: _opened(contents, reduced_to), what)
 
 
@@ -104,15 +104,16 @@ def _decoded(open_image: Callable[[], Image.Image], what: str) -> Image.Image:
         return _rgb(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(
-            f"{what}: has more than {Image.MAX_IMAGE_PIXELS} pixels, Pillow's limit; downscale it"
+            f"{what}: has more than {Image.MAX_IMAGE_PIXELS:,} pixels (Pillow's limit); "
+            "downscale it"
         ) from error
     except Image.UnidentifiedImageError as error:
-        raise InputError(f"{what}: is not an image ({_READ} are read)") from error
+        raise InputError(f"{what}: not a supported image ({_READ})") from error
     except MemoryError:
         raise
     except Exception as error:  # a damaged file can make Pillow's readers raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{what}: is a damaged or unusual image ({reason})") from error
+        raise InputError(f"{what}: damaged or unsupported image ({reason})") from error
 
 
 def _opened(contents: bytes, reduced_to: int | None) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Photographs in folders, and the keywords that people gave them.
+"""Finds photos in folders and reads the keywords that people gave them.
 
 Keywords are read as digiKam, Lightroom and darktable write them: IPTC Keywords, and of
 XMP dc:subject, lr:hierarchicalSubject and digiKam:TagsList, also from sidecars beside a
@@ -38,7 +38,7 @@ class Photograph:
 
 
 def find_photographs(folder: Path) -> tuple[list[Photograph], list[tuple[str, str]]]:
-    """Lists the photographs of a folder, those below it included, sorted by path.
+    """Lists the photos in a folder and its subfolders, sorted by path.
 
     Returns:
         The photographs, and for each file or folder that cannot be used its path
@@ -48,7 +48,7 @@ def find_photographs(folder: Path) -> tuple[list[Photograph], list[tuple[str, st
         InputError: it is not a folder, or no photograph is in it.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: must be a folder of photographs")
+        raise InputError(f"{folder}: is not a folder")
     found: list[Photograph] = []
     left_out: list[tuple[str, str]] = []
 
@@ -66,18 +66,18 @@ def find_photographs(folder: Path) -> tuple[list[Photograph], list[tuple[str, st
             image_id = path.relative_to(folder).as_posix()
             shown = image_id.encode("utf-8", "backslashreplace").decode()
             if shown != image_id or len(image_id.splitlines()) > 1:
-                left_out.append((shown, "its name must be Unicode on one line"))
+                left_out.append((shown, "its name must be Unicode without line breaks"))
                 continue
             wanted = (f"{path.stem}.xmp".lower(), f"{name}.xmp".lower())
             beside = [Path(place, sidecars[name]) for name in wanted if name in sidecars]
             found.append(Photograph(image_id, path.absolute(), tuple(beside)))
     if not found:
-        raise InputError(f"{folder}: must hold photographs ({', '.join(SUFFIXES)}); received none")
+        raise InputError(f"{folder}: has no photos ({', '.join(SUFFIXES)})")
     return sorted(found, key=lambda photograph: photograph.image_id), left_out
 
 
 def read_keywords(photograph: Photograph) -> tuple[list[Keyword], list[str]]:
-    """Reads the keywords in a photograph and its sidecars.
+    """Reads the keywords of a photo and its sidecars.
 
     Returns:
         The keywords, and a line for each place that is damaged. A file that is no
@@ -115,7 +115,7 @@ def read_keywords(photograph: Photograph) -> tuple[list[Keyword], list[str]]:
 def split_keywords(
     keywords: Iterable[Keyword], label_prefix: str | None
 ) -> tuple[list[str], list[str]]:
-    """Parts keywords into tags and labels.
+    """Splits keywords into tags and labels.
 
     A keyword, its levels joined by `|`, that begins with the prefix (capitals do not
     matter) gives labels: each level of what follows. Programs repeat the levels of a
@@ -176,7 +176,7 @@ def _xmp(image: Image.Image) -> Iterator[Keyword]:
 
 
 def _several(value: Any) -> list[Any]:
-    """What stands once in XMP is no list in Pillow's dictionary."""
+    """Makes a list of an XMP property, which Pillow gives bare where there is only one."""
     return value if isinstance(value, list) else [value]
 
 

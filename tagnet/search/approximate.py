@@ -1,4 +1,4 @@
-"""Candidates from an approximate index of faiss, for sets so large that all pairs take too long.
+"""Candidates from an approximate faiss index, for sets too large to compare all pairs.
 
 They are only candidates: their distances are then computed as in the exact search.
 """

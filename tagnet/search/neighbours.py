@@ -1,4 +1,4 @@
-"""The M nearest images of an image: by tags (eqs. 5 and 7), or by pixels where it has none.
+"""The M nearest images of an image: by tags (eqs. 5 and 7), or by features if it has none.
 
 The search is exact: it finds what sorting all candidates by (distance, row number)
 would. An image is never its own neighbour.
@@ -54,7 +54,7 @@ class Neighbourhoods:
     by_features: np.ndarray
 
     def select(self, places: np.ndarray) -> "Neighbourhoods":
-        """Those of the images at `places` among `rows`."""
+        """The neighbourhoods of the images at `places` among `rows`."""
         return Neighbourhoods(*(getattr(self, field.name)[places] for field in fields(self)))
 
 
@@ -82,7 +82,7 @@ def nearest(
     index: str = "exact",
     run: Run = map,
 ) -> Neighbourhoods:
-    """The M nearest by tags; by Φ for an image whose tags say nothing.
+    """The M nearest by tags; by Φ for an image without a usable tag.
 
     Tags say nothing where an image has none of the vocabulary or, as vectors, where
     these sum to zero. Such an image gets the nearest by cosine distance on Φ, so
@@ -104,7 +104,7 @@ def nearest(
     """
     if len(features) != len(pi):
         raise InputError(
-            "neighbours: tags and features must be of the same images; "
+            "neighbours: tags and features must have the same number of images; "
             f"received {len(pi)} and {len(features)}"
         )
     rows = np.asarray(rows, np.int32)
@@ -123,7 +123,7 @@ def nearest(
 
 
 def has_known_tags(pi: TagLists | Table) -> np.ndarray:
-    """Whether neighbours can be found by an image's encoded tags: bool [N], see `nearest`."""
+    """Whether an image has tags to find neighbours by: bool [N], see `nearest`."""
     if isinstance(pi, TagLists):
         return pi.lengths > 0
     blocks = (np.arange(len(pi))[block] for block in vector_search.blocks(len(pi), BLOCK))
@@ -208,7 +208,7 @@ def cosine(
 
 
 def is_self_search(rows: np.ndarray, pool: np.ndarray) -> bool:
-    """Whether it takes less to find the nearest of the whole pool than of the queries alone.
+    """Whether searching the pool for all its images costs less than for the queries only.
 
     Where most of the pool are queries too, x·z serves x and z: half the products are enough.
     """
@@ -235,7 +235,7 @@ def _cosine_by_index(
 
 
 def recall(found: Neighbourhoods, exact: Neighbourhoods) -> float:
-    """The share of the true nearest that were found, for the same images.
+    """The share of the true nearest neighbours that were found, for the same images.
 
     A neighbour that is as near as the farthest of the true ones counts as one of them.
     """
@@ -243,7 +243,7 @@ def recall(found: Neighbourhoods, exact: Neighbourhoods) -> float:
 
 
 def validate(rows: np.ndarray, pool: np.ndarray, M: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows, and the pool in ascending order without repeats: both int32.
+    """Checks and converts: the rows, and the pool in ascending order without repeats; both int32.
 
     Raises:
         InputError: M is below 1, or the pool is too small for it.
@@ -255,14 +255,14 @@ def validate(rows: np.ndarray, pool: np.ndarray, M: int) -> tuple[np.ndarray, np
     if (others < M).any():
         short = np.argmin(others)
         raise InputError(
-            f"neighbours: the pool must hold at least M = {M} images besides the image itself; "
-            f"received {others[short]} for image {rows[short]}"
+            f"neighbours: the pool must hold at least M = {M} other images; "
+            f"received {others[short]} for image {rows[short]}; lower M or enlarge the pool"
         )
     return rows, pool
 
 
 def empty_best(queries: int, M: int) -> Best:
-    """Room for the nearest of so many images: no neighbours (-1), at infinite distances."""
+    """An empty result for so many images: no neighbours (-1), at infinite distances."""
     return Best(np.full([queries, M], -1, np.int32), np.full([queries, M], np.inf))
 
 
@@ -278,7 +278,7 @@ def to_neighbourhoods(rows: np.ndarray, best: Best) -> Neighbourhoods:
 
 
 def _parts(count: int, size: int, M: int = 0) -> list[slice]:
-    """Cuts so many images into parts of about `size`, each of more than M if there are as many."""
+    """Splits so many images into parts of about `size`, each larger than M if possible."""
     number = min(-(-count // size), max(1, count // (M + 1)))
     bounds = np.linspace(0, count, number + 1).astype(int).tolist()
     return list(map(slice, bounds, bounds[1:]))
@@ -311,7 +311,7 @@ def _search_piece(
 
 
 def _search_symmetric_piece(vectors: Table, pool: np.ndarray, M: int, piece: Piece) -> Found:
-    """The nearest of two parts of `pool`, each in the other; or of one part in itself."""
+    """The nearest between two parts of `pool`, in both directions; or within one part."""
     parts = piece[:1] if piece[0] == piece[1] else piece
     rows = [pool[part].copy() for part in parts]
     found = [empty_best(len(part), M) for part in rows]

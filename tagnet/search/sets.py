@@ -14,7 +14,7 @@ CHUNK = 256  # candidates passed over at once where none of them shares enough t
 
 
 class SetIndex(NamedTuple):
-    """P candidates by the tags that they carry; a candidate's place is its rank by size.
+    """An inverted index of P candidates by tag; a candidate's place is its rank by size.
 
     Attributes:
         pool: int32 [P], their row numbers, ascending.
@@ -36,7 +36,7 @@ class SetIndex(NamedTuple):
 
 
 class Queries(NamedTuple):
-    """Q images whose neighbours are wanted.
+    """Q images whose neighbours are searched for.
 
     Attributes:
         rows: int32 [Q], their row numbers.

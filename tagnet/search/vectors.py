@@ -63,7 +63,7 @@ def search_symmetric(
     best_of_one: tuple[np.ndarray, np.ndarray],
     best_of_two: tuple[np.ndarray, np.ndarray],
 ) -> None:
-    """Fills in the nearest of `one` in `two` and of `two` in `one`, by the same products.
+    """Fills in the nearest of `one` in `two` and of `two` in `one`, from the same products.
 
     Args:
         vectors: floating [N, n].
@@ -125,7 +125,7 @@ def load(vectors: Table, rows: np.ndarray) -> Vectors:
     lengths = norms(raw)
     if not np.isfinite(lengths).all():
         row = rows[np.argmin(np.isfinite(lengths))]
-        raise InputError(f"neighbours: vectors must be finite; received others in row {row}")
+        raise InputError(f"neighbours: vectors must be finite; row {row} is not")
     units = (raw / np.where(lengths > 0, lengths, 1)[:, None]).astype(np.float32)
     return Vectors(rows, raw, lengths, units)
 
@@ -226,7 +226,7 @@ def merge(
     found: np.ndarray,  # int32 [Q, M], the best of other candidates, all of them of higher rows
     their_distances: np.ndarray,
 ) -> None:
-    """Merges what was found among other candidates into the M best so far of each query."""
+    """Merges the results among other candidates into the M best so far of each query."""
     for q in numba.prange(len(neighbours)):
         for slot in range(neighbours.shape[1]):
             _insert(their_distances[q, slot], found[q, slot], distances[q], neighbours[q])
@@ -272,7 +272,7 @@ def _lowest_of_nearest(similarity: np.ndarray, M: int) -> float:
 
 @compiled()
 def _lowest_of_nearest_columns(similarity: np.ndarray, M: int) -> np.ndarray:
-    """The same for each column."""
+    """As `_lowest_of_nearest`, for each column."""
     chunks = (len(similarity) + CHUNK - 1) // CHUNK
     lowest = np.full(similarity.shape[1], -np.inf, np.float32)
     if chunks > M:

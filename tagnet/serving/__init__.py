@@ -1,1 +1,1 @@
-"""Annotates: a trained model with all that it needs, in Python and as a SavedModel."""
+"""Annotates photos with a trained model, in Python and as a SavedModel."""

@@ -1,4 +1,4 @@
-"""A photograph and its tags → ranked labels, and the neighbours that spoke for them.
+"""A photo and its tags → ranked labels and the neighbours that contributed.
 
 from tagnet import Annotator
 annotator = Annotator.load("runs/ltwin")
@@ -25,6 +25,7 @@ from tagnet.serving.corpus import Corpus, TaggedImages
 from tagnet.serving.export import load, write_saved_model
 from tagnet.serving.model import BATCH, ServingModel
 from tagnet.settings import MAX_TAGS
+from tagnet.system.console import counted
 
 Photo: TypeAlias = ImageSource
 """A path, a file's bytes, a PIL image, a uint8 array [height, width, 3], or Φ of it, [D]."""
@@ -32,7 +33,7 @@ Photo: TypeAlias = ImageSource
 
 @dataclasses.dataclass(frozen=True)
 class Neighbour:
-    """An image of the corpus that is near.
+    """A neighbour: an image of the corpus.
 
     Attributes:
         image_id: its name in the data set.
@@ -48,13 +49,13 @@ class Neighbour:
 
 @dataclasses.dataclass(frozen=True)
 class Shares:
-    """What a score is the sum of.
+    """The parts that a score is the sum of.
 
     Attributes:
-        picture: what the image's own pixels gave.
-        tags: what its own tags gave.
-        neighbours: what each neighbour gave, in their order.
-        constant: what every image gets.
+        picture: contribution of the image's own features.
+        tags: contribution of its own tags.
+        neighbours: contribution of each neighbour, in their order.
+        constant: the part that all images share.
     """
 
     picture: float
@@ -70,8 +71,8 @@ class Label:
     Attributes:
         name: the label.
         probability: calibrated on the validation split.
-        score: the graph's logit (eq. 2).
-        shares: how the score came about; None for LSTM graphs, which cannot be split.
+        score: the model's logit (eq. 2).
+        shares: contributions to the score; None for LSTM models, whose scores cannot be split.
     """
 
     name: str
@@ -82,15 +83,15 @@ class Label:
 
 @dataclasses.dataclass(frozen=True)
 class Annotation:
-    """What is known of an image now.
+    """The result of annotating an image.
 
     Attributes:
         labels: the most probable first.
-        neighbours: the nearest first; empty for `v_only`, which looks at none.
+        neighbours: the nearest first; empty for `v_only`, which uses none.
         known_tags: the given tags that the model knows, as it spells them.
-        unknown_tags: those that it does not.
-        by_features: whether no tag said anything, so that the neighbours are the images
-            that look most alike.
+        unknown_tags: the tags that it does not know.
+        by_features: true if no tag was recognised, so that the neighbours are visually
+            similar images.
     """
 
     labels: tuple[Label, ...]
@@ -101,11 +102,11 @@ class Annotation:
 
 
 class Annotator:
-    """Annotates photographs with a deployed model.
+    """Annotates photos with a trained model.
 
     Args:
         deployment: the model.
-        weights: the file of the backbone's weights; None takes those that it gets by itself.
+        weights: the backbone's weight file; None uses downloaded or bundled weights.
     """
 
     def __init__(self, deployment: ServingModel, weights: Path | None = None) -> None:
@@ -137,7 +138,7 @@ class Annotator:
 
     @property
     def digest(self) -> str:
-        """Tells this model apart from others: SHA-256 of its weights, corpus and vocabulary."""
+        """Identifies this model: SHA-256 of its weights, corpus and vocabulary."""
         model = self._deployment
         weights = [weight for layer in model.weights.values() for weight in layer]
         words = [*self.vocabulary, *self.labels, *self._image_ids]
@@ -155,11 +156,11 @@ class Annotator:
 
     @property
     def reads_photographs(self) -> bool:
-        """Whether it can be given photographs; otherwise feature vectors alone."""
+        """Whether it accepts photos; otherwise only feature vectors."""
         return self._deployment.settings.backbone is not None
 
     def save(self, directory: str | Path) -> Path:
-        """Writes it as a SavedModel, with the vocabulary and the corpus that it has now.
+        """Writes a SavedModel with the current vocabulary and corpus.
 
         Args:
             directory: what a server is given; the version 1 in it is replaced.
@@ -174,7 +175,7 @@ class Annotator:
         photos: Sequence[Photo],
         on_error: Callable[[int, InputError], None] | None = None,
     ) -> np.ndarray:
-        """Φ of photographs, float32 [N, D], which `annotate` takes in their place.
+        """Computes Φ of photos, float32 [N, D], which `annotate` accepts in their place.
 
         Args:
             photos: N.
@@ -196,8 +197,8 @@ class Annotator:
             return np.array(vectors, np.float32).reshape(-1, dim)
         if not self.reads_photographs:
             raise InputError(
-                "the data set that the model was trained on came with features of an unnamed "
-                "network: give feature vectors in place of photographs"
+                "the model was trained on features of an unnamed network; "
+                "pass feature vectors instead of photos"
             )
         backbone = dataclasses.replace(BACKBONES[settings.backbone or ""], weights=self._weights)
         return extract(backbone, photos, on_error=on_error)
@@ -228,8 +229,8 @@ class Annotator:
         """
         if len(photos) != len(tags):
             raise InputError(
-                f"a list of tags is needed for each photograph; received {len(tags)} lists "
-                f"and {len(photos)} photographs"
+                f"each photo needs a list of tags; received {counted(len(photos), 'photo')} "
+                f"and {counted(len(tags), 'list')}"
             )
         for given in tags:
             if isinstance(given, str) or len(given) > MAX_TAGS:
@@ -245,7 +246,7 @@ class Annotator:
         return annotations
 
     def thresholds(self, precision: float) -> dict[str, float]:
-        """For each label the probability from which on `precision` is kept on validation.
+        """For each label, the lowest threshold that reaches `precision` on the validation split.
 
         A label that nowhere keeps it has an infinite threshold.
         """
@@ -272,8 +273,8 @@ class Annotator:
         feed = settings.graph.feed
         if feed in (None, "id"):
             raise InputError(
-                "another vocabulary needs a model fed with w2v or wnet; "
-                f"received one fed with {feed or 'no tags'}"
+                "another vocabulary needs a model trained with --feed=w2v or wnet; "
+                f"received a model fed with {feed or 'no tags'}"
             )
         shape = (len(words), settings.graph.tag_dim)
         if np.shape(vectors) != shape or not np.isfinite(vectors).all():
@@ -302,8 +303,8 @@ class Annotator:
 
         Args:
             photos: at least m.
-            tags: of each.
-            labels: of each, where they are known; they are shown, the graph reads none.
+            tags: tags of each.
+            labels: labels of each, if known; only displayed, the model does not use them.
             image_ids: names [0, 1, …].
 
         Raises:
@@ -313,7 +314,9 @@ class Annotator:
         labels = labels or [()] * len(tags)
         for name in {name for names in labels for name in names}:
             if name not in place:
-                raise InputError(f"labels must be of the model's {len(place)}; received {name!r}")
+                raise InputError(
+                    f"labels must be among the model's {len(place)}; received {name!r}"
+                )
         vocabulary = self._deployment.vocabulary
         images = TaggedImages(
             image_ids or [str(number) for number in range(len(photos))],
@@ -322,7 +325,7 @@ class Annotator:
             TagLists.from_lists([[place[n] for n in names] for names in labels]),
         )
         if not len(images.image_ids) == len(photos) == len(images.tags) == len(images.labels):
-            raise InputError("photos, tags, labels and image_ids must be of the same length")
+            raise InputError("photos, tags, labels and image_ids must have the same length")
         known = np.ones(len(vocabulary), bool)
         tables = {
             name: rho(images.tags, Embedding(beta.numpy(), known))

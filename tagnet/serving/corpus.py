@@ -1,4 +1,4 @@
-"""The images that a deployed model finds neighbours among, searched exactly inside TensorFlow.
+"""The images that a deployed model takes neighbours from, searched exactly in TensorFlow.
 
 What `neighbours.py` does for a whole data set is here part of a graph, so that a
 SavedModel has it too. Both find the same neighbours; a test compares them.
@@ -26,7 +26,7 @@ BLOCK = 2**21
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TaggedImages:
-    """C images as a prepared directory holds them.
+    """C tagged images.
 
     Attributes:
         image_ids: their names.
@@ -67,7 +67,7 @@ class Lists(tf.Module):
         return tf.RaggedTensor.from_row_splits(self.ids, self.offsets, validate=False)
 
     def numpy(self) -> TagLists:
-        """The lists outside of TensorFlow."""
+        """The lists as NumPy arrays."""
         return TagLists(self.ids.numpy(), self.offsets.numpy())
 
 
@@ -84,7 +84,7 @@ class Vectors(tf.Module):
         lengths = _norms(table)
         if not np.isfinite(lengths).all():
             row = int(np.argmin(np.isfinite(lengths)))
-            raise InputError(f"corpus: vectors must be finite; received others in row {row}")
+            raise InputError(f"corpus: vectors must be finite; row {row} is not")
         # As a tensor, which the variable takes over; it would copy an array twice.
         self.table = tf.Variable(as_tensor(table), trainable=False)
         self.norms = tf.Variable(lengths, trainable=False)
@@ -155,7 +155,7 @@ class Vectors(tf.Module):
 
 
 class Corpus(tf.Module):
-    """The images that neighbours come from.
+    """The images that neighbours are taken from.
 
     Args:
         images: at least as many as there are neighbours to find.
@@ -210,7 +210,7 @@ def _norms(table: np.ndarray) -> np.ndarray:
 
 
 def _carriers(tags: TagLists, num_tags: int) -> TagLists:
-    """For each tag the images that carry it, ascending."""
+    """For each tag, the images that carry it, ascending."""
     rows = np.repeat(np.arange(len(tags), dtype=np.int32), tags.lengths)
     order = np.argsort(tags.ids, kind="stable")
     counts = np.bincount(tags.ids, minlength=num_tags)

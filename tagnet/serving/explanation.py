@@ -1,4 +1,4 @@
-"""What a score is the sum of: the image's pixels, its tags, each neighbour, and a constant.
+"""Splits a score into contributions: the image's features, its tags, each neighbour, a constant.
 
 The scores of a max-pool architecture are linear in the vectors that its last layer joins, and a
 pooled vector's units are means of the neighbours' activations, weighted by their ranks
@@ -89,7 +89,7 @@ class Explanation:
         return [weight.value for weight in self._core.get_layer(layer).weights]
 
     def _pooled_shares(self, activations: tf.Tensor) -> tf.Tensor:
-        """What each neighbour gives to each pooled unit: [B, h, M]; the sum over M is the pool."""
+        """Each neighbour's contribution to each pooled unit: [B, h, M], whose sum over M is it."""
         reached = self._M - self._m + 1  # ranks with a weight
         weights = tf.cast(subset_max_weights(self._M, self._m)[:reached], tf.float32)
         units = tf.transpose(activations, [0, 2, 1])
@@ -101,7 +101,7 @@ class Explanation:
         return units * tf.reshape(spread, tf.shape(units))
 
     def _share_of_pixels(self, layer: str, vector: tf.Tensor, phi: tf.Tensor) -> tf.Tensor:
-        """What pixels and bias gave to a hidden layer's units [B, h], which are linear above 0."""
+        """The contribution of pixels and bias to a hidden layer's units [B, h], linear above 0."""
         reads = self._parts.reads[layer]
         if reads == ("phi_x",):
             return vector
@@ -112,7 +112,7 @@ class Explanation:
 
 
 def _no_tags(pi_x: keras.KerasTensor, phi: tf.Tensor) -> tf.Tensor:
-    """What the input `pi_x` is given for images [B, D] without tags."""
+    """The value of the input `pi_x` for images [B, D] without tags."""
     count = tf.shape(phi)[0]
     if pi_x.dtype == "int32":  # ids
         return tf.fill([count, 1], PADDING)

@@ -1,4 +1,4 @@
-"""The SavedModel of a trained graph: TensorFlow alone suffices to use it.
+"""The SavedModel of a trained model, which needs only TensorFlow.
 
 Everything that annotating needs travels inside: see `deployment.py`. Arrays are
 variables; the settings are `assets/annotator.json`, the vocabulary
@@ -124,7 +124,7 @@ def write_saved_model(
 
 
 def _write_warmup(deployment: ServingModel, signatures: Iterable[str], folder: Path) -> None:
-    """Writes requests that TensorFlow Serving plays to a model before it takes others.
+    """Writes the warm-up requests that TensorFlow Serving replays when it loads a model.
 
     One for each signature, of two images: one's tags find the neighbours, the other has none.
     """
@@ -178,7 +178,7 @@ def _field(number: int, content: bytes) -> bytes:
 
 
 def _varint(value: int) -> bytes:
-    """Seven bits a byte, the lowest first; the eighth says that more follow."""
+    """Encodes seven bits per byte, lowest first; the eighth bit means that more follow."""
     digits = bytearray()
     while value > 127:
         digits.append(value & 127 | 128)
@@ -199,9 +199,7 @@ def load(folder: str | Path) -> ServingModel:
     places = (folder / "saved_model" / VERSION, folder / VERSION, folder)
     found = [place for place in places if (place / "saved_model.pb").is_file()]
     if not found:
-        raise InputError(
-            f"{folder}: must be a finished run or a SavedModel of one, with saved_model.pb"
-        )
+        raise InputError(f"{folder}: not a finished run or a SavedModel (no saved_model.pb)")
     with with_hint(HINT_EXPORT):
         settings, calibration_report = _read_settings(found[0] / "assets" / SETTINGS)
         _check(found[0])
@@ -222,7 +220,7 @@ def load(folder: str | Path) -> ServingModel:
 
 
 def _check(folder: Path) -> None:
-    """A server reads more of a model than `load` does, so all files of it must be whole."""
+    """Verifies all files, since a server reads more of a model than `load` does."""
     sums = read_checksums(folder)
     there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     verify(folder, sorted(there - {CHECKSUMS} | sums.keys()), sums)
@@ -231,12 +229,12 @@ def _check(folder: Path) -> None:
 def _read_settings(path: Path) -> tuple[ServingSettings, CalibrationReport | None]:
     if not path.is_file():
         raise InputError(
-            f"{path.parent.parent}: must be a SavedModel that carries its corpus, as a run of this "
-            f"version writes it; received one without assets/{SETTINGS}"
+            f"{path.parent.parent}: must be a SavedModel that a run of this version wrote; "
+            f"received one without assets/{SETTINGS}"
         )
     values: dict[str, Any] = read_json(path)
     if values.pop("format", None) != FORMAT:
-        raise InputError(f"{path}: must be of format {FORMAT}; {HINT_EXPORT}")
+        raise InputError(f"{path}: must have format {FORMAT}; {HINT_EXPORT}")
     try:
         values, judged = values["settings"], values["judgement"]
         values["graph"] = GraphSettings(**values["graph"])
@@ -246,7 +244,7 @@ def _read_settings(path: Path) -> tuple[ServingSettings, CalibrationReport | Non
     except (KeyError, TypeError) as error:
         raise InputError(f"{path}: has other fields than this version ({error})") from error
     if settings.arch not in ARCHITECTURES:
-        raise InputError(f"{path}: arch must be a known graph; received {settings.arch!r}")
+        raise InputError(f"{path}: arch must be a known architecture; received {settings.arch!r}")
     return settings, calibration_report
 
 
@@ -257,7 +255,7 @@ def _read(reader: Any, name: str) -> np.ndarray:
 def _restore(
     settings: ServingSettings, vocabulary: Vocabulary, read: Callable[[str], np.ndarray]
 ) -> ServingModel:
-    """Builds a deployment from its arrays, each read by the path of its variable."""
+    """Builds a serving model from its arrays, each read by the path of its variable."""
     core = float32_model(
         settings.arch, settings.graph, lambda layer, i: read(f"weights/{layer}/{i}")
     )

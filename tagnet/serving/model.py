@@ -1,4 +1,4 @@
-"""A trained graph with all that it needs to annotate: vocabulary, β, corpus, calibration.
+"""A trained model with everything needed to annotate: vocabulary, β, corpus, calibration.
 
 The same TensorFlow code answers in Python (`annotator.py`) and inside the SavedModel
 (`export.py`), so the two cannot differ.
@@ -32,7 +32,7 @@ SUBSETS_SEED = 0  # of the neighbourhoods that an LSTM graph averages over: the 
 
 
 class ServingModel(tf.Module):
-    """A graph, its corpus and its calibration.
+    """A model, its corpus and its calibration.
 
     A score is the mean of f over neighbourhoods as in eq. 2: exact for max-pool graphs;
     LSTM graphs average over `samples` subsets of the M nearest, the same for every image.
@@ -133,7 +133,7 @@ class ServingModel(tf.Module):
         return tf.sigmoid(scores / self.temperature)
 
     def calibrate(self, scores: np.ndarray, labels: np.ndarray) -> None:
-        """Fits the probabilities to images that the graph was not trained on, and keeps these.
+        """Calibrates the probabilities on images that the model was not trained on; stores those.
 
         Args:
             scores: of the validation split, [n, L].
@@ -144,7 +144,7 @@ class ServingModel(tf.Module):
         self.temperature.assign(calibration.fit_temperature(scores, labels))
 
     def report_calibration(self, scores: np.ndarray, labels: np.ndarray) -> None:
-        """Notes in `calibration_report` what the probabilities are worth.
+        """Evaluates the probabilities and stores the result in `calibration_report`.
 
         Args:
             scores: of images that nothing was fitted to, [n, L].
@@ -158,18 +158,18 @@ class ServingModel(tf.Module):
 
     @property
     def reads_neighbours(self) -> bool:
-        """Whether the graph looks at neighbours at all; `v_only` does not."""
+        """Whether the model uses neighbours; `v_only` does not."""
         return bool(self._parts.neighbour)
 
     @property
     def can_be_split(self) -> bool:
-        """Whether `answer` can say how a score came about; an LSTM's cannot be split."""
+        """Whether `answer` can split a score into contributions; not for LSTM models."""
         return bool(self._parts.paths)
 
     def nearest(
         self, phi: tf.Tensor, ids: tf.RaggedTensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Neighbours by tags; by Φ for those whose tags say nothing, as in `neighbours.nearest`."""
+        """Neighbours by tags; by Φ for images without a usable tag, as in `neighbours.nearest`."""
         if not self.reads_neighbours:
             count = tf.shape(phi)[0]
             return tf.zeros([count, 0], tf.int32), tf.zeros([count, 0]), tf.zeros([count], tf.bool)
@@ -262,7 +262,7 @@ def build_serving_model(
     max_rank: int = 24,
     samples: int = 10,
 ) -> ServingModel:
-    """Deploys a trained graph with the training images as its corpus.
+    """Builds a serving model with the training images as its corpus.
 
     It is calibrated on the validation split, and judged on the test split.
 
@@ -330,7 +330,7 @@ def _variables(layer: keras.Layer) -> list[tf.Variable]:
 def _cut(
     core: keras.Model, names: Sequence[str]
 ) -> tuple[Callable[..., dict[str, tf.Tensor]], Callable[..., tf.Tensor]]:
-    """The graph up to the layers `names` (inputs → their outputs), and behind them (→ scores)."""
+    """The model up to the layers `names` (inputs → their outputs), and after them (→ scores)."""
     hidden = keras.Model(core.inputs, dict(zip(names, outputs(core, names), strict=True)))
     head = None
     if all(output is not core.output for output in outputs(core, names)):  # as it is in `v_only`
@@ -350,7 +350,7 @@ def _cut(
 def float32_model(
     arch: str, graph: GraphSettings, weight: Callable[[str, int], np.ndarray]
 ) -> keras.Model:
-    """Builds a graph in float32, whatever the precision policy.
+    """Builds a model in float32, whatever the precision policy.
 
     Args:
         arch: a key of `ARCHITECTURES`.

@@ -1,4 +1,4 @@
-"""A photograph's bytes → the CNN's input inside a TensorFlow graph, as Pillow makes it.
+"""A photo's bytes → the CNN's input inside a TensorFlow graph, equal to Pillow's.
 
 Features depend on how a photograph is resampled, so the graph does what Pillow does:
 two passes of a cubic filter whose width grows with the scale, in whole numbers of 22
@@ -103,7 +103,7 @@ def _resample(image: tf.Tensor, start: tf.Tensor, end: tf.Tensor, size: int) -> 
 
 
 def _coefficients(count: tf.Tensor, start: tf.Tensor, end: tf.Tensor, size: int) -> tf.SparseTensor:
-    """Which part of each of `count` pixels goes into each of `size`: int32 [size, count]."""
+    """The weight of each of `count` pixels in each of `size`: int32 [size, count]."""
     # Pillow takes the box in single precision and reckons with it in double.
     start32, end32 = tf.cast(start, tf.float32), tf.cast(end, tf.float32)
     scale = tf.cast(end32 - start32, tf.float64) / size
@@ -131,7 +131,7 @@ def _cubic(x: tf.Tensor) -> tf.Tensor:
 
 
 def _over_white(image: tf.Tensor) -> tf.Tensor:
-    """RGBA → RGB, as Pillow composes it over white."""
+    """RGBA → RGB over white, as Pillow does it."""
     alpha = tf.cast(image[:, :, 3:], tf.int32)
     # Whole numbers with 7 more bits, as in Pillow's `AlphaComposite.c`.
     part = alpha * 255 * 255 * 2**7 // tf.maximum(alpha * 255 + 255 * (255 - alpha), 1)
@@ -142,7 +142,7 @@ def _over_white(image: tf.Tensor) -> tf.Tensor:
 
 
 def _upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Turns an image as the EXIF orientation 1 … 8 says."""
+    """Rotates or flips an image by its EXIF orientation 1 … 8."""
 
     def when(values: list[int], turned: Callable[[], tf.Tensor], image: tf.Tensor) -> tf.Tensor:
         return tf.cond(tf.reduce_any(orientation == values), turned, lambda: image)
@@ -244,7 +244,7 @@ def _part(text: tf.Tensor, at: tf.Tensor | int, size: tf.Tensor | int) -> tf.Ten
 
 
 def _bytes(text: tf.Tensor, at: tf.Tensor | int, size: int) -> tf.Tensor:
-    """The same as uint8 [size], filled up with zeros."""
+    """As `_part`, as uint8 [size] padded with zeros."""
     return tf.io.decode_raw(_part(text, at, size), tf.uint8, fixed_length=size)
 
 

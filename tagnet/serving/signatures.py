@@ -1,4 +1,4 @@
-"""The signatures of the SavedModel: what a server answers, in TensorFlow alone.
+"""The signatures of the SavedModel: what a server answers, using only TensorFlow.
 
 `serving_default`    the graph's own tensors → scores and probabilities
 `annotate_features`  Φ and tags as strings → ranked labels and the neighbours
@@ -32,7 +32,7 @@ Answers = dict[str, tf.Tensor]
 
 
 class Server(tf.Module):
-    """A deployment with the operations that read strings and images.
+    """A serving model with the operations that read strings and images.
 
     Args:
         deployment: the model.
@@ -86,7 +86,7 @@ class Server(tf.Module):
         return _compiled(serve, specs)
 
     def _annotate(self, phi: tf.Tensor, tags: tf.Tensor) -> Answers:
-        """Answers with names in place of numbers.
+        """Answers with names instead of numbers.
 
         Returns:
             `labels` and `probabilities` [B, k], the most probable first; `neighbours`

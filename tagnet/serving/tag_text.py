@@ -45,7 +45,7 @@ class TagReader(tf.Module):
         self._joined = _table(*_pairs())
 
     def ids(self, tags: tf.Tensor) -> tf.RaggedTensor:
-        """The ids of the known ones among the tags, each once an image.
+        """The ids of the known tags, each once per image.
 
         Args:
             tags: string [B, T], padded with empty strings.
@@ -65,7 +65,7 @@ class TagReader(tf.Module):
         )
 
     def normalised(self, tags: tf.Tensor) -> tf.Tensor:
-        """The one spelling of each tag: string [N] → string [N]."""
+        """Normalises tags: string [N] → string [N]."""
         decoded = tf.strings.unicode_decode(tags, "UTF-8")  # what is no UTF-8 becomes U+FFFD
         place = self._place.lookup(tf.cast(decoded.values, tf.int64))
         same = tf.RaggedTensor.from_row_lengths(
@@ -84,7 +84,7 @@ class TagReader(tf.Module):
         return tf.strings.regex_replace(tf.strings.strip(text), " +", "_")
 
     def _join(self, points: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Joins each letter with a mark that follows it, where Unicode has them as one."""
+        """Joins a letter and the mark after it, where Unicode has one character for both."""
         after = tf.concat([points[1:], [0]], axis=0)
         within = rows == tf.concat([rows[1:], [UNKNOWN]], axis=0)
         joined = self._joined.lookup(_pair(tf.cast(points, tf.int64), tf.cast(after, tf.int64)))
@@ -107,7 +107,7 @@ def _pair(one, two):  # of numbers or of tensors
 
 @functools.cache  # a second's work
 def _changed_code_points() -> tuple[np.ndarray, list[list[int]]]:
-    """The code points that `tags.normalise` changes, and what it makes of them."""
+    """The code points that `tags.normalise` changes, and their replacements."""
     points, spellings = [], []
     for point in range(CODE_POINTS):
         letter = chr(point)

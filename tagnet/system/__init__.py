@@ -1,1 +1,1 @@
-"""Files, locks, checksums, the command line, and a quiet start of TensorFlow."""
+"""Files, locks, checksums, the command line, and the quiet import of TensorFlow."""

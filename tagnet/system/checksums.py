@@ -1,4 +1,4 @@
-"""Checksums of artefacts: written with the last of them, compared when they are read."""
+"""Checksums of files: written with the last of them, compared when they are read."""
 
 import hashlib
 import re
@@ -48,17 +48,17 @@ def write_checksums(
 
 
 def read_checksums(directory: Path) -> dict[str, str]:
-    """Reads what `write_checksums` wrote: for each file its checksum.
+    """Reads the file of `write_checksums`: checksums by file name.
 
     Raises:
-        InputError: a line is not a checksum, two blanks and a name.
+        InputError: a line is not a checksum, two spaces and a name.
     """
     sums = {}
     for number, line in enumerate(read_text(directory / CHECKSUMS).split("\n"), 1):
         if line and not re.fullmatch(r"[0-9a-f]{64}  .+", line):
             raise InputError(
-                f"{directory / CHECKSUMS}: line {number} must be a SHA-256, two blanks and a "
-                f"file's name; received {line!r}"
+                f"{directory / CHECKSUMS}: line {number} must be a SHA-256, two spaces and a "
+                f"file name; received {line!r}"
             )
         if line:
             digest, file = line.split("  ", 1)
@@ -90,7 +90,7 @@ def verify(directory: Path, files: Iterable[str], sums: Mapping[str, str]) -> No
 
 
 def verify_known(directory: Path, *files: str) -> None:
-    """`verify` of the files that are there or should be, if the directory has checksums."""
+    """Verifies files that exist or are listed, if the directory has checksums."""
     if not (directory / CHECKSUMS).exists():  # it is of an earlier version
         return
     sums = read_checksums(directory)
@@ -98,7 +98,7 @@ def verify_known(directory: Path, *files: str) -> None:
 
 
 def compare(directory: Path, file: str, digest: str, sums: Mapping[str, str]) -> None:
-    """As `verify`, for one file whose checksum is known."""
+    """Does the comparison of `verify` for one file whose checksum is known."""
     if file not in sums:
         raise InputError(f"{directory / CHECKSUMS}: does not name {file}")
     if digest != sums[file]:

@@ -1,4 +1,4 @@
-"""How a command speaks: flags from a dataclass, progress on a terminal, one line for a mistake."""
+"""The command line: flags from a dataclass, printed lines, progress, one-line errors."""
 
 import dataclasses
 import os
@@ -40,6 +40,15 @@ def say(line: str = "") -> None:
     print(line, flush=True)
 
 
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """A count with its noun: `1 photo`, `2,000 photos`.
+
+    >>> counted(1, "photo"), counted(2000, "photo"), counted(0, "entry", "entries")
+    ('1 photo', '2,000 photos', '0 entries')
+    """
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
 def progress(items: Iterable[T] | None, what: str, total: int | None = None) -> "tqdm[T]":
     """Iterates over `items` under a bar called `what`; off a terminal it draws nothing.
 
@@ -54,7 +63,7 @@ def option(default: Any, text: str) -> Any:
 
 
 def require_at_least(options: Any, **least: float) -> None:
-    """Raises `InputError` where an option that has a value is less than `least` says, or no number.
+    """Raises `InputError` if an option is set to less than `least` allows, or to nan.
 
     Args:
         options: the options of a command.
@@ -67,13 +76,13 @@ def require_at_least(options: Any, **least: float) -> None:
 
 
 def require_one_of(flag: str, value: str | None, known: Collection[str]) -> None:
-    """Raises `InputError` where the option `flag` has a value that is not `known`."""
+    """Raises `InputError` unless the option `flag` is unset or one of `known`."""
     if value is not None and value not in known:
         raise InputError(f"--{flag} must be one of {', '.join(known)}; received {value!r}")
 
 
 def require_all_of(flag: str, values: Iterable[str], known: Collection[str]) -> None:
-    """Raises `InputError` where a value of the list option `flag` is not `known`."""
+    """Raises `InputError` unless all values of the list option `flag` are `known`."""
     for value in values:
         require_one_of(flag, value, known)
 
@@ -86,20 +95,20 @@ def run(options_type: type[Options], main: Callable[[Options], None], usage: str
 def execute(
     options_type: type[Options], main: Callable[[Options], None], usage: str, argv: list[str]
 ) -> int:
-    """Reads the flags, calls `main` with them and says how it went.
+    """Parses the flags, calls `main` with them and prints errors.
 
     Args:
         options_type: a dataclass of `option` fields. Each is a flag of its name; a
-            field called `arguments` takes what stands beside the flags.
+            field called `arguments` takes the positional arguments.
         main: the command.
-        usage: what `--help` says above the flags.
+        usage: the text of `--help` above the flags.
         argv: the command line, the command itself first.
 
     Returns:
-        The exit status: 0 on success, 2 on a user's mistake and where the system refuses
-        (a disk, a folder, memory), which is printed as one line, 1 where whoever read the
-        output, as `head`, has gone, 130 after Ctrl-C or SIGTERM. Any other exception is a
-        fault of ours and passes, traceback and all.
+        The exit status: 0 on success; 2 on invalid input or when the system refuses (disk,
+        folder, memory), printed as one line; 1 when the reader of the output (e.g. `head`)
+        has closed it; 130 after Ctrl-C or SIGTERM. Any other exception is a bug and is
+        raised.
     """
     logging.set_verbosity(logging.WARNING)
     fields = [field for field in dataclasses.fields(options_type) if field.name != "arguments"]
@@ -132,7 +141,7 @@ def execute(
 
 
 def _error_line(error: Exception) -> str | None:
-    """A line on what the system refused; None for a fault of ours."""
+    """A line on what the system refused; None for a bug."""
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
     if (reason := os_error_reason(error)) is not None:
         found = OF_FILES.fullmatch(text)
@@ -164,7 +173,7 @@ def _parse(options_type: type[Options], fields: list, argv: list[str]) -> Option
 
 
 def _plain(annotation: Any) -> type:
-    """The type itself: without `| None`, and a tuple whatever it holds."""
+    """The bare type: without `| None`, and without a tuple's element types."""
     if isinstance(annotation, types.UnionType):
         (annotation,) = (part for part in typing.get_args(annotation) if part is not types.NoneType)
     return typing.get_origin(annotation) or annotation
@@ -174,5 +183,7 @@ def _help(field: dataclasses.Field) -> str:
     default = field.default
     if isinstance(default, tuple):
         default = ",".join(default)
-    shown = "" if default is None or default is False else f" [{default}]"
+    if default is False:
+        default = "off"
+    shown = "" if default is None or default == "" else f" [{default}]"
     return f"  --{field.name:<16} {field.metadata['help']}{shown}"

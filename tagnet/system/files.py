@@ -1,4 +1,4 @@
-"""What all artefacts on disk have in common: whole or absent, and one clear line when wrong."""
+"""Atomic writes, and reads that check what they read."""
 
 import contextlib
 import errno
@@ -51,7 +51,7 @@ class Table(Protocol):
 
 @contextlib.contextmanager
 def atomic_write(path: str | Path, check: Check | None = None) -> Iterator[Path]:
-    """Gives a temporary path beside `path`, which becomes `path` when the block ends well.
+    """Yields a temporary path, which replaces `path` when the block succeeds.
 
     Works for a file or a folder (the block creates it). Where the block raises, or a
     file would take the place of a folder, what it wrote is removed and whatever stood
@@ -90,7 +90,7 @@ def atomic_write(path: str | Path, check: Check | None = None) -> Iterator[Path]
 
 
 def is_from_tensorflow(error: BaseException) -> bool:
-    """Whether TensorFlow raised it, which is not imported for this."""
+    """Whether TensorFlow raised the error; does not import TensorFlow."""
     return type(error).__module__.startswith("tensorflow.")
 
 
@@ -101,7 +101,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def os_error_reason(error: BaseException) -> str | None:
-    """What the system said when it refused something of a file; None for any other error.
+    """The system's reason for refusing a file operation; None for any other error.
 
     Args:
         error: of Python, NumPy, h5py or TensorFlow.
@@ -127,19 +127,19 @@ def _is_of_another(error: BaseException, folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def with_hint(cure: str) -> Iterator[None]:
-    """Ends the line of an `InputError` with what to do, unless it says so already."""
+def with_hint(hint: str) -> Iterator[None]:
+    """Appends `hint` to the line of an `InputError`, unless it is there already."""
     try:
         yield
     except CannotWrite:  # what is there may be whole
         raise
     except InputError as error:
-        raise InputError(str(error) if cure in str(error) else f"{error}; {cure}") from error
+        raise InputError(str(error) if hint in str(error) else f"{error}; {hint}") from error
 
 
 @contextlib.contextmanager
 def writing(path: str | Path) -> Iterator[None]:
-    """Turns what the system says about writing `path` into an `InputError`."""
+    """Turns an `OSError` from writing `path` into an `InputError`."""
     try:
         yield
     except OSError as error:
@@ -147,11 +147,11 @@ def writing(path: str | Path) -> Iterator[None]:
 
 
 def remove_leftovers(directory: str | Path, but: str = "") -> None:
-    """Removes what a killed process had begun to write below `directory`.
+    """Removes unfinished files of a killed process below `directory`.
 
     Args:
-        directory: one that nobody else is at work in.
-        but: the name of a folder in it that others may be at work in.
+        directory: one that no other process is using.
+        but: the name of a folder in it that others may be using.
     """
     for path in sorted(Path(directory).rglob(f"{TEMPORARY}*")):
         if but and path.is_relative_to(Path(directory, but)):
@@ -163,7 +163,7 @@ def remove_leftovers(directory: str | Path, but: str = "") -> None:
 
 
 def remove_unfinished(paths: Iterable[Path]) -> None:
-    """Removes what killed processes had begun to write in the place of any of `paths`.
+    """Removes unfinished files of killed processes that were to become one of `paths`.
 
     Unlike `remove_leftovers` it is for folders that hold other people's files.
     """
@@ -246,7 +246,7 @@ def read_arrays(path: str | Path, *names: str) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     except Exception as error:  # a damaged archive fails in whatever way its bytes suggest
         reason = " ".join(str(error).split())
-        raise InputError(f"{path}: is not a whole .npz file ({reason})") from error
+        raise InputError(f"{path}: is not a valid .npz file ({reason})") from error
 
 
 def write_blocks(
@@ -273,7 +273,7 @@ def write_blocks(
 
 
 def mapped_array(path: str | Path, shape: Sequence[int], dtype: npt.DTypeLike) -> np.ndarray:
-    """The array in a file of `write_blocks`, in no more memory than is looked at and can be spared.
+    """Maps a file of `write_blocks`: pages are read when needed and may be evicted.
 
     Raises:
         InputError: the file is missing, cut off, or holds another array.
@@ -295,7 +295,7 @@ def mapped_array(path: str | Path, shape: Sequence[int], dtype: npt.DTypeLike) -
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{path}: is not a whole .npy file ({reason})") from error
+        raise InputError(f"{path}: is not a valid .npy file ({reason})") from error
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if stored != (tuple(shape), False, np.dtype(dtype)) or len(pages) != start + size:
         raise InputError(
@@ -306,7 +306,7 @@ def mapped_array(path: str | Path, shape: Sequence[int], dtype: npt.DTypeLike) -
 
 
 class MappedTable:
-    """A file of `write_blocks` that is mapped where its rows are asked for.
+    """A file of `write_blocks` that is mapped when its rows are asked for.
 
     Pickled it is a path and a shape, so that other processes that see the file can be given it.
 

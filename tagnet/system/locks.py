@@ -1,4 +1,4 @@
-"""Locks: one process at a time does a piece of work, among machines that share a disk.
+"""Lock files for processes on machines that share a disk.
 
 A lock on NAME is a file `NAME.lock` that its holder creates with O_EXCL, touches every
 `HEARTBEAT` seconds and removes at the end. It is free when there is no file, when its process
@@ -71,8 +71,8 @@ class Lock:
         """Raises `LockLost` where the lock is lost."""
         if self.lost:
             raise LockLost(
-                f"{self.path}: lock lost, because this process stood still for more than "
-                f"{STALE / 60:.0f} minutes or the file was removed; start the command again"
+                f"{self.path}: lock lost: this process was suspended for more than "
+                f"{STALE / 60:.0f} minutes, or the file was removed; run the command again"
             )
 
     def release(self) -> None:
@@ -127,7 +127,7 @@ def try_lock(directory: Path, name: str) -> Lock | None:
 
 @contextlib.contextmanager
 def exclusive(directory: Path, name: str) -> Iterator[Lock]:
-    """Holds the lock on what a directory is used for while the block runs.
+    """Holds a lock on one use of a directory while the block runs.
 
     Args:
         directory: is made if need be, and removed again if nothing came into it.
@@ -178,7 +178,7 @@ def holder(directory: Path, name: str) -> str | None:
 
 
 def machine() -> str:
-    """What tells apart machines, and containers on one of them, by their process numbers."""
+    """Identifies the machine, or the container on it, to which process numbers belong."""
     try:
         return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
     except OSError:  # not Linux

@@ -1,4 +1,4 @@
-"""Imports TensorFlow and Keras once, without the lines that they write when they start."""
+"""Imports TensorFlow and Keras once, without their start-up messages."""
 
 import contextlib
 import functools
@@ -31,7 +31,7 @@ def import_tensorflow() -> None:
     if keras.backend.backend() != BACKEND:
         raise InputError(
             f"tagnet needs Keras on {BACKEND}; received Keras on {keras.backend.backend()}, "
-            "which this process had imported before"
+            "which this process imported earlier"
         )
     if keras.config.floatx() != "float32":
         raise InputError(
@@ -55,7 +55,7 @@ def silence_float16_notice() -> None:
 
 
 def _require_backend() -> None:
-    """Raises `InputError` where the environment asks for another Keras than ours."""
+    """Raises `InputError` if the environment asks for another Keras."""
     backend = os.environ.setdefault("KERAS_BACKEND", BACKEND)
     if backend != BACKEND:
         raise InputError(
@@ -72,11 +72,10 @@ def _require_backend() -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Holds back what is written to standard error; where the block raises, it is written.
+    """Holds back standard error; if the block raises, prints what was held back.
 
     TensorFlow's C++ libraries write to file descriptor 2 before any logging level is read, so
-    the descriptor itself is redirected. With `TF_CPP_MIN_LOG_LEVEL` set, nothing is held back:
-    whoever sets it wants those lines.
+    the descriptor itself is redirected. With `TF_CPP_MIN_LOG_LEVEL` set, nothing is held back.
     """
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         yield

@@ -1,4 +1,4 @@
-"""Compiles and fits a graph, keeps its best weights, and goes on where it was stopped."""
+"""Compiles and fits a model, keeps its best weights, and resumes after interruption."""
 
 import json
 import math
@@ -35,7 +35,7 @@ Epoch = dict[str, float]
 
 
 class Diverged(InputError):
-    """The loss is no number any more: the settings do not suit the data."""
+    """The loss became nan or infinite."""
 
 
 def should_stop(history: Sequence[Epoch], settings: TrainingSettings) -> bool:
@@ -78,8 +78,8 @@ def train(
 
     Args:
         core: a graph of `architectures.build`.
-        lookups: the tables on the device, see `tables.lookup_tables`; None where the batches bring
-            what stands in them.
+        lookups: the tables on the device, see `tables.lookup_tables`; None if the batches
+            carry rows of the tables themselves.
         batches: (inputs, epochs) → the training batches, see `batches.training_batches`.
         num_images: in the training part.
         validate: scores the validation part with the present weights: name → value.
@@ -87,14 +87,14 @@ def train(
         directory: the run directory.
         on_epoch: called with each finished epoch's figures, before they are stored.
         check: called before each file takes its place, see `files.atomic_write`.
-        workers: what shares out the batches; None for this process and its device alone. Of
-            several processes the chief validates, writes, and has the best weights at the end.
+        workers: who shares the batches; None for this process and its device only. Of several
+            processes the chief validates, writes, and has the best weights at the end.
 
     Returns:
         The figures of each epoch: `epoch` (from 1), `loss`, `validation_…`, `seconds`.
 
     Raises:
-        Diverged: the loss is no number any more.
+        Diverged: the loss became nan or infinite.
         InputError: a record is damaged, or the state that was stored is not one of this graph.
     """
     directory = Path(directory)
@@ -128,8 +128,8 @@ def train(
                 )
         except tf.errors.DataLossError as error:
             raise InputError(
-                "training: a training record is damaged; python -m data_tools.audit tells in which "
-                "file; prepare the data again"
+                "training: a training record is damaged; run python -m data_tools.audit to find "
+                "the file, then prepare the data again"
             ) from error
     if is_chief(workers):
         write_text(directory / "history.csv", pd.DataFrame(history).to_csv(index=False), check)
@@ -138,7 +138,7 @@ def train(
 
 
 def compiled(core: keras.Model, lookups: Lookups | None, settings: TrainingSettings) -> keras.Model:
-    """The graph ready for `fit`, fed with row numbers where it is to look them up.
+    """The compiled model, fed with row numbers if it looks them up itself.
 
     Args:
         core: a graph of `architectures.build`.
@@ -175,7 +175,7 @@ def image_loss(settings: TrainingSettings) -> Callable[[tf.Tensor, tf.Tensor], t
 
 
 class _EpochEnd(keras.callbacks.Callback):
-    """Validates, reports, stores and decides, in that order."""
+    """Validates, reports, stores, and decides whether to stop."""
 
     def __init__(
         self,
@@ -222,7 +222,7 @@ class _EpochEnd(keras.callbacks.Callback):
 
 
 class _State:
-    """All that an epoch leaves to the next, in one file."""
+    """Everything the next epoch depends on, in one file."""
 
     def __init__(
         self,
@@ -247,7 +247,7 @@ class _State:
         self._best_sum = ""
 
     def store(self, history: Sequence[Epoch]) -> None:
-        """Writes the best weights first: a kill in between repeats the epoch, equally."""
+        """Writes the best weights first: after a kill in between, the epoch is repeated."""
         if best_epoch(history) == len(history) - 1:
             with atomic_write(self._best, self._check) as temporary:
                 self._core.save_weights(temporary)
@@ -258,7 +258,7 @@ class _State:
         write_arrays(self._last, arrays, self._check)
 
     def restore(self) -> list[Epoch]:
-        """Takes up the last stored state and returns its history; none stored, it is empty."""
+        """Restores the last stored state and returns its history; empty if none is stored."""
         if not self._last.exists():
             return []
         with with_hint(HINT_RERUN):
@@ -271,18 +271,18 @@ class _State:
                 )
             variable.assign(arrays[name])
         if arrays["of"].item() != self._of:
-            raise InputError(f"{self._last}: must be of the run in config.json; {HINT_RERUN}")
+            raise InputError(
+                f"{self._last}: does not belong to the run in config.json; {HINT_RERUN}"
+            )
         self._best_sum = arrays["best"].item()
         return json.loads(arrays["history"].item())
 
     def load_best(self) -> None:
-        """Gives the graph its best weights.
+        """Loads the best weights into the model.
 
         Raises:
             InputError: they are not those that were stored.
         """
         if not self._best.is_file() or sha256(self._best) != self._best_sum:
-            raise InputError(
-                f"{self._best}: must be the weights that {self._last.name} tells of; {HINT_RERUN}"
-            )
+            raise InputError(f"{self._best}: does not match {self._last.name}; {HINT_RERUN}")
         self._core.load_weights(self._best)

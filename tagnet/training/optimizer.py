@@ -1,4 +1,4 @@
-"""RMSProp and the L2 penalty in one pass over the weights, and the model that leaves it to them.
+"""RMSProp and the L2 penalty in one pass over the weights, and a model to use it with.
 
 A penalty λ‖W‖² that is part of the loss makes a gradient as large as W, which is then
 added to that of the data; Keras' RMSProp makes several more arrays of that size. Over
@@ -53,7 +53,7 @@ class PenalisedRMSprop(keras.optimizers.RMSprop):
         )
 
     def apply(self, grads: Sequence[tf.Tensor], trainable_variables: Any = None) -> None:
-        """Sums replicas' gradients, and adds the penalties' where a norm is taken of them."""
+        """Sums replicas' gradients, and adds the penalties' gradients if norms are clipped."""
         replica = tf.distribute.get_replica_context()
         if replica is not None and replica.num_replicas_in_sync > 1:
             grads = replica.all_reduce(tf.distribute.ReduceOp.SUM, list(grads))

@@ -1,4 +1,4 @@
-"""Training on several workers: replicas of a graph that share out every batch.
+"""Training on several workers: replicas of a model that share every batch.
 
 A replica has all the weights, is given its rows of the batch, and makes the gradient of their
 part of the batch's mean loss; the gradients' sum is that of one worker, and each replica makes
@@ -34,11 +34,11 @@ ImageLoss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 class Workers:
-    """What shares out the work of a run.
+    """The workers that share a run.
 
     Args:
-        strategy: of the devices of this machine, or of this process among others.
-        index: of this process; 0 is the chief, which alone writes files.
+        strategy: covers the devices of this machine, or of this process among others.
+        index: number of this process; 0 is the chief, the only one that writes files.
         processes: how many take part.
     """
 
@@ -56,7 +56,7 @@ class Workers:
         return self.strategy.num_replicas_in_sync // self.processes
 
     def of_chief(self, value: float) -> float:
-        """The chief's value, for which the other processes wait."""
+        """Returns the chief's value to all processes."""
         if self.processes == 1:
             return value
         mine = tf.constant(value if is_chief(self) else 0.0, tf.float64)
@@ -73,31 +73,31 @@ class Workers:
         return self.strategy.run(of_replica, args=(value,))
 
     def wait(self) -> None:
-        """Returns when all processes have called it."""
+        """Waits until all processes have called it."""
         self.of_chief(0.0)
 
 
 def is_chief(workers: Workers | None) -> bool:
-    """Whether this process is the one that writes files: always, where it is alone."""
+    """Whether this process writes the files; True if it is the only one."""
     return workers is None or workers.index == 0
 
 
 @contextlib.contextmanager
 def company(workers: Workers | None) -> Iterator[None]:
-    """Within it the end of another process is an `InputError`."""
+    """Turns the loss of another process into an `InputError`."""
     try:
         yield
     except LOST as error:
         if workers is None or workers.processes == 1:
             raise
         raise InputError(
-            "training: another worker has gone; start all of them again, and the run goes on from "
-            f"its last epoch ({error.message.splitlines()[0]})"
+            "training: another worker stopped; restart all workers to resume from the last "
+            f"epoch ({error.message.splitlines()[0]})"
         ) from error
 
 
 def workers(count: int) -> Workers | None:
-    """Finds the workers of a run; to be called before TensorFlow has computed anything.
+    """Finds the workers of a run; call it before TensorFlow computes anything.
 
     Where the environment has TF_CONFIG they are the processes that it names, of which this is
     one; otherwise the GPUs of this machine, and without one as many logical processors.
@@ -118,7 +118,7 @@ def workers(count: int) -> Workers | None:
     gpus = tf.config.list_physical_devices("GPU")
     if gpus and count > len(gpus):
         raise InputError(
-            f"--workers must be at most {len(gpus)}, the GPUs of this machine; received {count}"
+            f"--workers must be at most {len(gpus)} (the GPUs of this machine); received {count}"
         )
     kind = "GPU" if gpus else "CPU"
     if not gpus:
@@ -141,18 +141,16 @@ def _of_cluster(count: int) -> Workers:
             f'"worker", "index": 0}}}}; received {os.environ[CLUSTER]!r}'
         ) from error
     if set(config["cluster"]) != {"worker"} or kind != "worker":
-        raise InputError(f"{CLUSTER} must name workers alone; received {os.environ[CLUSTER]!r}")
+        raise InputError(f"{CLUSTER} must name workers only; received {os.environ[CLUSTER]!r}")
     if count != len(addresses):
-        raise InputError(
-            f"--workers must be {len(addresses)}, as many as {CLUSTER} names; received {count}"
-        )
+        raise InputError(f"--workers must be {len(addresses)}, as in {CLUSTER}; received {count}")
     if index not in range(count):
         raise InputError(f"{CLUSTER}: task index must be 0 to {count - 1}; received {index!r}")
     return Workers(tf.distribute.MultiWorkerMirroredStrategy(), index, count)
 
 
 class Replicas:
-    """One graph on all workers' devices.
+    """One model on all workers' devices.
 
     Args:
         workers: whose devices.
@@ -247,7 +245,7 @@ class Replicas:
 
 
 def _assign(to: keras.Model, from_: keras.Model) -> None:
-    """Copies weights, and the random state of dropout."""
+    """Copies the weights and the random state of dropout."""
     for target, source in zip(to.variables, from_.variables, strict=True):
         target.assign(source.numpy())
 

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run beyond the scalars of an epoch."""
+"""Writes what TensorBoard shows of a run besides the scalars of each epoch."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ PR_THRESHOLDS = 101
 
 
 def write_graph(core: keras.Model) -> None:
-    """Writes the functional graph, a node a layer, for the Graphs dashboard."""
+    """Writes the functional graph, one node per layer, for the Graphs dashboard."""
     config = json.loads(core.to_json())
     for layer in config["config"]["layers"]:  # TensorBoard knows no policy of mixed precision
         if isinstance(policy := layer["config"].get("dtype"), dict):
@@ -33,7 +33,7 @@ def write_graph(core: keras.Model) -> None:
 
 
 def write_hparams(settings: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
-    """Writes the settings beside the final metrics for the HParams dashboard."""
+    """Writes the settings and the final metrics for the HParams dashboard."""
     hparams.hparams(
         {key: value if value is not None else "none" for key, value in settings.items()}
     )

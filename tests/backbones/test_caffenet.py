@@ -167,7 +167,7 @@ def test_a_layer_of_another_shape_gets_its_line(
 def test_a_missing_layer_gets_its_line() -> None:
     stored = random_weights()
     del stored["fc7"]
-    with pytest.raises(InputError, match="^w: must hold the layer fc7; received conv1, conv2, "):
+    with pytest.raises(InputError, match="^w: has no layer fc7; received conv1, conv2, "):
         keras_layout(stored, "w", KERAS)
 
 

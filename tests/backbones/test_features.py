@@ -205,7 +205,7 @@ def test_weights_of_another_network(monkeypatch, name, shape, reason):
     else:
         arrays[name] = np.zeros(shape, np.float32)
     monkeypatch.setattr(efficientnet, "read_torch_weights", lambda file: arrays)
-    line = rf"^b3.pth: must have the weights of EfficientNet-Lite0 \({reason}.*\)$"
+    line = rf"^b3.pth: not the weights of EfficientNet-Lite0 \({reason}.*\)$"
     with pytest.raises(InputError, match=line):
         efficientnet.efficientnet_lite0(Path("b3.pth"))
 

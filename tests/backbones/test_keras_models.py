@@ -122,7 +122,7 @@ def test_weights_from_a_file(tmp_path: Path) -> None:
 def test_a_file_of_something_else_and_no_file(tmp_path: Path) -> None:
     (tmp_path / "bad.weights.h5").write_bytes(b"abc")
     backbone = dataclasses.replace(BACKBONES["MobileNet"], weights=tmp_path / "bad.weights.h5")
-    with pytest.raises(InputError, match="bad.weights.h5: is not a weight file of MobileNet ."):
+    with pytest.raises(InputError, match="bad.weights.h5: not a weight file of MobileNet ."):
         extract(backbone, [])
     with pytest.raises(InputError, match="absent.h5: cannot be read .No such file"):
         keras_model("MobileNet", 224, tmp_path / "absent.h5")

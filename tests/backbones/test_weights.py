@@ -107,10 +107,10 @@ def test_a_weight_file_cut_off_anywhere_is_refused(tmp_path, torch):
 
 def test_another_format_or_no_file_is_refused(tmp_path):
     write_pth(tmp_path / "other.pth", {}, magic=5)
-    with pytest.raises(InputError, match="is not a whole PyTorch weight file .the first number"):
+    with pytest.raises(InputError, match="is not a valid PyTorch weight file .the first number"):
         read_torch_weights(tmp_path / "other.pth")
     (tmp_path / "zip.pth").write_bytes(b"PK\x03\x04")
-    with pytest.raises(InputError, match="is not a whole PyTorch weight file"):
+    with pytest.raises(InputError, match="is not a valid PyTorch weight file"):
         read_torch_weights(tmp_path / "zip.pth")
     with pytest.raises(InputError, match="absent.pth: cannot be read"):
         read_torch_weights(tmp_path / "absent.pth")
@@ -179,10 +179,10 @@ def test_weights_of_caffe_cut_off_anywhere_are_refused(tmp_path: Path, name: str
 @pytest.mark.parametrize(
     ("name", "contents", "line"),
     [
-        ("a.pth", b"", "weights of Caffe must end in .caffemodel, .npz"),
-        ("a.npy", b"abc", "a pickled .npy is not read; save its arrays by np.savez to a"),
-        ("a.npz", b"abc", "is not a whole .npz file"),
-        ("a.caffemodel", b"abc", "is not a whole file of layers' weights ("),
+        ("a.pth", b"", "Caffe weights must end in .caffemodel, .npz"),
+        ("a.npy", b"abc", "pickled .npy files are not supported; save the arrays with np.savez"),
+        ("a.npz", b"abc", "is not a valid .npz file"),
+        ("a.caffemodel", b"abc", "is not a valid file of layer weights ("),
     ],
 )
 def test_other_files_of_caffe_are_refused(

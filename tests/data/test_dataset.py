@@ -177,7 +177,7 @@ def test_another_format(copy, change, line):
 def test_a_list_of_names_cut_off(copy, names):
     lines = (copy / names).read_text().splitlines(keepends=True)
     (copy / names).write_text("".join(lines[:2]))
-    with pytest.raises(InputError, match=rf"{names}: the images' ids must be 0 to 1, one a line"):
+    with pytest.raises(InputError, match=rf"{names}: has 2 lines, but an image has the id"):
         PreparedDataset(copy, checked=False).tables(None)
     with pytest.raises(InputError, match=rf"{names}: checksum mismatch .*; prepare the data ag"):
         PreparedDataset(copy).tables(None)
@@ -188,7 +188,7 @@ def test_neighbourhoods_of_another_split(copy):
     shutil.rmtree(folders[0])
     shutil.copytree(folders[1], folders[0])
     with pytest.raises(
-        InputError, match="test must hold the 12 images that split 0 has; received 12, not the"
+        InputError, match="test must hold the 12 images of split 0; received 12 that differ"
     ):
         PreparedDataset(copy, checked=False).part(0, "id", "open", "test", 3)
     with pytest.raises(InputError, match="test-00000-of-00001.tfrecord: checksum mismatch"):

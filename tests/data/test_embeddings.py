@@ -77,7 +77,7 @@ def test_a_saved_embedding_loads_equal(tmp_path):
             "vectors must have one row for each of the 10 words of the vocabulary; "
             "received shape (10, 0)",
         ),
-        ({"vectors": np.zeros([10, 4], int)}, "vectors must be floating; received int64"),
+        ({"vectors": np.zeros([10, 4], int)}, "vectors must be floating-point; received int64"),
         (
             {"known": np.ones(10, int)},
             "known must be a bool for each of the 10 words; received int64 of shape (10,)",
@@ -88,11 +88,11 @@ def test_a_saved_embedding_loads_equal(tmp_path):
         ),
         (
             {"vectors": np.diag([1.0] * 7 + [np.nan] * 3)},
-            "vectors must be finite; received others in row 7",
+            "vectors must be finite; row 7 is not so",
         ),
         (
             {"known": np.arange(10) != 4},
-            "a word that is not known must have zeros; received others in row 4",
+            "an unknown word must have a vector of zeros; row 4 is not so",
         ),
     ],
 )

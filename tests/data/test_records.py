@@ -129,7 +129,7 @@ def test_neighbourhoods_with_fewer_neighbours_than_promised(tmp_path):
 
 def test_features_of_another_width(tmp_path):
     write(tmp_path)
-    with pytest.raises(InputError, match="phi must have the 1 numbers .* received 3; prepare"):
+    with pytest.raises(InputError, match="phi must have 1 numbers .* received 3; prepare"):
         records.read_images(tmp_path, 10, 1)
 
 
@@ -138,8 +138,8 @@ def test_another_number_of_images_than_promised(tmp_path, promised, of_shard):
     write(tmp_path)
     shard, expected, received = of_shard
     line = (
-        rf"images-0000{shard}-of-00004.tfrecord: must hold {expected} of the images that "
-        rf"dataset.json promises; received {received}"
+        rf"images-0000{shard}-of-00004.tfrecord: must hold {expected} "
+        rf"images \(see dataset.json\); received {received}"
     )
     with pytest.raises(InputError, match=line):
         records.read_images(tmp_path, promised, 3)
@@ -149,7 +149,7 @@ def test_rows_out_of_order(tmp_path):
     write(tmp_path)
     first, second = (tmp_path / f"images-0000{shard}-of-00004.tfrecord" for shard in (0, 2))
     second.write_bytes(first.read_bytes())
-    with pytest.raises(InputError, match="in order; received row 0 in place of 5; prepare"):
+    with pytest.raises(InputError, match="in order; received row 0 instead of 5; prepare"):
         records.read_images(tmp_path, 10, 3)
 
 

@@ -136,9 +136,11 @@ def test_the_table_is_chosen_by_its_size(prepared, monkeypatch):
     assert needed == 60 * 8 * 2
     for available, table in ((2 * needed, "device"), (2 * needed - 1, "mmap")):
         monkeypatch.setattr(dataset, "available_memory", lambda room=available: room)
-        assert PreparedDataset(prepared, None).table == table
-    assert PreparedDataset(prepared, "host").table == "host"
-    with pytest.raises(InputError, match="table must be one of device, host, mmap; received 'x'"):
+        assert PreparedDataset(prepared, None).placement == table
+    assert PreparedDataset(prepared, "host").placement == "host"
+    with pytest.raises(
+        InputError, match="placement must be one of device, host, mmap; received 'x'"
+    ):
         PreparedDataset(prepared, "x")
 
 
@@ -203,7 +205,9 @@ def test_a_cache_without_checksums(copy):
 
 def test_a_cache_that_cannot_be_written(copy):
     (copy / "cache").write_text("in the way")
-    with pytest.raises(InputError, match=r"cannot be written \(.*\); --table=host needs no cache"):
+    with pytest.raises(
+        InputError, match=r"cannot be written \(.*\); --placement=host needs no cache"
+    ):
         _ = PreparedDataset(copy, "mmap").features
 
 
@@ -298,20 +302,20 @@ def test_the_table_changes_no_result(many_shards, tmp_path, capsys):
     flags = [f"--data={many_shards}", "--split=1", "--pool=train", "--preset=demo"]
     scores = []
     for table in ("device", "mmap"):
-        given = [f"--table={table}", f"--out={tmp_path / table}"]
+        given = [f"--placement={table}", f"--out={tmp_path / table}"]
         assert execute(*flags, "--max_epochs=1", *given) == 0
-        assert f"table {table}: 0.00 GB of features" in capsys.readouterr().out
+        assert f"features on {table}: 0.00 GB of features" in capsys.readouterr().out
         with np.load(tmp_path / table / "predictions.npz") as predictions:
             scores.append(predictions["scores"])
         config = json.loads((tmp_path / table / "config.json").read_text())
-        assert "table" not in config
+        assert "placement" not in config
     np.testing.assert_allclose(scores[1], scores[0], atol=1e-4)
 
 
 def test_the_table_is_a_known_word(prepared, tmp_path, capsys):
     flags = [f"--data={prepared}", f"--out={tmp_path / 'run'}"]
-    assert execute(*flags, "--table=x") == 2
-    assert "must be of" in capsys.readouterr().err
-    argv = ["run", "--arch=knn_tags", *flags, "--table=host"]
+    assert execute(*flags, "--placement=x") == 2
+    assert "must be one of" in capsys.readouterr().err
+    argv = ["run", "--arch=knn_tags", *flags, "--placement=host"]
     assert console.execute(command.Options, command.main, command.USAGE, argv) == 2
-    assert "is not for the baseline knn_tags" in capsys.readouterr().err
+    assert "has no effect on the baseline knn_tags" in capsys.readouterr().err

@@ -94,12 +94,12 @@ def test_a_vocabulary_counts_images_and_breaks_ties_by_the_alphabet():
         (
             [["sky"], ["sky", "sea"]],
             {"size": 1, "min_images": 3},
-            "vocabulary: a tag must be carried by at least 3 images; received 2 at most",
+            "vocabulary: no tag occurs in at least 3 images; the most frequent has 2",
         ),
         (
             [[], [" "]],
             {"size": 1},
-            "vocabulary: a tag must be carried by at least 1 images; received no tags at all",
+            "vocabulary: no tag occurs in at least 1 image; no image has a tag",
         ),
     ],
 )
@@ -141,10 +141,10 @@ def test_a_saved_vocabulary_loads_equal(tmp_path):
 @pytest.mark.parametrize(
     ("content", "line"),
     [
-        (b"", "must hold one word a line; received an empty file"),
-        (b"sky\n\nsea\n", "line 2 must hold a word; received an empty line"),
+        (b"", "must hold one word per line; the file is empty"),
+        (b"sky\n\nsea\n", "line 2 is empty; it must hold a word"),
         (b"sky\nSea\n", "line 2 must be normalised ('sea'); received 'Sea'"),
-        (b"sky\nsea\nsky\n", "line 3 must be a new word; received 'sky', which is line 1"),
+        (b"sky\nsea\nsky\n", "line 3 repeats line 1: 'sky'"),
         (b"sky\n\xff\n", "must be UTF-8 text; byte 4 is 0xff"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The audit: a sound directory passes, and each broken promise is found and named."""
+"""The audit: a sound directory passes, and each damage is found and named."""
 
 import json
 import shutil
@@ -44,17 +44,17 @@ def run(*arguments: str | Path) -> int:
 def test_a_sound_directory_passes(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(prepared) == 0
     output = capsys.readouterr().out
-    assert output.endswith("every promise is kept\n")
+    assert output.endswith("all checks passed\n")
     for line in (
         "ok      60 images in row order",
         "ok      11 of 12 tags have 6 numbers",
         "ok      6 images without tags",
         "ok      no image is in two parts",
-        "ok      train: 6 neighbours of 36 images",
+        "ok      train: 6 neighbours for each of 36 images",
         "ok      test: a new search for 12 images finds the same",
     ):
         assert line in output
-    assert "BROKEN" not in output
+    assert "FAILED" not in output
 
 
 def test_what_it_says_about_neighbours(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,8 +71,8 @@ def test_what_it_says_about_neighbours(small: Path, capsys: pytest.CaptureFixtur
     assert report.in_degrees["id-train"].tolist() == counts
     text = capsys.readouterr().out.split("neighbours id-train of split 0")[1].split("w2v-train")[0]
     hub = data.image_ids[int(np.argmax(counts))]
-    assert f"image {hub} is a neighbour of the most, {max(counts)};" in text
-    assert f"label Jaccard with the 6 nearest {np.mean(likeness):.3f}," in text
+    assert f"most frequent neighbour: {hub} (of {max(counts)} images);" in text
+    assert f"label Jaccard: {np.mean(likeness):.3f} with" in text
 
 
 def change_neighbours(copy: Path, change: Callable[[np.ndarray, np.ndarray], None]) -> None:
@@ -200,23 +200,23 @@ def a_word_more(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "line"),
     [
-        (own_neighbour, "test: no image is its own neighbour; 1 images break it, first row"),
-        (twice, "test: no neighbour comes twice; 1 images break it, first row"),
-        (farthest_first, "test: nearest first; 1 images break it, first row"),
-        (not_a_number, "test: distances are 0 to 1; 1 images break it, first row"),
-        (too_far, "test: distances are 0 to 1; 1 images break it, first row"),
-        (outside_the_pool, "test: neighbours are of the pool; 1 images break it, first row"),
-        (ties_by_row, "test: equal distances by row; 12 images break it, first row"),
+        (own_neighbour, "test: no image is its own neighbour; not so for 1 image, first row"),
+        (twice, "test: no neighbour is repeated; not so for 1 image, first row"),
+        (farthest_first, "test: nearest first; not so for 1 image, first row"),
+        (not_a_number, "test: distances are 0 to 1; not so for 1 image, first row"),
+        (too_far, "test: distances are 0 to 1; not so for 1 image, first row"),
+        (outside_the_pool, "test: neighbours belong to the pool; not so for 1 image, first row"),
+        (ties_by_row, "test: equal distances are ordered by row; not so for 12 images, first row"),
         (another_neighbour, "test: a new search for 12 images finds the same; not for row"),
         (overlapping_parts, "no image is in two parts; 1 are"),
         (rows_of_no_image, "rows are those of images; found [60]"),
         (other_counts, "5 images without tags; found 6"),
         (other_counts, "4 labels; found 5"),
         (a_lost_field, "are whole; the field 'split_sizes' is missing"),
-        (a_lost_image, "of the images that dataset.json promises; received 15"),
+        (a_lost_image, "images (see dataset.json); received 15"),
         (a_repeated_id, "image ids are unique; 1 are repeated"),
         (a_repeated_id, "manifest.jsonl lists the same images"),
-        (infinite_features, "8 finite features an image"),
+        (infinite_features, "8 finite features per image"),
         (a_missing_vocabulary, "vocabulary.txt: checksum"),
         (a_word_more, "11 of 12 tags have 6 numbers; found 12 with 6"),
     ],
@@ -227,9 +227,9 @@ def test_what_is_broken_is_named(
     damage(copy)
     assert run(copy) == 1
     output = capsys.readouterr().out
-    assert any(found.startswith("  BROKEN") and line in found for found in output.splitlines())
-    told = sum(found.startswith("  BROKEN") for found in output.splitlines())
-    assert output.endswith(f"{told} broken promise{'s' if told > 1 else ''}\n")
+    assert any(found.startswith("  FAILED") and line in found for found in output.splitlines())
+    told = sum(found.startswith("  FAILED") for found in output.splitlines())
+    assert output.endswith(f"{told} check{'s' if told > 1 else ''} failed\n")
 
 
 @pytest.mark.parametrize("file", ["manifest.jsonl", "labels.txt", "images-00001-of-00004.tfrecord"])
@@ -238,7 +238,7 @@ def test_a_changed_byte_is_found(copy: Path, file: str, capsys: pytest.CaptureFi
     content[20] ^= 1
     (copy / file).write_bytes(content)
     assert run(copy) == 1
-    assert f"BROKEN  {file}: checksum" in capsys.readouterr().out
+    assert f"FAILED  {file}: checksum" in capsys.readouterr().out
 
 
 def test_checksums_must_be_a_list_of_checksums(
@@ -246,7 +246,7 @@ def test_checksums_must_be_a_list_of_checksums(
 ) -> None:
     (copy / CHECKSUMS).write_text("abc  dataset.json\n")
     assert run(copy) == 1
-    line = "line 1 must be a SHA-256, two blanks and a file's name; received 'abc  dataset.json'"
+    line = "line 1 must be a SHA-256, two spaces and a file name; received 'abc  dataset.json'"
     assert line in capsys.readouterr().out
 
 
@@ -278,8 +278,8 @@ def test_equal_photographs_are_counted(copy: Path, capsys: pytest.CaptureFixture
     write_again(copy, data, data.labels)
     run(copy)
     output = capsys.readouterr().out
-    assert "          3 images with the features of an earlier one\n" in output
-    assert "          3 test images with the features of a training image\n" in output
+    assert "          3 images with the same features as an earlier image\n" in output
+    assert "          3 test images with the same features as a training image\n" in output
 
 
 def test_plots_are_written(small: Path, tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ def test_features_that_do_not_fit_are_refused(folder, codes, scale):
 def test_words_that_do_not_fit_their_vectors_are_refused(folder):
     arrays = {"words": np.array(["a", "b"]), "vectors": np.ones((1, 4), np.float16)}
     write_arrays(folder / "word2vec.npz", arrays)
-    with pytest.raises(InputError, match=r"a vector for each word; received words \[2\]"):
+    with pytest.raises(InputError, match=r"one vector per word; received words \[2\]"):
         demo.load(folder)
 
 
@@ -252,7 +252,7 @@ def sources(tmp_path):
     return {
         "photos": tmp_path / "credited" / "images",
         "captions": tmp_path / "captions.csv",
-        "labels": tmp_path / "labels.tsv",
+        "label_names": tmp_path / "labels.tsv",
         "word_vectors": tmp_path / "vectors.bin",
         "wordnet": write_wordnet(
             tmp_path / "wordnet", [*SYNSETS, ("n", "00000600", ["Snow"], [("@", "00000400", "n")])]

@@ -109,7 +109,7 @@ def test_a_node_that_sees_other_photographs_is_refused(tmp_path: Path) -> None:
             return super().map_with_state(make, items)
 
     cache = image_features.Cache(tmp_path / "cache", Behind())
-    with pytest.raises(InputError, match="must see the photographs and weights that others see"):
+    with pytest.raises(InputError, match="must see the same photos and weights as the other"):
         image_features.from_photographs(paths, backbone, cache)
     assert not (tmp_path / "cache").exists()
 
@@ -130,10 +130,10 @@ def test_lines_that_need_no_cluster(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = f"--out={tmp_path / 'out'}"
-    assert "--engine must be of local, ray; received 'dask'" in refused(
+    assert "--engine must be one of local, ray; received 'dask'" in refused(
         capsys, out, "--engine=dask"
     )
-    line = "--address is for --engine=ray; received 'a:1' without"
+    line = "--address needs --engine=ray; received --address=a:1 without it"
     assert line in refused(capsys, out, "--address=a:1")
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     line = "--engine=ray needs Ray (pip install 'tagnet[ray]')"
@@ -182,11 +182,11 @@ def test_nodes_that_differ(tmp_path: Path) -> None:
         return str(raised.value)
 
     engines._check_node(Answering, "10.0.0.2", engines.unseen([str(tmp_path)]))
-    where = "--engine=ray: the node 10.0.0.2 must"
+    where = "--engine=ray: the node 10.0.0.2"
     lacking = engines.unseen([str(tmp_path), str(tmp_path / "photos")])
-    assert line(lacking).startswith(f"{where} see {tmp_path / 'photos'} as this machine does")
+    assert line(lacking).startswith(f"{where} must see {tmp_path / 'photos'}, but it has no")
     unknown = Errors.RayError("Traceback\nModuleNotFoundError: No module named 'tagnet'")
-    assert line(unknown).startswith(f"{where} answer, and have tagnet and data_tools; received")
+    assert line(unknown).startswith(f"{where} does not answer or has no tagnet and data_tools")
     assert "No module named 'tagnet'" in line(unknown)
 
 
@@ -226,7 +226,7 @@ def test_a_cluster_gives_the_same_bytes(
             prepare_data(settings, tmp_path / f"{name}-here")
             prepare_data(settings, tmp_path / f"{name}-ray", engine=engine)
             assert contents(tmp_path / f"{name}-ray") == contents(tmp_path / f"{name}-here")
-        assert "Ray: 2 nodes with 2 processors" in capsys.readouterr().out
+        assert "Ray: 2 nodes, 2 processors" in capsys.readouterr().out
 
         def wrong(item: int) -> int:
             raise InputError(f"row {item} is wrong") if item else OSError(28, "No space left")

@@ -78,7 +78,7 @@ def test_the_number_of_rows_says_whose_they_are(tmp_path: Path) -> None:
         features = image_features.from_file(tmp_path / "f.npy", 2, orders)
         assert read(features)[:, 0].tolist() == expected
     np.save(tmp_path / "f.npy", np.zeros([3, 1]))
-    message = r"must have one row for each of the 20 or 2 images; received 3 rows"
+    message = r"must have one row per image (20 or 2); received 3 rows"
     with pytest.raises(InputError, match=message):
         image_features.from_file(tmp_path / "f.npy", 2, orders)
 
@@ -106,9 +106,9 @@ def test_files_that_are_something_else(tmp_path: Path) -> None:
         (tmp_path / "null.h5", "exactly one array; received none"),
         (hdf5(tmp_path / "words.h5", a=np.array([[b"x"]])), "of numbers; received |S1 [1, 1]"),
         (hdf5(tmp_path / "scalar.h5", a=np.float32(1)), "of numbers; received float32 []"),
-        (tmp_path / "cut.h5", "is not a whole HDF5 file ("),
-        (tmp_path / "text.h5", "is not a whole HDF5 file ("),
-        (tmp_path / "empty.h5", "is not a whole HDF5 file ("),
+        (tmp_path / "cut.h5", "is not a valid HDF5 file ("),
+        (tmp_path / "text.h5", "is not a valid HDF5 file ("),
+        (tmp_path / "empty.h5", "is not a valid HDF5 file ("),
         (tmp_path / "folder.h5", "cannot be read (Is a directory)"),
         (tmp_path / "absent.h5", "cannot be read (No such file or directory)"),
     ]:
@@ -152,10 +152,10 @@ def test_a_table_without_features_or_photographs(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("image_id,tags,labels\na,sea|sky,x\nb,sea,x\nc,sky,y\nd,sea|sky,y\n")
     given = {"raw": path, "sizes": "2,1,1", "M": 1, "pools": ("open",)}
-    with pytest.raises(InputError, match="without --features every image must have a path; 'a'"):
+    with pytest.raises(InputError, match="every image must have a path (or give --features); 'a'"):
         prepare(Settings.of(**given), tmp_path / "out")
     prepare(Settings.of(**given, tags_only=True), tmp_path / "out")
     data = PreparedDataset(tmp_path / "out")
     assert data.features.shape == (4, 0)
-    with pytest.raises(InputError, match="was prepared with --tags_only"):
+    with pytest.raises(InputError, match="prepared with --tags_only"):
         data.tables(None)

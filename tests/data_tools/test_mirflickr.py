@@ -120,13 +120,17 @@ def test_a_list_line_without_tags_is_an_image_without_tags(lists: Path) -> None:
     [
         ("all_imgs.txt", b"im1.jpg\nim0.jpg\n", "line 2 must name an image im1.jpg to im25000.jp"),
         ("all_imgs.txt", b"im25001.jpg\n", "line 1 must name an image im1.jpg to im25000.jpg; rec"),
-        ("all_tags.txt", b"sea\n", "must have a line for each of the 5 images of all_imgs.txt; r"),
-        ("all_labels.txt", b"0 1\n", "line 1 must be 24 times 0 or 1; received '0 1'"),
-        ("all_labels.txt", b"2" + b" 0" * 23, "line 1 must be 24 times 0 or 1; received '2 0 0"),
+        (
+            "all_tags.txt",
+            b"sea\n",
+            "must have one line for each of the 5 images in all_imgs.txt; r",
+        ),
+        ("all_labels.txt", b"0 1\n", "line 1 must be 24 digits 0 or 1; received '0 1'"),
+        ("all_labels.txt", b"2" + b" 0" * 23, "line 1 must be 24 digits 0 or 1; received '2 0 0"),
         (
             "all_labels.txt",
             (b"1" + b" 0" * 23 + b"\n") * 6,
-            "must have a line for each of the 5 images of all_imgs.txt; received 6 lines",
+            "must have one line for each of the 5 images in all_imgs.txt; received 6 lines",
         ),
     ],
 )
@@ -146,7 +150,7 @@ def test_lists_have_no_raw_tags(lists: Path) -> None:
 def test_an_image_of_two_lines_is_refused(lists: Path) -> None:
     path = lists / "tags_and_labels" / "all_imgs.txt"
     path.write_bytes(path.read_bytes().replace(b"im2.jpg", b"im1.jpg"))
-    with pytest.raises(InputError, match="row 2: image_id must be unique; 'im1' stands in row 1"):
+    with pytest.raises(InputError, match="row 2: image_id must be unique; 'im1' is also in row 1"):
         mirflickr.read(lists)
 
 
@@ -167,7 +171,7 @@ def test_missing_files(published: Path, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=re.escape(message)):
             read(published)
     shutil.rmtree(tags)
-    with pytest.raises(InputError, match=re.escape(f"{tags}: must hold tags1.txt and on; receiv")):
+    with pytest.raises(InputError, match=re.escape(f"{tags}: has no tags1.txt")):
         mirflickr.read(published)
     with pytest.raises(InputError, match="must hold MIRFLICKR as published .* or as lists"):
         mirflickr.read(tmp_path)
@@ -187,8 +191,8 @@ def test_a_missing_label(published: Path) -> None:
     ("changed", "message"),
     [
         ({"raw": None}, "--raw is missing: --source=mirflickr needs the folder of its files"),
-        ({"tag_set": "1k"}, "--tag_set must be of all, raw; received '1k'"),
-        ({"label_set": "x"}, "--label_set must be of potential, relevant, both; received 'x'"),
+        ({"tag_set": "1k"}, "--tag_set must be one of all, raw; received '1k'"),
+        ({"label_set": "x"}, "--label_set must be one of potential, relevant, both; received 'x'"),
         ({"source": "nus_wide", "label_set": "both"}, "--label_set is for --source=mirflickr; rec"),
         ({"source": "table", "tag_set": "all"}, "--tag_set is for --source=nus_wide, mirfl"),
         ({"ids": Path("ids.txt")}, "--ids is for --source=nus_wide; received --source=mirflickr"),
@@ -216,19 +220,19 @@ def test_prepare_by_tags_alone(
             nearest[data.image_ids[row]] = data.image_ids[neighbour]
     # Shared tags over all tags: im1-im4 1/3, im2-im6 1/2, im4-im5 1/2; ties go to the first.
     assert nearest == {"im1": "im4", "im2": "im6", "im4": "im5", "im5": "im4", "im6": "im2"}
-    with pytest.raises(InputError, match="was prepared with --tags_only, without the features"):
+    with pytest.raises(InputError, match="has no features to train on"):
         data.tables("id")
     assert "no features: not for training" in capsys.readouterr().out
     _, report = audit(out)
     assert report.broken == []
     printed = capsys.readouterr().out
-    assert "no features: prepared by tags alone" in printed
-    assert "with the features of" not in printed  # all of them have the same none
+    assert "no features (prepared with --tags_only)" in printed
+    assert "with the same features" not in printed  # all of them have the same none
 
 
 def test_tags_alone_must_say_something(lists: Path, tmp_path: Path) -> None:
     # The most frequent tags are dog, sea and sky, of two images each.
-    message = "id-open: without features every image must have a usable tag; 1 have none; raise"
+    message = "id-open: without features every image must have a known tag; 1 have none; raise"
     with pytest.raises(InputError, match=re.escape(message)):
         prepare(settings(lists, tau=2), tmp_path / "out")
     assert not list((tmp_path / "out").rglob("neighbours"))

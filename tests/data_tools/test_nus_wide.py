@@ -51,7 +51,7 @@ def test_the_subset_with_labels_and_tags(raw: Path, capsys: pytest.CaptureFixtur
     ]
     assert {size: rows.tolist() for size, rows in found.orders.items()} == {10: KEPT}
     output = capsys.readouterr().out
-    assert output == "labels: 6 files of TrainTestLabels were compared with AllLabels\n"
+    assert output == "labels: compared 6 files of TrainTestLabels with AllLabels\n"
 
 
 def test_folder_names_may_have_an_underscore(raw: Path) -> None:
@@ -104,7 +104,7 @@ def test_tags_in_latin_1_of_two_lines_and_of_other_photos(
     path = raw / "NUS_WID_Tags" / "All_Tags.txt"
     path.write_bytes(path.read_bytes() + b"11 caf\xe9 sky\r\n\r\n123456 sky\r\n")
     assert nus_wide.read(raw).manifest["tags"][0] == ["sky", "blue", "café"]
-    assert f"{path}: 1 lines of photos that Imagelist.txt lacks\n" in capsys.readouterr().out
+    assert f"{path}: 1 line for photos that are not in Imagelist.txt\n" in capsys.readouterr().out
 
 
 # --- The user's list ----------------------------------------------------------------------
@@ -130,8 +130,8 @@ def test_a_list_of_ids_is_followed_exactly(raw: Path, tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("11\n12\n", "line 2 must be an image or photo id of Imagelist.txt; received '12'"),
-        ("11\n22\nactor/0001_11\n", "line 3 names actor/0001_11 again, after line 1"),
-        ("44\n44\n44\n", "line 3 names 44 again, after line 2"),
+        ("11\n22\nactor/0001_11\n", "line 3 repeats actor/0001_11 of line 1"),
+        ("44\n44\n44\n", "line 3 repeats 44 of line 2"),
         ("\n", "must name at least one image; received none"),
     ],
 )
@@ -154,7 +154,7 @@ def test_an_odd_value_is_read_as_0_and_reported(
     path.write_bytes(b"0\n-1130179\n" + content[4:])
     assert len(nus_wide.read(raw).manifest) == len(KEPT)
     output = capsys.readouterr().out
-    assert f"{path}: line 2 is -1130179, neither 0 nor 1; read as 0\n" in output
+    assert f"{path}: line 2 is -1130179, not 0 or 1; read as 0\n" in output
     assert "differ" not in output
 
 
@@ -165,7 +165,7 @@ def test_labels_that_differ_from_all_labels_are_reported(
     path.write_bytes(b"1\n1\n1\n")  # AllLabels: 1 0 0
     assert nus_wide.read(raw).manifest["labels"][3] == ["airport"]
     assert capsys.readouterr().out == (
-        f"{path}: 2 images differ from AllLabels, which is used; "
+        f"{path}: 2 images with other labels than AllLabels, which is used; "
         "the first: aircraft_carrier/0002_44.jpg\n"
         "labels: 6 files of TrainTestLabels were compared with AllLabels; 1 differ\n"
     )
@@ -211,19 +211,19 @@ def test_without_train_and_test_labels(raw: Path, capsys: pytest.CaptureFixture[
         (
             "ImageList/Imagelist.txt",
             b"a\\1_2.jpg\r\na\\1_2.jpg\r\n",
-            "line 2 names a/1_2.jpg again, after line 1",
+            "line 2 repeats a/1_2.jpg of line 1",
         ),
         (
             "ImageList/TestImagelist.txt",
             b"a\\1_2.jpg\n",
-            "names a/1_2.jpg, which Imagelist.txt lacks",
+            "names a/1_2.jpg, which is not in Imagelist.txt",
         ),
-        ("ConceptsList/Concepts81.txt", b"\r\n", "must hold one word a line; received none"),
-        ("ConceptsList/Concepts81.txt", b"sky\nsky\n", "line 2 is 'sky' again, after line 1"),
+        ("ConceptsList/Concepts81.txt", b"\r\n", "must hold one word per line; the file is empty"),
+        ("ConceptsList/Concepts81.txt", b"sky\nsky\n", "line 2 repeats 'sky' of line 1"),
         (
             "Groundtruth/AllLabels/Labels_sky.txt",
             b"0\n1\n",
-            "must have a line for each of 10 images; received 2 lines",
+            "must have one line for each of 10 images; received 2 lines",
         ),
         (
             "Groundtruth/AllLabels/Labels_sky.txt",
@@ -235,7 +235,7 @@ def test_without_train_and_test_labels(raw: Path, capsys: pytest.CaptureFixture[
         (
             "Groundtruth/TrainTestLabels/Labels_sky_Test.txt",
             b"0\n1\n",
-            "must have a line for each of 3 images; received 2 lines",
+            "must have one line for each of 3 images; received 2 lines",
         ),
         (
             "NUS_WID_Tags/All_Tags.txt",
@@ -245,7 +245,7 @@ def test_without_train_and_test_labels(raw: Path, capsys: pytest.CaptureFixture[
         (
             "NUS_WID_Tags/All_Tags.txt",
             b"1 sky\n",
-            "must have tags of Imagelist.txt's photos; received none",
+            "has no tags for any photo of Imagelist.txt",
         ),
     ],
 )
@@ -260,9 +260,9 @@ def test_bad_files(raw: Path, file: str, content: bytes, message: str) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"0 1 1\n" * 9, "must have a line for each of 10 images; received 9 lines"),
-        (b"0 1 1\n0 1\n", "line 2 must be 3 times 0 or 1; received 2 characters, '0 1'"),
-        (b"0 1 2\n", "line 1 must be 3 times 0 or 1; received 3 characters, '0 1 2'"),
+        (b"0 1 1\n" * 9, "must have one line for each of 10 images; received 9 lines"),
+        (b"0 1 1\n0 1\n", "line 2 must be 3 digits 0 or 1; received 2 characters, '0 1'"),
+        (b"0 1 2\n", "line 1 must be 3 digits 0 or 1; received 3 characters, '0 1 2'"),
     ],
 )
 def test_bad_matrix(raw: Path, content: bytes, message: str) -> None:
@@ -283,7 +283,7 @@ def test_bad_matrix(raw: Path, content: bytes, message: str) -> None:
 )
 def test_missing_files(raw: Path, part: str, name: str) -> None:
     (raw / part / name).unlink()
-    message = f"{raw}: must hold {part}/{name}, in a folder or in {part}.zip; received neither"
+    message = f"{raw}: has no {part}/{name}, neither in a folder nor in {part}.zip"
     for read in (nus_wide.read, nus_wide.files):
         with pytest.raises(InputError, match=re.escape(message)):
             read(raw)
@@ -294,7 +294,7 @@ def test_damaged_zips(raw: Path) -> None:
     shutil.rmtree(raw / "ConceptsList")
     whole = archive.read_bytes()
     archive.write_bytes(whole[:-5])
-    with pytest.raises(InputError, match=r"ConceptsList\.zip: is not a whole zip file \("):
+    with pytest.raises(InputError, match=r"ConceptsList\.zip: is not a valid zip file \("):
         nus_wide.read(raw)
     at = whole.index(b"Concepts81.txt") + len(b"Concepts81.txt")
     archive.write_bytes(whole[:at] + bytes(4) + whole[at + 4 :])
@@ -359,8 +359,8 @@ def test_photographs(raw: Path, tmp_path: Path) -> None:
 
 def test_without_features_or_photographs(raw: Path, tmp_path: Path) -> None:
     message = (
-        f"{raw}: holds no photographs; --source=nus_wide then needs --features=FILE, "
-        "or --tags_only to prepare tags and neighbours alone"
+        f"{raw}: has no photos; give --source=nus_wide --features=FILE, "
+        "or --tags_only to prepare only tags and neighbours"
     )
     with pytest.raises(InputError, match=re.escape(message)):
         prepare(settings(raw, tags_only=False), tmp_path / "out")
@@ -370,7 +370,7 @@ def test_without_features_or_photographs(raw: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", ["absent", "ids.txt"])
 def test_raw_must_be_a_folder(tmp_path: Path, place: str) -> None:
     (tmp_path / "ids.txt").write_text("11\n")
-    with pytest.raises(InputError, match=re.escape(f"--raw={tmp_path / place}: must be a folder")):
+    with pytest.raises(InputError, match=re.escape(f"--raw={tmp_path / place}: is not a folder")):
         prepare(settings(tmp_path / place), tmp_path / "out")
 
 
@@ -404,8 +404,6 @@ def test_the_official_ground_truth(capsys: pytest.CaptureFixture[str]) -> None:
         ]
         assert sum(parts) == labels[:, column].sum()
     (odd,) = capsys.readouterr().out.splitlines()
-    assert odd.endswith(
-        "Labels_lake_Train.txt: line 78,373 is -1130179, neither 0 nor 1; read as 0"
-    )
+    assert odd.endswith("Labels_lake_Train.txt: line 78,373 is -1130179, not 0 or 1; read as 0")
     test = nus_wide.read_image_list(need(raw, "ImageList", "TestImagelist.txt"))
     assert len(test) == 107_859

@@ -46,10 +46,10 @@ def test_labels_from_keywords_ignore_folders(tmp_path: Path) -> None:
 def test_no_labels(tmp_path: Path) -> None:
     write(tmp_path / "a.jpg", xmp(dc_subject=["sea"]))
     photographs, _ = find_photographs(tmp_path)
-    line = "at least one photograph must have a label, from the name of a folder below it; received"
+    line = "no photo has a label from subfolder names"
     with pytest.raises(InputError, match=line):
         read_folder(tmp_path, photographs, None)
-    with pytest.raises(InputError, match=r"must have a label, from 'label\|'; received none"):
+    with pytest.raises(InputError, match=r"no photo has a label from 'label\|' "):
         read_folder(tmp_path, photographs, "label|")
 
 
@@ -112,7 +112,7 @@ def test_a_folder_is_prepared_and_files_are_left_out(
     left_out = {line["image_id"]: line["reason"] for line in map(json.loads, lines)}
     assert list(left_out) == ["beach/empty.jpg", "beach/text.jpg", "city/cut.png", "city/huge.png"]
     assert "is empty" in left_out["beach/empty.jpg"]
-    assert "is not an image" in left_out["beach/text.jpg"]
+    assert "not a supported image" in left_out["beach/text.jpg"]
     assert "truncated" in left_out["city/cut.png"]
     assert "has more than 768 pixels" in left_out["city/huge.png"]
     capsys.readouterr()
@@ -153,8 +153,8 @@ def test_labels_from_a_table(folder: Path, tmp_path: Path, capsys: pytest.Captur
     assert summary["label_names"] == ["x", "y"]
     assert "extra" in (tmp_path / "out" / "vocabulary.txt").read_text().split()
     printed = capsys.readouterr().out
-    assert "labels: 14 photographs are not in the table and get none" in printed
-    assert "labels: 1 rows of the table are of no photograph, as 'gone.jpg'" in printed
+    assert "labels: 14 photos not in the table: without labels" in printed
+    assert "labels: 1 row of the table without a photo, such as 'gone.jpg'" in printed
     table.write_text("image_id,tags,labels\n00.jpg,,x\n")
     line = "must be a photograph's path below --raw, as 'beach/00.jpg'; received '00.jpg' and no"
     with pytest.raises(InputError, match=line):
@@ -169,7 +169,9 @@ def test_heic_without_its_package_is_left_out_with_the_remedy(
     formats = tuple(name for name in images.FORMATS if name != "HEIF")
     monkeypatch.setattr(images, "FORMATS", formats)
     monkeypatch.setattr(images, "_READ", "JPEG; HEIC with the package pillow-heif")
-    with pytest.raises(InputError, match="is not an image .*HEIC with the package pillow-heif"):
+    with pytest.raises(
+        InputError, match="not a supported image .*HEIC with the package pillow-heif"
+    ):
         images.read_image(path)
 
 

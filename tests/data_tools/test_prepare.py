@@ -141,7 +141,9 @@ def test_small_pools_store_fewer_neighbours(
         "id-closed": 3,
         "id-train": 6,
     }
-    assert "id-closed: M 3 in place of 6; the smallest pool has 4 images" in capsys.readouterr().out
+    assert (
+        "id-closed: M = 3 instead of 6: the smallest pool has 4 images" in capsys.readouterr().out
+    )
     assert PreparedDataset(tmp_path / "out").part(1, "id", "closed", "test", 3).rows.shape == (4,)
 
 
@@ -239,8 +241,8 @@ def test_malformed_sizes(text: str, table: Table) -> None:
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ("50,6,5", "--sizes must fit in 60 images; received 50,6,5"),
-        (".98,.01,.001", "--sizes must leave every part an image; of 60 images it gives 59,0,0"),
+        ("50,6,5", "--sizes must not exceed 60 images; received 50,6,5"),
+        (".98,.01,.001", "--sizes must leave every part an image; 60 images give 59,0,0"),
     ],
 )
 def test_sizes_that_do_not_fit(sizes: str, message: str, table: Table, tmp_path: Path) -> None:
@@ -265,7 +267,7 @@ def test_nothing_runs_twice(out: Path, table: Table, capsys: pytest.CaptureFixtu
     output = capsys.readouterr().out
     assert ran(output) == {}
     assert "vocabulary: up to date\n" in output
-    assert "seconds: none, all was up to date" in output
+    assert "seconds: none, everything was up to date" in output
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == times
 
 
@@ -337,7 +339,7 @@ def test_a_dry_run_says_what_would_be_removed(
     before = contents(out)
     prepare(table.settings(**QUICK, encodings=("id",)), out, dry_run=True)
     output = capsys.readouterr().out
-    assert re.findall("^(.*): would be removed, no longer asked for$", output, re.M) == [
+    assert re.findall(r"^(.*): would be removed \(no longer requested\)$", output, re.M) == [
         "embeddings-w2v",
         "w2v-train",
     ]
@@ -360,9 +362,9 @@ def test_a_damaged_artefact_is_made_again(
     (out / "images-00002-of-00004.tfrecord").write_bytes(b"short")
     prepare(table.settings(**QUICK), out)
     assert ran(capsys.readouterr().out) == {
-        "splits": "splits/split-0.npz is missing or not as it was written",
-        "images": "images-00002-of-00004.tfrecord is missing or not as it was written",
-        "dataset": "dataset.json is missing or not as it was written",
+        "splits": "splits/split-0.npz is missing or was modified",
+        "images": "images-00002-of-00004.tfrecord is missing or was modified",
+        "dataset": "dataset.json is missing or was modified",
     }
     assert contents(out) == before
 
@@ -374,7 +376,7 @@ def test_what_is_no_longer_asked_for_is_removed(
     prepare(settings, out)
     settings = table.settings(**QUICK, encodings=("id",))
     prepare(settings, out)
-    assert "w2v-train: removed, no longer asked for" in capsys.readouterr().out
+    assert "w2v-train: removed (no longer requested)" in capsys.readouterr().out
     prepare(settings, tmp_path / "fresh")
     assert contents(out) == contents(tmp_path / "fresh")
     assert sorted(path.name for path in (out / "neighbours").rglob("*-*") if path.is_dir()) == [
@@ -508,7 +510,7 @@ def test_photographs(
     lines = (tmp_path / "out" / "left_out.jsonl").read_text().splitlines()
     left_out = [json.loads(line) for line in lines]
     assert [image["image_id"] for image in left_out] == ["img2", "img5"]
-    assert "2.jpg: is not an image" in left_out[0]["reason"]
+    assert "2.jpg: not a supported image" in left_out[0]["reason"]
     assert "5.jpg: cannot be read" in left_out[1]["reason"]
     data = PreparedDataset(tmp_path / "out")
     assert data.image_ids == ("img0", "img1", "img3", "img4", "img6", "img7")
@@ -519,7 +521,7 @@ def test_photographs(
     Image.new("RGB", (40, 30)).save(tmp_path / "raw" / "5.jpg")
     assert prepare(settings, tmp_path / "out")["images"] == 7
     output = capsys.readouterr().out
-    assert re.findall("features: photographs .*", output) == ["features: photographs 4 to 6"]
+    assert re.findall("features: photos .*", output) == ["features: photos 4 to 6"]
     assert "manifest: running again, photographs changed\n" in output
     again = PreparedDataset(tmp_path / "out")
     np.testing.assert_array_equal(again.features[[0, 1, 5, 6]], data.features[[0, 1, 4, 5]])
@@ -533,7 +535,7 @@ def test_photographs(
     chunk.unlink()
     capsys.readouterr()
     prepare(settings, tmp_path / "out")
-    assert len(re.findall("features: photographs .*", capsys.readouterr().out)) == 1
+    assert len(re.findall("features: photos .*", capsys.readouterr().out)) == 1
     assert (tmp_path / "out" / "checksums.sha256").read_bytes() == before
     # A processor may sum a batch of three in another order than a batch of two.
     np.testing.assert_allclose(again.features[[2, 3]], data.features[[2, 3]], rtol=2e-3, atol=1e-4)
@@ -543,12 +545,14 @@ def test_no_photograph_can_be_read(tmp_path: Path) -> None:
     settings = photo_table(tmp_path / "raw")
     for photo in (tmp_path / "raw").glob("*.jpg"):
         photo.unlink()
-    with pytest.raises(InputError, match=r"no photograph can be read; the first: .*0\.jpg"):
+    with pytest.raises(InputError, match=r"no photo can be read; first error: .*0\.jpg"):
         prepare(settings, tmp_path / "out")
 
 
 def test_photographs_without_a_path(tmp_path: Path, table: Table) -> None:
-    with pytest.raises(InputError, match="without --features every image must have a path; 'img0'"):
+    with pytest.raises(
+        InputError, match="every image must have a path (or give --features); 'img0'"
+    ):
         prepare(table.settings(features=None), tmp_path / "out")
 
 
@@ -560,7 +564,7 @@ def test_photographs_without_a_path(tmp_path: Path, table: Table) -> None:
     [
         (
             {"source": "nope"},
-            "--source must be of demo, table, photo_folder, nus_wide, mirflickr, twin; received",
+            "--source must be one of demo, table, photo_folder, nus_wide, mirflickr, twin; ",
         ),
         ({"raw": None}, "--raw is missing: --source=table needs the table's file"),
         (
@@ -571,17 +575,23 @@ def test_photographs_without_a_path(tmp_path: Path, table: Table) -> None:
         ({"tag_set": "all"}, "--tag_set is for --source=nus_wide, mirflickr; received --source=ta"),
         (
             {"weights": Path("w.npz")},
-            "--weights is for photographs and must not be given with --features; received w.npz",
+            "--weights is for photos and must not be given with --features; received w.npz",
         ),
         (
             {"backbone": "caffenet", "features": None, "tags_only": True},
-            "--backbone is for photographs and must not be given with --tags_only; received caffe",
+            "--backbone is for photos and must not be given with --tags_only; received caffe",
         ),
-        ({"wordnet_dim": 9}, "--wordnet_dim needs --wordnet; received 9 alone"),
-        ({"pools": ("open", "half")}, "--pools must be of open, closed, train; received 'half'"),
-        ({"pools": ()}, "--pools must name each once; received ''"),
-        ({"pools": ("open", "open")}, "--pools must name each once; received 'open,open'"),
-        ({"encodings": ("glove",)}, "--encodings must be of id, w2v, wnet; received 'glove'"),
+        ({"wordnet_dim": 9}, "--wordnet_dim=9 needs --wordnet; received none"),
+        (
+            {"pools": ("open", "half")},
+            "--pools must be one of open, closed, train; received 'half'",
+        ),
+        ({"pools": ()}, "--pools must be one or more, each once; received ''"),
+        (
+            {"pools": ("open", "open")},
+            "--pools must be one or more, each once; received 'open,open'",
+        ),
+        ({"encodings": ("glove",)}, "--encodings must be one of id, w2v, wnet; received 'glove'"),
         (
             {"encodings": ("wnet",)},
             "--encodings=wnet needs --wordnet or --wordnet_vectors; received none",
@@ -592,7 +602,7 @@ def test_photographs_without_a_path(tmp_path: Path, table: Table) -> None:
         ),
         (
             {"backbone": "vgg"},
-            "--backbone must be of efficientnet_lite0, caffenet, alexnet, ConvNeXtBase, ",
+            "--backbone must be one of efficientnet_lite0, caffenet, alexnet, ConvNeXtBase, ",
         ),
         ({"tau": 0}, "--tau must be at least 1; received 0"),
         ({"M": 0}, "--M must be at least 1; received 0"),
@@ -627,16 +637,16 @@ def test_a_separator_that_may_be_wrong_is_noted(
     table: Table, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prepare(table.settings(**QUICK, separator=";", word_vectors=None), tmp_path / "out")
-    expected = "tags: no image has two; is ';' between them? see --separator\n"
+    expected = "tags: no image has more than one; are they separated by ';'? (see --separator)\n"
     assert expected in capsys.readouterr().out
 
 
 def test_vectors_that_know_no_tag_or_are_not_finite(table: Table, tmp_path: Path) -> None:
     table.word_vectors.write_text("1 2\nelsewhere 1 2\n")
-    with pytest.raises(InputError, match=r"vectors\.txt: must know at least one tag of the vocab"):
+    with pytest.raises(InputError, match=r"vectors\.txt: has no vector for any tag of the vocab"):
         prepare(table.settings(), tmp_path / "out")
     table.word_vectors.write_text("1 2\nsky nan 2\n")
-    with pytest.raises(InputError, match=r"vectors\.txt: every vector must be finite"):
+    with pytest.raises(InputError, match=r"vectors\.txt: vectors must be finite"):
         prepare(table.settings(), tmp_path / "out")
 
 
@@ -652,13 +662,13 @@ def test_what_one_left_that_was_killed_at_its_start_is_no_other_file(
 
 def test_out_that_cannot_be_used(table: Table, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="must be a folder; received a file"):
+    with pytest.raises(InputError, match="is a file; it must be a folder"):
         prepare(table.settings(), tmp_path / "file")
     with pytest.raises(InputError, match=r"file.*cannot be written \(Not a directory\)"):
         prepare(table.settings(), tmp_path / "file" / "out")
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "letter.txt").write_text("")
-    with pytest.raises(InputError, match="must be new, empty or prepared earlier; it holds other"):
+    with pytest.raises(InputError, match="has other files in it; it must be new, empty or"):
         prepare(table.settings(), tmp_path / "home")
 
 
@@ -685,7 +695,7 @@ def test_command_refuses_in_one_line() -> None:
     result = data_tools_command("prepare", "--source=demo")
     assert result.returncode == 2
     assert result.stdout == ""
-    line = "error: --out is missing: where should the prepared directory be?"
+    line = "error: --out is missing: the prepared directory to write"
     assert result.stderr == f"{line}\n"
 
 

@@ -109,8 +109,8 @@ def test_manifest_round_trip(tmp_path: Path) -> None:
     ("line", "message"),
     [
         ('{"image_id": "a"', "line 2 is not JSON (Expecting ',' delimiter"),
-        ("[1]", "line 2 must be an object of image_id, tags, labels; received '[1]'"),
-        ('{"image_id": "a"}', "line 2 must be an object of image_id, tags, labels; received"),
+        ("[1]", "line 2 must be an object with image_id, tags, labels; received '[1]'"),
+        ('{"image_id": "a"}', "line 2 must be an object with image_id, tags, labels; received"),
     ],
 )
 def test_a_damaged_manifest(tmp_path: Path, line: str, message: str) -> None:
@@ -136,7 +136,7 @@ def test_a_damaged_manifest(tmp_path: Path, line: str, message: str) -> None:
         ("t.csv", HEADER + "a,b,x\nb,,\na,d,y\n", "row 3: image_id must be unique; 'a' stands in"),
         ("t.csv", HEADER + "a,b,\nb,,\n", "at least one image must have a label; received none"),
         ("t.csv", HEADER + " ,b,x\n", "row 1: image_id must be a non-empty string; received ' '"),
-        ("t.csv", HEADER + 'a,b,"x\ny"\n', "row 1: a name must not hold line breaks; received"),
+        ("t.csv", HEADER + 'a,b,"x\ny"\n', "row 1: names must not contain line breaks; received"),
         ("t.jsonl", '{"image_id": "a",\n', "row 1 is not JSON ("),
         ("t.jsonl", f"{'1' * 5000}\n", "row 1 "),
         ("t.jsonl", "\n[1]\n", "row 2 must be a JSON object; received list"),
@@ -154,7 +154,7 @@ def test_a_damaged_manifest(tmp_path: Path, line: str, message: str) -> None:
         (
             "t.jsonl",
             '{"image_id": "a", "tags": ["b", 3], "labels": []}\n',
-            "row 1: tags must hold strings only; received 3",
+            "row 1: tags must hold only strings; received 3",
         ),
         (
             "t.jsonl",
@@ -169,7 +169,7 @@ def test_a_damaged_manifest(tmp_path: Path, line: str, message: str) -> None:
         (
             "t.jsonl",
             '{"image_id": "a", "path": "a\\u0000.jpg", "tags": [], "labels": []}\n',
-            r"row 1: path must not hold a NUL; received 'a\x00.jpg'",
+            r"row 1: path must not contain NUL; received 'a\x00.jpg'",
         ),
         (
             "t.jsonl",
@@ -188,7 +188,7 @@ def test_bad_table(tmp_path: Path, name: str, content: str | bytes, message: str
 
 
 def test_duplicate_names_both_rows(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="row 3: .*'a' stands in row 1 already"):
+    with pytest.raises(InputError, match="row 3: .*'a' is also in row 1"):
         read(tmp_path, "t.csv", HEADER + "a,b,x\nb,,\na,d,y\n")
 
 
@@ -196,7 +196,7 @@ def test_table_that_is_missing_or_a_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"t\.csv: cannot be read \(No such file"):
         read_table(tmp_path / "t.csv", "|")
     (tmp_path / "d.csv").mkdir()
-    with pytest.raises(InputError, match=r"d\.csv: must be a file; received a folder"):
+    with pytest.raises(InputError, match=r"d\.csv: is a folder; a table must be a file"):
         read_table(tmp_path / "d.csv", "|")
 
 
@@ -209,7 +209,7 @@ def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_broken_parquet(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
-    with pytest.raises(InputError, match=r"t\.parquet: is not a whole Parquet file \("):
+    with pytest.raises(InputError, match=r"t\.parquet: is not a valid Parquet file \("):
         read(tmp_path, "t.parquet", b"PAR1 and no more")
 
 
@@ -245,7 +245,7 @@ def test_features_come_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros([2, 4]), "must have one row for each of the 3 images; received 2 rows"),
+        (np.zeros([2, 4]), "must have one row per image (3); received 2 rows"),
         (np.zeros(3), r"must hold one array \[images, dimensions\] of numbers; received float64"),
         (np.zeros([3, 0]), r"must hold one array .*; received float64 \[3, 0\]"),
         (np.zeros([3, 2], bool), r"must hold one array .*; received bool \[3, 2\]"),
@@ -284,13 +284,13 @@ def test_features_files_that_are_something_else(tmp_path: Path) -> None:
     for path, message in [
         (npz(tmp_path / "two.npz", a=array, b=array), "exactly one array; received a, b"),
         (npz(tmp_path / "none.npz"), "exactly one array; received none"),
-        (npz(tmp_path / "objects.npz", a=objects), "is not a whole .npz file (Object arrays"),
-        (tmp_path / "objects.npy", "is not a whole .npy file of numbers ("),
-        (write(tmp_path, "cut.npy", whole[:-1]), "is not a whole .npy file of numbers ("),
-        (write(tmp_path, "cut.npz", zipped[:-30]), "is not a whole .npz file ("),
-        (write(tmp_path, "empty.npy", b""), "is not a whole .npy file of numbers ("),
+        (npz(tmp_path / "objects.npz", a=objects), "is not a valid .npz file (Object arrays"),
+        (tmp_path / "objects.npy", "is not a valid .npy file of numbers ("),
+        (write(tmp_path, "cut.npy", whole[:-1]), "is not a valid .npy file of numbers ("),
+        (write(tmp_path, "cut.npz", zipped[:-30]), "is not a valid .npz file ("),
+        (write(tmp_path, "empty.npy", b""), "is not a valid .npy file of numbers ("),
         (write(tmp_path, "f.csv", "1,2"), "features must be a .npy, .npz, .h5 or .hdf5 file"),
-        (write(tmp_path, "zip.npy", zipped), "is not a whole .npy file of numbers ("),
+        (write(tmp_path, "zip.npy", zipped), "is not a valid .npy file of numbers ("),
         (tmp_path / "absent.npy", "cannot be read (No such file"),
         (tmp_path / "absent.npz", "cannot be read (No such file"),
     ]:

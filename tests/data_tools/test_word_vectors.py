@@ -137,17 +137,17 @@ def test_gzip_cut_off_anywhere_is_refused(binary: Path) -> None:
         ("", "must begin with the number of words and the dimension (word2vec, fastText) or"),
         ("a b c\n", "must begin with the number of words"),
         ("\x80\x04\x95 pickled", "must begin with the number of words"),
-        ("0 2\n", "must hold a word and a number at least; received b'0 2\\n'"),
-        ("2 2\na 0.1 0.2\n", "promises 2 words, holds 1; was the file cut off?"),
-        ("1 2\na 0.1 0.2\nb 0.1 0.2\n", "promises 1 words, holds 2"),
+        ("0 2\n", "must have a word and at least one number per line; received b'0 2\\n'"),
+        ("2 2\na 0.1 0.2\n", "line 1 says 2 words; received 1; was the file cut off?"),
+        ("1 2\na 0.1 0.2\nb 0.1 0.2\n", "line 1 says 1 word; received 2"),
         ("2 2\na 0.1 0.2\nb 0.3\n", "line 3 must be a word and 2 numbers; received b'b 0.3\\n'"),
         ("2 2\na 0.1 0.2\nb c 0.3 1\n", "line 3 must be a word and 2 numbers"),
         ("3 2\na 0.1 0.2\nb 0.3 x\nc 1 2\n", "the vector of 'b' must be numbers (could not"),
         ("a 0.1 0.2\nb 0.3\t1 2\n", "the vector of 'b' must be 2 numbers; received 3"),
         ("a 0.1 0.2\nb 0.3\n", "line 2 must be a word and 2 numbers; received b'b 0.3\\n'"),
-        ("900 300\na 0.1 0.2\n", "promises 900 words of 300 numbers, which 18 bytes cannot hold"),
-        (b"1 2\na 12345678b", "promises 1 words of 2 numbers and holds more"),
-        (b"2 1\na 1234b 123", "promises 2 words of 1 numbers and breaks off in word 2"),
+        ("900 300\na 0.1 0.2\n", "line 1 says 900 words of 300 numbers, more than 18 bytes hold"),
+        (b"1 2\na 12345678b", "line 1 says 1 word of 2 numbers; the file has more"),
+        (b"2 1\na 1234b 123", "line 1 says 2 words of 1 numbers; the file ends in word 2"),
     ],
 )
 def test_bad_vectors(tmp_path: Path, content: str | bytes, message: str) -> None:
@@ -263,7 +263,7 @@ def test_training_finds_tags_that_stand_together() -> None:
 
 
 def test_training_needs_two_tags_on_an_image() -> None:
-    with pytest.raises(InputError, match="--word_vectors=train: an image must have two known tags"):
+    with pytest.raises(InputError, match="--word_vectors=train: no image has two known tags"):
         train([["sea"], []], seed=0)
 
 
@@ -322,7 +322,7 @@ def test_a_missing_database_leaves_nothing(table: Table, tmp_path: Path) -> None
     [
         (
             {"wordnet": Path("a"), "wordnet_vectors": Path("b")},
-            "--wordnet and --wordnet_vectors must not be given both",
+            "--wordnet and --wordnet_vectors must not be given together",
         ),
         ({"wordnet_dim": 0}, "--wordnet_dim must be at least 1; received 0"),
     ],

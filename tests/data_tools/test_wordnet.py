@@ -141,7 +141,9 @@ def test_a_node_without_links_has_itself_only() -> None:
 def test_a_graph_of_one_way_circles_is_refused() -> None:
     circles = np.kron(np.eye(9), np.roll(np.eye(4), 1, axis=1))
     circles[0, 5] = 1  # the column sums of circles alone would be found at once
-    with pytest.raises(InputError, match="graph: most links must go both ways; 200 steps did not"):
+    with pytest.raises(
+        InputError, match="graph: most links must go both ways; no solution after 200 steps"
+    ):
         random_walk.ppmi(sparse.csr_array(circles))
 
 
@@ -185,13 +187,13 @@ def test_vectors_have_no_more_numbers_than_there_are_words(database: Path) -> No
     ("broken", "message"),
     [
         ("00000900 03 n 01 word 0 001 @ 00000100 n", "line 8 must be a synset as in wndb(5)"),
-        ("00000900 03 n 01 word 0 x", "line 8 must be a synset as in wndb(5); received '00000900"),
+        ("00000900 03 n 01 word 0 x", "line 8 must be a synset (see wndb(5)); received '00000900"),
         ("00000900 03 n 00 000", "line 8 must be a synset"),
         ("00000900", "line 8 must be a synset"),
         ("00000900 03 n 01 word 0 001 @ 00000100 x 0000", "line 8 must be a synset"),
         (
             "00000900 03 n 01 word 0 001 @ 00000777 v 0000",
-            "line 8 points to synset 00000777 of data.verb, which is not there",
+            "line 8 points to synset 00000777 of data.verb, which does not exist",
         ),
     ],
 )
@@ -205,7 +207,7 @@ def test_a_broken_line_is_named(database: Path, broken: str, message: str) -> No
 
 def test_missing_and_empty_files(database: Path) -> None:
     (database / "data.adv").write_text("  1 This software\n")
-    with pytest.raises(InputError, match=r"data\.adv: must hold synsets as in wndb\(5\); received"):
+    with pytest.raises(InputError, match=r"data\.adv: has no synsets \(see wndb\(5\)\)"):
         read_graph(database)
     (database / "data.adv").unlink()
     with pytest.raises(InputError, match=r"data\.adv: cannot be read \(No such file"):
@@ -236,7 +238,7 @@ def test_command(database: Path, tmp_path: Path) -> None:
         ({"out": None}, "--out is missing (see --help)"),
         ({"dim": 0}, "--dim must be at least 1; received 0"),
         ({"words": 0}, "--words must be at least 1; received 0"),
-        ({"weights": "some"}, "--weights must be of equal, typed; received 'some'"),
+        ({"weights": "some"}, "--weights must be one of equal, typed; received 'some'"),
     ],
 )
 def test_bad_options(database: Path, tmp_path: Path, changed: dict, message: str) -> None:

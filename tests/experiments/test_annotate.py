@@ -68,7 +68,7 @@ def test_a_line_of_json_for_every_photograph(model, photos, tmp_path, capsys):
     assert run(f"--model={model}", f"--jsonl={out}", "--top_k=2", photos) == 0
     found = {Path(answer["photo"]).name: answer for answer in answers(out)}
     assert set(found) == {"a.jpg", "b.png", "c.jpg", "d.jpg"}
-    assert "is not an image" in found["d.jpg"]["error"]
+    assert "not a supported image" in found["d.jpg"]["error"]
     assert found["a.jpg"]["tags"] == ["tag_1"]
     assert found["a.jpg"]["unknown_tags"] == ["unheard_of"]
     assert found["b.png"]["tags"] == ["tag_2", "tag_3"]
@@ -79,8 +79,8 @@ def test_a_line_of_json_for_every_photograph(model, photos, tmp_path, capsys):
         assert label["probability"] == pytest.approx(other.probability, abs=1e-6)
         assert len(label["shares"]["neighbours"]) == len(found["a.jpg"]["neighbours"])
     printed = capsys.readouterr()
-    assert "3 photographs annotated, 1 skipped" in printed.out
-    assert re.search(r"^skipped: .*d.jpg: is not an image", printed.err)
+    assert "annotated 3 photos, skipped 1" in printed.out
+    assert re.search(r"^skipped: .*d.jpg: not a supported image", printed.err)
 
 
 def test_labels_by_threshold_by_name_and_by_rank(loaded):
@@ -99,7 +99,9 @@ def test_labels_by_threshold_by_name_and_by_rank(loaded):
 
 
 def test_thresholds_for_a_precision(model, photos, capsys):
-    assert run(f"--model={model}", "--precision=1", "--labels=label 1", photos / "a.jpg") == 0
+    assert (
+        run(f"--model={model}", "--target_precision=1", "--labels=label 1", photos / "a.jpg") == 0
+    )
     wanted = Annotator.load(model).thresholds(1)["label 1"]
     given_label = "label 1" in capsys.readouterr().out
     (found,) = (
@@ -118,7 +120,7 @@ def test_tags_from_the_command_line_and_from_a_table(model, photos, tmp_path, ca
     assert run(f"--model={model}", f"--table={table}") == 0
     printed = capsys.readouterr().out
     assert "photos/a.jpg  (tag_6, tag_7)" in printed
-    assert "photos/c.jpg  (no known tags: neighbours are those that look alike)" in printed
+    assert "photos/c.jpg  (no known tags: neighbours by visual similarity)" in printed
 
 
 def test_a_row_for_every_label(model, photos, tmp_path):
@@ -151,7 +153,7 @@ def test_a_page_shows_photographs_truth_and_neighbours(model, photos, tmp_path, 
     flags = [f"--model={model}", f"--jsonl={tmp_path / 'a.jsonl'}", f"--table={table}"]
     assert run(*flags) == 0
     assert run(*flags, f"--html={page}", f"--corpus_photos={corpus}") == 0
-    assert "0 photographs annotated, 1 skipped, 2 were there already" in capsys.readouterr().out
+    assert "annotated 0 photos, skipped 1; 2 already done" in capsys.readouterr().out
     data = json.loads(page.read_text().split('id="data">')[1].split("</script>")[0])
     assert [photo["name"] for photo in data["photos"]] == ["photos/a.jpg", "photos/c.jpg"]
     assert data["photos"][0]["truth"] == ["label 1", "x"]
@@ -167,17 +169,17 @@ def test_a_batch_that_was_interrupted_goes_on(model, photos, tmp_path, monkeypat
     out.write_text(lines[0] + lines[1][:50])  # killed while it wrote
     capsys.readouterr()
     assert run(f"--model={model}", f"--jsonl={out}", photos) == 0
-    assert "1 were there already" in capsys.readouterr().out
+    assert "1 already done" in capsys.readouterr().out
     whole = out.read_text()
     assert whole.startswith(lines[0])
     assert [answer["photo"] for answer in answers(out)] == [json.loads(x)["photo"] for x in lines]
     (photos / "d.jpg").write_bytes((photos / "a.jpg").read_bytes())  # mended: tried again
     assert run(f"--model={model}", f"--jsonl={out}", photos) == 0
-    assert "1 photographs annotated, 0 skipped, 3 were there already" in capsys.readouterr().out
+    assert "annotated 1 photo, skipped 0; 3 already done" in capsys.readouterr().out
     assert len({answer["photo"] for answer in answers(out)}) == len(answers(out)) == 4
     whole = out.read_text()
     assert run(f"--model={model}", f"--jsonl={out}", "--top_k=1", photos) == 2
-    assert "line 1 was answered by another model or other flags" in capsys.readouterr().err
+    assert "line 1 was written with another model or other flags" in capsys.readouterr().err
     assert out.read_text() == whole
 
 
@@ -198,7 +200,7 @@ def test_photographs_that_are_taken_away_meanwhile(loaded, tmp_path):
             folders[1].rename(tmp_path / "elsewhere")
 
     out = tmp_path / "answers.jsonl"
-    line = re.escape(f"{folders[1]}: was removed, or cannot be reached any more")
+    line = re.escape(f"{folders[1]}: was removed or is unreachable")
     with pytest.raises(CannotWrite, match=line):
         Batch(loaded, Choice({}, L), out, [take_away]).run(jobs)
     assert 0 < len(answers(out)) < len(jobs)
@@ -244,14 +246,14 @@ def test_a_sidecar_that_cannot_be_written_is_skipped(model, photos, tmp_path, ca
     out = tmp_path / "answers.jsonl"
     assert run(f"--model={model}", "--xmp", f"--jsonl={out}", photos) == 0
     errors = capsys.readouterr().err
-    assert "skipped: the keywords of" in errors
-    assert "a.jpg.xmp: must be XMP" in errors
+    assert "skipped: unreadable keywords: " in errors
+    assert "a.jpg.xmp: not XMP" in errors
     assert theirs.read_text() == "no XMP"
     assert (photos / "c.jpg.xmp").exists()
     assert run("--remove", photos) == 0
-    assert "the sidecars of 3 photographs" in capsys.readouterr().out  # d.jpg has none
+    assert "removed the labels of 3 photos" in capsys.readouterr().out  # d.jpg has none
     assert run("--remove", photos / "a.jpg") == 2
-    assert "no sidecar can be written; the first: " in capsys.readouterr().err
+    assert "no sidecar can be written; first error: " in capsys.readouterr().err
 
 
 def test_what_a_killed_batch_had_begun_is_removed_and_nothing_else(model, photos, tmp_path):
@@ -269,14 +271,17 @@ def test_what_a_killed_batch_had_begun_is_removed_and_nothing_else(model, photos
     [
         (["x.jpg"], "--model is missing: a run directory"),
         (["--model=absent", "."], "absent: must be a finished run or a SavedModel"),
-        (["--model={model}"], "photographs, folders of them, or --table must be given"),
-        (["--model={model}", "--table=t.csv", "x.jpg"], "and not both"),
-        (["--model={model}", "absent.jpg"], "absent.jpg: must be a photograph or a folder"),
-        (["--model={model}", "{empty}"], "must hold photographs"),
-        (["--model={model}", "{bad}"], "no photograph can be annotated; the first: .*is empty"),
-        (["--model={model}", "--labels=x", "{photo}"], "--labels must be of label 0, .*'x'"),
+        (["--model={model}"], "give either photos (or folders), or --table"),
+        (["--model={model}", "--table=t.csv", "x.jpg"], "give either photos"),
+        (["--model={model}", "absent.jpg"], "absent.jpg: no such file or folder"),
+        (["--model={model}", "{empty}"], "has no photos"),
+        (["--model={model}", "{bad}"], "no photo can be annotated; first error: .*is empty"),
+        (["--model={model}", "--labels=x", "{photo}"], "--labels must be one of label 0, .*'x'"),
         (["--model={model}", "--top_k=0", "{photo}"], "--top_k must be at least 1"),
-        (["--model={model}", "--precision=2", "{photo}"], "--precision must be at most 1"),
+        (
+            ["--model={model}", "--target_precision=2", "{photo}"],
+            "--target_precision must be at most 1",
+        ),
         (["--model={model}", "--threshold=nan", "{photo}"], "--threshold must be at least 0"),
         (["--model={model}", "--prefix=a|b", "{photo}"], "--prefix must be one level"),
         (["--model={model}", "--table=absent.csv"], "absent.csv: cannot be read"),
@@ -287,9 +292,9 @@ def test_what_a_killed_batch_had_begun_is_removed_and_nothing_else(model, photos
         (["--model={model}", "--table={nul}"], "row 1.*NUL"),
         (["--model={model}", "--table={quoted}"], "row 1 is not CSV"),
         (["--model={model}", "--table={words}"], "row 1: must have at most 1000 tags.*10000"),
-        (["--model={model}", "a\nb.jpg"], "its name must be Unicode on one line"),
-        (["--model={model}", "a\udcff.jpg"], "its name must be Unicode on one line"),
-        (["--model={old}", "{photo}"], "annotator.json: must be of format"),
+        (["--model={model}", "a\nb.jpg"], "its name must be Unicode without line breaks"),
+        (["--model={model}", "a\udcff.jpg"], "its name must be Unicode without line breaks"),
+        (["--model={old}", "{photo}"], "annotator.json: must have format"),
         (["--model={model}", "--corpus_photos=absent", "{photo}"], "must be a folder"),
         (["--model={model}", "--html={photo}/x", "{photo}"], "x: cannot be written"),
         (["--model={model}", "--html={read_only}/x", "{photo}"], "x: cannot be written"),
@@ -345,7 +350,7 @@ def test_a_sidecar_with_no_room_for_its_name_is_skipped(model, photos, capsys):
     assert f"{name}.xmp: cannot be written (File name too long)" in capsys.readouterr().err
     assert (photos / "c.jpg.xmp").exists()
     assert run(f"--model={model}", "--xmp", photos / name) == 2
-    assert "error: no photograph can be annotated; the first: " in capsys.readouterr().err
+    assert "error: no photo can be annotated; first error: " in capsys.readouterr().err
     assert not list(photos.glob(".tmp*"))
 
 
@@ -401,10 +406,10 @@ def damaged_images() -> dict[str, tuple[bytes, str]]:
     return {
         "bomb": (bomb, "bomb.png: has more than 89478485 pixels"),
         "half": (bomb[: len(bomb) // 2], "half.png: has more than 89478485 pixels"),
-        "text": (png_bomb(100, text), "text.png: is a damaged or unusual image"),
-        "profile": (png_bomb(100, profile), "profile.png: is a damaged or unusual image"),
+        "text": (png_bomb(100, text), "text.png: damaged or unsupported image"),
+        "profile": (png_bomb(100, profile), "profile.png: damaged or unsupported image"),
         "garbage": (bomb[:33] + b"\xa5" * 3000, "garbage.png: is "),
-        "cut": (png_bomb(1000)[:70], "cut.png: is a damaged or unusual image"),
+        "cut": (png_bomb(1000)[:70], "cut.png: damaged or unsupported image"),
         "noise": (b"\x89PNG\r\n\x1a\n" + b"\xa5" * 3000, "noise.png: is "),
         "empty": (b"", "empty.png: is empty"),
     }
@@ -420,7 +425,7 @@ def test_bombs_and_garbage_are_skipped_and_take_no_memory(model, loaded, photos,
     before = peak()
     assert run(f"--model={model}", photos) == 0
     printed = capsys.readouterr()
-    assert f"3 photographs annotated, {1 + len(cases)} skipped" in printed.out
+    assert f"annotated 3 photos, skipped {1 + len(cases)}" in printed.out
     lines = printed.err.splitlines()
     for name, (damaged, line) in cases.items():
         assert len([found for found in lines if line in found]) == 1, (name, lines)

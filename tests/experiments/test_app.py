@@ -64,21 +64,22 @@ def test_cards_show_what_each_neighbour_gave_and_escape_what_others_wrote(tmp_pa
     assert "<h3>&quot;two&quot;</h3>" in shown
     assert shown.count("<article>") == 2
     assert shown.count('<img src="data:image/jpeg;base64,') == 1
-    assert [float(given) for given in re.findall(r"gave ([+-][\d.]+)", shown)] == [0.5, -0.1]
+    assert [float(given) for given in re.findall(r"contribution ([+-][\d.]+)", shown)] == [
+        0.5,
+        -0.1,
+    ]
     parts = [float(value) for value in re.findall(r"<td>([+-][\d.]+)</td>", shown)]
     assert parts == [1.0, 0.25, 0.4, -0.15, 1.5]
     assert sum(parts[:-1]) == pytest.approx(parts[-1])
     assert "<h2>dog: 10.0%</h2>" in explained(annotation(None), "dog")
-    assert "cannot be split" in explained(annotation(None), "dog")
+    assert "not available for LSTM" in explained(annotation(None), "dog")
     assert explained(None, None) == ""
 
 
 def test_which_tags_counted():
-    assert command.remark(annotation(None)) == (
-        "<p>known: beach</p><p>not known to the model: &lt;x&gt;</p>"
-    )
+    assert command.remark(annotation(None)) == ("<p>known: beach</p><p>unknown: &lt;x&gt;</p>")
     alike = Annotation((), (), (), (), True)
-    assert "neighbours are those that look alike" in command.remark(alike)
+    assert "showing visually similar photos" in command.remark(alike)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_which_tags_counted():
         (("--model=x", "--photos=/nowhere"), "--photos must be a folder; received '/nowhere'"),
         (("--model=x", "--port=70000"), "--port must be at most 65535; received 70000"),
         (("--model=x", "--top_k=0"), "--top_k must be at least 1; received 0"),
-        (("--model=/nowhere",), "/nowhere: must be a finished run or a SavedModel of one"),
+        (("--model=/nowhere",), "/nowhere: not a finished run or a SavedModel"),
     ],
 )
 def test_mistakes_are_one_line(flags, line, capsys, monkeypatch):
@@ -167,7 +168,7 @@ def test_it_is_used_in_a_browser_and_asks_nobody_else(browser, address, folder):
     before = neighbours.inner_text()  # the most probable label's probability stands above them
 
     tags.locator("input, textarea").press_sequentially(", tag 5, unheard of")
-    remarks.get_by_text("not known to the model: unheard_of", exact=True).wait_for()
+    remarks.get_by_text("unknown: unheard_of", exact=True).wait_for()
     assert "known: tag_1, tag_5" in remarks.inner_text()
     assert neighbours.inner_text() != before
 

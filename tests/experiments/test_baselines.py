@@ -76,13 +76,13 @@ def test_features_of_another_length_are_another_run(runs, prepared, capsys, monk
 @pytest.mark.parametrize(
     ("flags", "line"),
     [
-        (["--arch=svm_tags", "--hidden=4"], "--hidden is not for the baseline svm_tags;"),
+        (["--arch=svm_tags", "--hidden=4"], "--hidden has no effect on the baseline svm_tags;"),
         (
             ["--arch=svm_tags", "--precision=mixed_bfloat16"],
-            "--precision is not for the baseline svm_tags; received mixed_bfloat16",
+            "--precision has no effect on the baseline svm_tags; received mixed_bfloat16",
         ),
         (["--arch=svm_tags", "--pool=x"], "pool must be one of open, closed, train; received 'x'"),
-        (["--arch=knn_tags", "--feed=id"], "--feed is not for the baseline knn_tags;"),
+        (["--arch=knn_tags", "--feed=id"], "--feed has no effect on the baseline knn_tags;"),
         (["--arch=logistic_both", "--feed=wnet"], "--feed must be one of id, w2v; received 'wnet'"),
         (["--arch=knn_tags", "--neighbours=wnet"], "neighbours must be one of id, w2v; received"),
         (["--arch=knn_tags", "--split=2"], "split must be 0 to 1; received 2"),

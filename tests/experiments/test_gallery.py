@@ -177,7 +177,7 @@ def test_a_thumbnail_is_upright_and_fits(tmp_path):
         assert decoded.getpixel((30, 10)) == (255, 255, 255)
         assert decoded.getpixel((30, 200)) == (0, 0, 0)
     (tmp_path / "b.jpg").write_bytes(b"no image")
-    with pytest.raises(InputError, match="b.jpg: is not an image"):
+    with pytest.raises(InputError, match="b.jpg: not a supported image"):
         thumbnail(tmp_path / "b.jpg", (240, 240))
 
 
@@ -237,25 +237,25 @@ def test_in_a_browser_rows_are_built_as_they_come_near(tab):
 def test_in_a_browser_filters_and_orders(tab):
     count, first = tab.locator("#count"), tab.locator("article h2").first
     tab.get_by_label("errors").select_option("any")
-    assert count.inner_text() == "100 of 300 photographs"  # no cat is given from 50 % on
+    assert count.inner_text() == "100 of 300 photos"  # no cat is given from 50 % on
     tab.get_by_label("label", exact=True).select_option("cat")
-    assert count.inner_text() == "100 of 300 photographs"
+    assert count.inner_text() == "100 of 300 photos"
     tab.get_by_label("errors").select_option("wrong")
-    assert count.inner_text() == "0 of 300 photographs"
+    assert count.inner_text() == "0 of 300 photos"
     tab.get_by_label("errors").select_option("")
     tab.get_by_label("label", exact=True).select_option("dog")
     tab.get_by_label("order").select_option("least")
     assert first.inner_text() == "photo 299"
-    tab.get_by_label("labels from").fill("88")
-    assert count.inner_text() == "207 of 300 photographs"  # 0 to 20 by score; of others the true
+    tab.get_by_label("threshold").fill("88")
+    assert count.inner_text() == "207 of 300 photos"  # 0 to 20 by score; of others the true
     tab.get_by_label("name or tag").fill("tag77")
-    assert count.inner_text() == "1 of 300 photographs"
+    assert count.inner_text() == "1 of 300 photos"
 
 
 @pytest.mark.large
 def test_in_a_browser_a_label_tells_what_gave_its_score(tab):
     article = tab.locator("article").first
-    assert "Score of “dog”: +1.00 from the picture, +0.50 from its tags" in article.inner_text()
+    assert "Score of “dog”: image +1.00, tags +0.50" in article.inner_text()
     assert article.locator("b").all_inner_texts() == ["+0.25", "−0.75"]
     cat = article.get_by_role("button", name="cat")
     assert cat.get_attribute("aria-pressed") == "false"

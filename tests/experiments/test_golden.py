@@ -1,4 +1,4 @@
-"""The figures that the graphs reach on the embedded data set do not change unnoticed."""
+"""The figures that the graphs reach on the demo data set do not change unnoticed."""
 
 import math
 
@@ -15,7 +15,7 @@ GRAPHS = STORED["graphs"]
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """The embedded data set; its tables are held once for all runs."""
+    """The demo data set; its tables are held once for all runs."""
     return PreparedDataset(prepared(tmp_path_factory.mktemp("golden") / "data"))
 
 

@@ -163,8 +163,8 @@ def test_what_is_left_out_is_said(made):
     _, out = made
     text = (out / "report.md").read_text()
     assert "Data set set: 40 train, 10 validation, 30 test images, 5 labels; splits 0, 1, 2" in text
-    assert re.search(r"Left out of the test means: (\d to )?\d images without a label\.", text)
-    assert "Not finished, and left out: lzip-stopped." in text
+    assert re.search(r"Skipped in the test averages: (\d to )?\d images without a label\.", text)
+    assert "Skipped because it is not finished: lzip-stopped." in text
 
 
 def test_text_of_users_is_escaped(made):
@@ -280,7 +280,7 @@ def test_runs_with_other_labels_are_reported_apart(tmp_path, capsys):
     make_run(tmp_path / "run", ROWS[0], 0)
     make_run(tmp_path / "run2", ROWS[1], 0, names=NASTY)
     assert command(str(tmp_path)) == 2
-    line = r"run2?: must have the labels of the other runs; its \d are not the \d of .*; report"
+    line = r"run2?: all runs must have the same labels; its \d differ from the \d of .*; report"
     assert re.search(line, one_line(capsys))
     assert not (tmp_path / "report").exists()
 
@@ -292,7 +292,7 @@ def test_two_rows_are_compared_whatever_the_labels_of_a_third(tmp_path, capsys):
     assert command(folder, f"--compare={ROWS[0].name},{ROWS[1].name}") == 0
     assert "points over 2 splits" in capsys.readouterr().out
     assert command(folder, f"--compare={ROWS[0].name},{ROWS[3].name}") == 2
-    assert "must have the labels of the other runs" in one_line(capsys)
+    assert "all runs must have the same labels" in one_line(capsys)
 
 
 def test_photographs_are_shown_where_there_are_any(tmp_path, capsys):
@@ -308,13 +308,13 @@ def test_photographs_are_shown_where_there_are_any(tmp_path, capsys):
     assert command(str(tmp_path / "runs")) == 0
     page = (tmp_path / "runs" / "report" / "index.html").read_text()
     assert page.count('<img src="data:image/jpeg;base64,') == 1
-    assert "photographs: none" not in capsys.readouterr().out
+    assert "photos: none" not in capsys.readouterr().out
     moved = shutil.move(data / "one.png", tmp_path / "runs" / "one.png")
     assert command(str(tmp_path / "runs")) == 0
-    line = f"photographs: none of the test split is in the folders that {data} names; see --images"
+    line = f"photos: none of the test split found in the folders that {data} names; see --images"
     assert line in capsys.readouterr().out.splitlines()
     assert command(str(tmp_path / "runs"), f"--images={moved.parent}") == 0
-    assert "photographs: none" not in capsys.readouterr().out
+    assert "photos: none" not in capsys.readouterr().out
     write_checksums(data, ["manifest.jsonl"])
     assert command(str(tmp_path / "runs")) == 0
     (data / "manifest.jsonl").write_text("\n".join(lines)[:-9])
@@ -326,17 +326,17 @@ def test_photographs_are_shown_where_there_are_any(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ([], "a folder of runs must be given; received none"),
-        (["{}/none"], "none: must be a folder of runs; it is not there"),
+        ([], "give at least one folder of runs; received none"),
+        (["{}/none"], "none: no such folder"),
         (
             ["{}/empty"],
-            "empty: must hold a finished run (config.json and metrics.json); found none",
+            "empty: no finished run (config.json and metrics.json) found",
         ),
         (["{}", "--compare=a"], "--compare must name two rows (a,b); received 'a'"),
         (["{}", "--compare=a,b"], "--compare must name two of v_only; received 'a'"),
-        (["{}", "--compare=v_only,v_only"], "--compare needs two splits that both have"),
+        (["{}", "--compare=v_only,v_only"], "--compare needs at least two common splits"),
         (["{}", "--images=/none"], "--images must be a folder; received '/none'"),
-        (["{}", "{}"], "must not repeat split 0 and seed 0 of"),
+        (["{}", "{}"], "same settings, split 0 and seed 0 as"),
     ],
 )
 def test_one_line_for_a_mistake(tmp_path, capsys, arguments, line):
@@ -351,7 +351,7 @@ def test_a_run_that_lacks_something_is_one_line(tmp_path, capsys, file):
     make_run(tmp_path / "run", ROWS[0], 0)
     (tmp_path / "run" / file).write_text("{}")
     assert command(str(tmp_path)) == 2
-    assert f"{file}: must have the field" in capsys.readouterr().err
+    assert f"{file}: lacks the field" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="Chromium is not installed")

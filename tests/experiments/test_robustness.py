@@ -156,7 +156,7 @@ def test_sweeps_share_the_runs(out, prepared, monkeypatch, capsys):
         raise AssertionError
 
     monkeypatch.setattr(sweeping, "make", forbidden)
-    argv = ["sweep", *place(prepared, out), "--table=2", f"--only={LTN.name}"]
+    argv = ["sweep", *place(prepared, out), "--tables=2", f"--only={LTN.name}"]
     assert console.execute(sweep.Options, sweep.main, sweep.USAGE, argv) == 0
     assert "1 runs; 1 done, 0 to make" in capsys.readouterr().out
 
@@ -182,10 +182,10 @@ def test_what_the_data_set_lacks_is_named(prepared, tmp_path, capsys):
     assert command(*flags, "--curve=size,vocabulary") == 0
     said = capsys.readouterr().out
     assert (
-        "ltn-n_id-m48-M96: left out, the data set has 6 neighbours an image (prepare it with"
+        "ltn-n_id-m48-M96: skipped, the data set has 6 neighbours per image (prepare it with"
         in said
     )
-    assert "ltwin-n_id-f_wnet-m12-M24: left out, the data set has no wnet (it has id, w2v)" in said
+    assert "ltwin-n_id-f_wnet-m12-M24: skipped, the data set has no wnet (it has id, w2v)" in said
     assert not (tmp_path / "out").exists()
 
 
@@ -199,7 +199,7 @@ def test_a_failed_run_is_named_and_the_figure_has_the_others(
     flags = (f"--data={prepared}", f"--out={tmp_path}", *SMALL, f"--only={LTN.name}")
     with pytest.raises(SystemExit) as ended:
         command(*flags, "--curve=expectation")
-    assert ended.value.code == f"error: 1 of 1 runs failed; see {tmp_path / 'failed'}"
+    assert ended.value.code == f"error: 1 of 1 run failed; see {tmp_path / 'failed'}"
     assert f"  failed: {LTN.name}-split0" in capsys.readouterr().out
     assert not (tmp_path / "curves").exists()  # there is nothing to draw
 
@@ -207,9 +207,9 @@ def test_a_failed_run_is_named_and_the_figure_has_the_others(
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        ([], "--curve must be of vocabulary, dropped_tags, "),
-        (["--curve=x"], "--curve must be of vocabulary, dropped_tags, "),
-        (["--curve=size", "--only=x"], "--only must be of ltn-n_id-m1-M2, "),
+        ([], "--curve must be one of vocabulary, dropped_tags, "),
+        (["--curve=x"], "--curve must be one of vocabulary, dropped_tags, "),
+        (["--curve=size", "--only=x"], "--only must be one of ltn-n_id-m1-M2, "),
         (["--curve=size", "--splits=x"], "--splits must be numbers from 0; received 'x'"),
         (["--curve=size", "--splits=2"], "split must be 0 to 1; received 2"),
         (["--curve=size", "--hidden=0"], "--hidden must be at least 1; received 0"),

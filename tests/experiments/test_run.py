@@ -215,7 +215,7 @@ def test_another_run_in_the_same_place(finished, prepared):
         (["--split=-1"], "split must be 0 to 1; received -1"),
         (["--m=5", "--M=4"], "m must be 1 to M; received m 5, M 4"),
         (["--m=0"], "--m must be at least 1; received 0"),
-        (["--M=7"], "--M must be at most 6, the neighbours stored in .*; received 7"),
+        (["--M=7"], "--M must be at most 6 .neighbours stored in .*; received 7"),
         (["--max_epochs=0"], "--max_epochs must be at least 1; received 0"),
         (["--precision=x"], "--precision must be one of float32, .*; received 'x'"),
         (["--hidden=0"], "--hidden must be at least 1; received 0"),
@@ -242,9 +242,9 @@ def test_one_line_for_a_mistake(prepared, tmp_path, capsys, flags, line):
     ("artefact", "line"),
     [
         ("dataset.json", "dataset.json: line .* is not JSON"),
-        ("images-00002-of-00004.tfrecord", "images-00002-of-00004.tfrecord: checksum mismatch"),
-        ("splits/split-0.npz", "split-0.npz: is not a whole .npz file"),
-        ("embeddings/w2v.npz", "w2v.npz: is not a whole .npz file"),
+        ("images-00002-of-00004.tfrecord", "images-00002-of-00004.tfrecord: has not the checksum"),
+        ("splits/split-0.npz", "split-0.npz: is not a valid .npz file"),
+        ("embeddings/w2v.npz", "w2v.npz: is not a valid .npz file"),
         *(
             (
                 f"neighbours/split-0/id-open/{part}-00000-of-00001.tfrecord",

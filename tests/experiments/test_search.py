@@ -178,7 +178,7 @@ def test_nothing_but_divergence_is_one_line(made, flags, monkeypatch, capsys):
 
     monkeypatch.setattr(searching, "train_and_validate", diverging)
     assert command(*flags, "--grid", "--trials=2") == 2
-    assert one_line(capsys) == ("error: search: training diverged with everything that was tried\n")
+    assert one_line(capsys) == ("error: search: every trial diverged\n")
 
 
 def test_several_searches_at_once_try_everything_once(made, flags, tmp_path, monkeypatch):
@@ -214,7 +214,7 @@ def test_it_waits_for_a_trial_that_another_is_making(made, flags, tmp_path, monk
     made.clear()
     assert command(*flags, "--grid", "--trials=3") == 0
     assert made == []
-    assert "waiting for trials that others are making: 1" in capsys.readouterr().out
+    assert "waiting for 1 trial of other processes" in capsys.readouterr().out
     assert len(table(tmp_path / "out")) == 3
 
 
@@ -330,15 +330,18 @@ def test_killed_at_random_moments(prepared, tmp_path, kills):
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        (["--arch=svm_tags"], "--arch must be of v_only, ltn, "),
-        (["--preset=x"], "--preset must be of paper, released, demo; received 'x'"),
-        (["--what=x"], "--what must be of learning_rate, l2, dropout, hidden, m; received 'x'"),
-        (["--arch=v_only", "--what=m"], "--what must be of learning_rate, l2; received 'm'"),
+        (["--arch=svm_tags"], "--arch must be one of v_only, ltn, "),
+        (["--preset=x"], "--preset must be one of paper, released, demo; received 'x'"),
+        (["--what=x"], "--what must be one of learning_rate, l2, dropout, hidden, m; received 'x'"),
+        (["--arch=v_only", "--what=m"], "--what must be one of learning_rate, l2; received 'm'"),
         (["--grid", "--what=m"], "--grid searches l2 alone; received --what=m"),
-        (["--what=hidden", "--hidden=4"], "--hidden is searched; received --hidden=4"),
+        (
+            ["--what=hidden", "--hidden=4"],
+            "--what=hidden and --hidden=4 must not be given together",
+        ),
         (["--trials=0"], "--trials must be at least 1; received 0"),
         (["--splits=0,x"], "--splits must be numbers from 0; received 'x'"),
-        (["--splits="], "--splits must name a split; received none"),
+        (["--splits="], "--splits must name at least one split"),
         (["--splits=2"], "split must be 0 to 1; received 2"),
         (["--seed=-1"], "--seed must be at least 0; received -1"),
         (["--max_epochs=0"], "--max_epochs must be at least 1; received 0"),
@@ -355,7 +358,7 @@ def test_one_line_for_a_mistake(refused, given, line):
 def test_optuna_is_asked_for_by_its_extra(flags, monkeypatch, capsys, tmp_path):
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert command(*flags) == 2
-    assert one_line(capsys) == ("error: the search needs optuna: pip install 'tagnet[search]'\n")
+    assert one_line(capsys) == ("error: the search needs Optuna: pip install 'tagnet[search]'\n")
     assert not (tmp_path / "out").exists()
 
 
@@ -374,9 +377,9 @@ def test_another_search_in_the_same_place(made, flags, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("damage", "line"),
     [
-        (lambda text: text[:-5], "is cut off; remove what stands behind its last whole line"),
-        (lambda text: text.replace("{", "", 1), "is not the journal of a search (JSONDecodeError"),
-        (lambda text: json.dumps({"x": 1}) + "\n", "is not the journal of a search (KeyError"),
+        (lambda text: text[:-5], "is cut off; remove its last, incomplete line"),
+        (lambda text: text.replace("{", "", 1), "not the journal of a search (JSONDecodeError"),
+        (lambda text: json.dumps({"x": 1}) + "\n", "not the journal of a search (KeyError"),
     ],
 )
 def test_a_damaged_journal_is_one_line(made, flags, capsys, tmp_path, damage, line):

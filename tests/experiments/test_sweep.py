@@ -38,7 +38,7 @@ def command(*flags):
 
 @pytest.fixture
 def flags(prepared, tmp_path):
-    return (f"--data={prepared}", f"--out={tmp_path / 'out'}", "--table=2")
+    return (f"--data={prepared}", f"--out={tmp_path / 'out'}", "--tables=2")
 
 
 ROWS = [f"{arch}-n_{encoding}-m12-M24" for arch in ("ltn", "rtn") for encoding in ("id", "w2v")]
@@ -50,10 +50,10 @@ def test_it_makes_the_rows_of_all_splits_and_says_what_it_leaves_out(made, flags
     assert made == RUNS
     said = capsys.readouterr().out
     assert "4 rows x 2 splits = 8 runs; 0 done, 8 to make;" in said
-    assert "rtn-n_wnet-m12-M24: left out, the data set has no wnet (it has id, w2v)" in said
+    assert "rtn-n_wnet-m12-M24: skipped, the data set has no wnet (it has id, w2v)" in said
     assert "ltn-n_id-m12-M24: (m, M) = (3, 6) (scaled to the data set)" in said
     assert f"[1 of 8] {RUNS[0]}: mAP per label 50.00, per image 75.00; 7 left, about 7 min" in said
-    assert "8 of 8 runs are done" in said
+    assert "8 of 8 runs done" in said
 
 
 def test_it_makes_what_is_missing_and_nothing_else(made, flags, capsys):
@@ -72,7 +72,7 @@ def test_it_makes_what_is_missing_and_nothing_else(made, flags, capsys):
 def test_tables_and_figures_share_their_runs(made, flags):
     assert command(*flags, "--splits=0") == 0
     made.clear()
-    assert command(*flags[:2], "--figure=4", "--splits=0") == 0
+    assert command(*flags[:2], "--figures=4", "--splits=0") == 0
     assert set(made) == {
         "v_only-split0",
         *(f"{arch}-n_{n}-m{m}-M{M}-split0" for arch in ("ltn", "rtn") for n in ("id", "w2v")
@@ -99,7 +99,7 @@ def test_a_failed_run_is_recorded_and_tried_again_by_the_next_sweep(
     record = tmp_path / "out" / "failed" / f"{RUNS[1]}.json"
     said = capsys.readouterr().out
     assert f"{RUNS[1]}: FAILED, MemoryError: no room for it; see {record}" in said
-    assert f"7 of 8 runs are done\n  failed: {RUNS[1]}" in said
+    assert f"7 of 8 runs done\n  failed: {RUNS[1]}" in said
     assert "in failing" in json.loads(record.read_text())["traceback"]
     monkeypatch.setattr(sweeping, "make", make)
     assert command(*flags) == 0
@@ -119,19 +119,19 @@ def test_without_its_data_it_stops(made, prepared, monkeypatch, capsys, tmp_path
 
     with monkeypatch.context() as patched:
         patched.setattr(sweeping, "make", lost)
-        assert command(f"--data={data}", f"--out={out}", "--table=2") == 2
-    assert one_line(capsys) == f"error: {data}: was removed, or cannot be reached any more\n"
+        assert command(f"--data={data}", f"--out={out}", "--tables=2") == 2
+    assert one_line(capsys) == f"error: {data}: was removed or is unreachable\n"
     assert made == RUNS[:1]
     assert not (out / "failed").exists()
     (tmp_path / "elsewhere").rename(data)
-    assert command(f"--data={data}", f"--out={out}", "--table=2") == 0
+    assert command(f"--data={data}", f"--out={out}", "--tables=2") == 0
     assert made == [RUNS[0], *RUNS]
 
 
 def test_several_sweeps_at_once_make_every_run_once(made, prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(sweeping, "POLL", 0.01)
     out, dataset = tmp_path / "out", PreparedDataset(prepared)
-    options = sweep.Options(table=("2",), data=prepared, out=out)
+    options = sweep.Options(tables=("2",), data=prepared, out=out)
     common = plan.common_of(options, dataset)
     jobs = plan.jobs(options.rows, (0, 1), common, dataset)
     plan.settle(out, common)
@@ -153,7 +153,7 @@ def test_it_waits_for_a_run_that_another_is_making(made, flags, monkeypatch, cap
     monkeypatch.setattr(sweeping.time, "sleep", pause)
     assert command(*flags) == 0
     assert RUNS[2] not in made
-    assert f"waiting for {RUNS[2]}, which process" in capsys.readouterr().out
+    assert f"waiting for {RUNS[2]} (process" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("lost", [False, True])
@@ -200,16 +200,16 @@ def test_another_sweep_in_the_same_place(made, flags, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        ([], "--table, --figure or --baselines must be given; received none"),
-        (["--table=4"], "--table must be of 1, 2, 3; received '4'"),
-        (["--figure=3"], "--figure must be of 4, 5, 6; received '3'"),
-        (["--table=2", "--only=x"], f"--only must be one of {ROWS[0]}, "),
-        (["--table=2", "--splits=0,x"], "--splits must be numbers from 0; received 'x'"),
-        (["--table=2", "--splits=2"], "split must be 0 to 1; received 2"),
-        (["--table=2", "--pool=x"], "pool must be one of open, closed, train; received 'x'"),
-        (["--table=2", "--preset=x"], "--preset must be one of paper, "),
-        (["--table=2", "--max_epochs=0"], "--max_epochs must be at least 1; received 0"),
-        (["--table=2", "--seed=-1"], "--seed must be at least 0; received -1"),
+        ([], "give --tables, --figures or --baselines; received none"),
+        (["--tables=4"], "--tables must be one of 1, 2, 3; received '4'"),
+        (["--figures=3"], "--figures must be one of 4, 5, 6; received '3'"),
+        (["--tables=2", "--only=x"], f"--only must be one of {ROWS[0]}, "),
+        (["--tables=2", "--splits=0,x"], "--splits must be numbers from 0; received 'x'"),
+        (["--tables=2", "--splits=2"], "split must be 0 to 1; received 2"),
+        (["--tables=2", "--pool=x"], "pool must be one of open, closed, train; received 'x'"),
+        (["--tables=2", "--preset=x"], "--preset must be one of paper, "),
+        (["--tables=2", "--max_epochs=0"], "--max_epochs must be at least 1; received 0"),
+        (["--tables=2", "--seed=-1"], "--seed must be at least 0; received -1"),
     ],
 )
 def test_one_line_for_a_mistake(refused, given, line):
@@ -232,7 +232,7 @@ def test_neighbourhoods_are_scaled_to_what_is_stored(stored, sizes):
 
 @pytest.mark.parametrize(
     ("content", "line"),
-    [("{", "is not JSON"), ("{}", "must have the field 'data'; received []")],
+    [("{", "is not JSON"), ("{}", "lacks the field 'data'; received []")],
 )
 def test_a_damaged_sweep_file_is_one_line(made, flags, capsys, tmp_path, content, line):
     (tmp_path / "out").mkdir()

@@ -141,9 +141,9 @@ PNG = encoded(Image.effect_noise((64, 64), 50))
 @pytest.mark.parametrize(
     ("contents", "line"),
     [
-        (b"", "is empty; an image is needed"),
-        (b"<html>not found</html>", "is not an image (JPEG, PNG, WEBP, GIF, BMP, TIFF, PPM"),
-        (PNG[: len(PNG) // 2], "is a damaged or unusual image (image file is truncated"),
+        (b"", "is empty"),
+        (b"<html>not found</html>", "not a supported image (JPEG, PNG, WEBP, GIF, BMP, TIFF, PPM"),
+        (PNG[: len(PNG) // 2], "damaged or unsupported image (image file is truncated"),
         (encoded(Image.new("F", (2, 2)), "TIFF"), "(floating-point pixels have no fixed range)"),
     ],
     ids=["empty", "not an image", "cut off", "floats"],
@@ -175,7 +175,7 @@ def test_a_photograph_is_not_damaged_for_want_of_memory(monkeypatch):
 
 
 def test_bytes_are_named_by_their_length():
-    with pytest.raises(InputError, match="^image of 3 bytes: is not an image"):
+    with pytest.raises(InputError, match="^image of 3 bytes: not a supported image"):
         read_image(b"abc")
 
 

@@ -145,7 +145,7 @@ def test_names_that_no_file_may_have_are_left_out(tmp_path: Path) -> None:
     photographs, left_out = find_photographs(tmp_path)
     assert [found.image_id for found in photographs] == ["a/good\u202fname.jpg"]
     assert sorted(name for name, _ in left_out) == ["a/\\udcff.jpg", "a/line\nbreak.jpg"]
-    assert {reason for _, reason in left_out} == {"its name must be Unicode on one line"}
+    assert {reason for _, reason in left_out} == {"its name must be Unicode without line breaks"}
 
 
 def test_a_folder_that_cannot_be_read_is_left_out(
@@ -167,10 +167,10 @@ def test_a_folder_that_cannot_be_read_is_left_out(
 
 
 def test_no_folder_and_no_photographs(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="absent: must be a folder of photographs"):
+    with pytest.raises(InputError, match="absent: is not a folder"):
         find_photographs(tmp_path / "absent")
     (tmp_path / "a.txt").write_text("a")
-    with pytest.raises(InputError, match=r"must hold photographs \(.jpg, .*\); received none"):
+    with pytest.raises(InputError, match=r"has no photos \(.jpg, .*\)"):
         find_photographs(tmp_path)
 
 

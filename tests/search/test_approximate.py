@@ -85,7 +85,7 @@ def test_preparing_prints_and_stores_the_recall(
         assert stored[name]["index"] == "hnsw"
         # Sixty vectors are linked so well that none is missed.
         assert stored[name]["recall"] == 1
-        line = f"{name}: hnsw found 100.00% of the nearest of 12 images\n"
+        line = f"{name}: hnsw found 100.00% of the true neighbours of 12 images\n"
         assert line in capsys.readouterr().out or name == "w2v-train"
     prepare(table.settings(pools=("open", "train"), splits=1), tmp_path / "out")
     output = capsys.readouterr().out
@@ -105,4 +105,4 @@ def test_faiss_is_asked_for_by_its_extra(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_an_unknown_index_is_refused() -> None:
     with pytest.raises(InputError) as error:
         Settings.of(source="demo", neighbour_index="lsh")
-    assert str(error.value) == "--neighbour_index must be of exact, hnsw, ivf; received 'lsh'"
+    assert str(error.value) == "--neighbour_index must be one of exact, hnsw, ivf; received 'lsh'"

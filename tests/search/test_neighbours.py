@@ -244,15 +244,13 @@ def test_no_rows_have_no_neighbours():
             [5, 1],
             [0, 1, 2],
             3,
-            "the pool must hold at least M = 3 images besides the image itself; "
-            "received 2 for image 1",
+            "the pool must hold at least M = 3 other images; received 2 for image 1",
         ),
         (
             [5],
             [0, 1, 1, 0],
             3,
-            "the pool must hold at least M = 3 images besides the image itself; "
-            "received 2 for image 5",
+            "the pool must hold at least M = 3 other images; received 2 for image 5",
         ),
     ],
 )
@@ -272,7 +270,7 @@ def test_tags_and_features_of_different_images_are_refused():
     with pytest.raises(InputError) as error:
         nearest(TagLists.from_lists([[1]] * 4), FEATURES, np.arange(4), np.arange(4), M=2)
     assert str(error.value) == (
-        "neighbours: tags and features must be of the same images; received 4 and 6"
+        "neighbours: tags and features must have the same number of images; received 4 and 6"
     )
 
 
@@ -282,4 +280,4 @@ def test_vectors_that_are_not_finite_are_refused(value):
     vectors[3, 1] = value
     with pytest.raises(InputError) as error:
         cosine(vectors, np.array([0]), np.arange(5), 2)
-    assert str(error.value) == "neighbours: vectors must be finite; received others in row 3"
+    assert str(error.value) == "neighbours: vectors must be finite; row 3 is not"

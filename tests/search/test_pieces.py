@@ -98,5 +98,5 @@ def test_what_is_refused_in_one_piece_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(neighbours, "VECTORS", 16)
     vectors = np.ones([60, 2], np.float32)
     vectors[40] = np.inf
-    with pytest.raises(InputError, match="vectors must be finite; received others in row 40"):
+    with pytest.raises(InputError, match="vectors must be finite; row 40 is not"):
         cosine(vectors, np.arange(60), np.arange(60), 3, run=elsewhere)

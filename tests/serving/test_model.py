@@ -186,6 +186,6 @@ def test_neighbours_that_win_no_unit_have_no_share():
 def test_a_corpus_that_is_too_small_or_not_finite():
     with pytest.raises(InputError, match="must hold at least m = 21 images; received 20"):
         deployed("ltn", None, m=21)
-    with pytest.raises(InputError, match="vectors must be finite; received others in row 1"):
+    with pytest.raises(InputError, match="vectors must be finite; row 1 is not"):
         Vectors(np.array([[1.0], [np.nan]], np.float32))
     assert TAGS == 9  # what the random images draw from

@@ -108,7 +108,7 @@ def test_nothing_is_unpickled(tmp_path):
     np.savez(tmp_path / "x.npz", a=np.array([Trap(tmp_path / "sprung")], dtype=object))
     (tmp_path / "y.npz").write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
     for name in ("x.npz", "y.npz"):
-        with pytest.raises(InputError, match="is not a whole .npz file"):
+        with pytest.raises(InputError, match="is not a valid .npz file"):
             files.read_arrays(tmp_path / name)
     assert not (tmp_path / "sprung").exists()
 

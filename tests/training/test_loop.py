@@ -129,7 +129,7 @@ def test_a_truncated_checkpoint(prepared, tmp_path):
     trained(prepared, tmp_path)
     last = tmp_path / "checkpoints" / "last.npz"
     last.write_bytes(last.read_bytes()[:-50])
-    with pytest.raises(InputError, match=r"last.npz: is not a whole .npz file"):
+    with pytest.raises(InputError, match=r"last.npz: is not a valid .npz file"):
         trained(prepared, tmp_path)
 
 

@@ -211,8 +211,8 @@ def test_a_killed_worker(prepared, tmp_path, victim):
     assert not (out / "metrics.json").exists(), "it was over before the kill"
     status, _, errors = ends[1 - victim]
     assert status == 2, ends
-    line = "error: training: another worker has gone; start all of them again, and the run goes on"
-    assert len(re.findall(f"^{line} from its last epoch .*$", errors, re.MULTILINE)) == 1
+    line = "error: training: another worker stopped; restart all workers to resume"
+    assert len(re.findall(f"^{line} from the last epoch .*$", errors, re.MULTILINE)) == 1
     assert "Traceback" not in errors
     assert [status for status, *_ in ended(start(2, prepared, out))] == [0, 0]
     assert [status for status, *_ in ended(start(2, prepared, tmp_path / "whole"))] == [0, 0]
@@ -271,7 +271,7 @@ def config(**changes):
         (config(cluster={"worker": ["a:1"], "ps": ["c:1"]}), "TF_CONFIG must name workers alone"),
         (config(task={"type": "chief", "index": 0}), "TF_CONFIG must name workers alone"),
         (config(task={"type": "worker", "index": 2}), "task index must be 0 to 1; received 2"),
-        (config(cluster={"worker": ["a:1"]}), "--workers must be 1, as many as .*; received 2"),
+        (config(cluster={"worker": ["a:1"]}), "--workers must be 1, as in .*; received 2"),
     ],
 )
 def test_a_cluster_that_cannot_be(monkeypatch, value, line):
@@ -291,7 +291,7 @@ def test_a_cluster_that_cannot_be(monkeypatch, value, line):
         ),
         (
             ["--workers=2", "--arch=knn_tags"],
-            "--workers is not for the baseline knn_tags; received 2",
+            "--workers has no effect on the baseline knn_tags; received 2",
         ),
     ],
 )
@@ -308,13 +308,13 @@ def test_a_table_on_one_of_several_devices(monkeypatch, refused):
     def command(*argv):
         return console.execute(options.Options, run.main, run.USAGE, ["run", *argv])
 
-    line = "--table must be host or mmap where several devices share it; received device"
-    refused(command, ["--workers=2", "--table=device"], line)
+    line = "--placement must be host or mmap with several devices; received device"
+    refused(command, ["--workers=2", "--placement=device"], line)
 
 
 def test_more_workers_than_gpus(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["gpu"] * (kind == "GPU"))
-    line = "--workers must be at most 1, the GPUs of this machine; received 2"
+    line = "--workers must be at most 1 (the GPUs of this machine); received 2"
     with pytest.raises(InputError, match=line):
         replicas.workers(2)
