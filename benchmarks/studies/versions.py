@@ -4,8 +4,9 @@
 
 For each Python that `setup.cfg` names, and for the lowest and the newest versions that it allows
 of each dependency of the extra `dev`, uv makes an environment out of wheels alone and pytest runs
-`QUICK` in it. Lowest are what we ask for ourselves; what those ask for is as new as they allow.
-Where a Python has no wheel of the lowest version, the lowest that it has a wheel of is taken.
+`QUICK` in it. With the newest versions it runs them again with oneDNN off and on, since the default
+depends on the processor. Lowest are what we ask for ourselves; what those ask for is as new as
+they allow. Where a Python has no wheel of the lowest version, its lowest wheel is taken.
 
 An environment that was tested is not tested again. Ends with status 1 if a test failed, or
 an environment could not be made; a Python that is not here is no failure, but is said.
@@ -29,6 +30,7 @@ from tagnet.system.files import read_json, write_json, write_text
 
 ROOT = Path(__file__).parents[2]
 RESOLUTIONS = {"lowest": "lowest-direct", "newest": "highest"}
+ONEDNN = {"newest, oneDNN off": "0", "newest, oneDNN on": "1"}  # TF_ENABLE_ONEDNN_OPTS
 # Of tensorflow-datasets' own dependencies; there is no wheel of it.
 SOURCE_ONLY = "promise"
 SHOWN = ("tensorflow", "keras", "numpy", "pandas", "scipy", "numba", "scikit-learn", "pillow")
@@ -137,19 +139,25 @@ def environment(python: str, resolution: str, folder: Path) -> str:
     return ""
 
 
-def tested(folder: Path) -> Outcome:
-    """Runs the tests in the environment `folder`/env; their output goes to `folder`/tests.log."""
+def tested(folder: Path, variables: dict[str, str]) -> Outcome:
+    """Runs the tests in the environment `folder`/env; their output goes to `folder`/tests….log.
+
+    Args:
+        folder: of the environment.
+        variables: of the system, for the tests.
+    """
     inside = str(folder / "env" / "bin" / "python")
-    report = folder / "tests.xml"
+    named = "".join(variables.values())
+    report = folder / f"tests{named}.xml"
     report.unlink(missing_ok=True)
     command = [inside, "-m", "pytest", "--numprocesses=0", "-p", "no:cacheprovider"]
     begun = time.monotonic()
-    with open(folder / "tests.log", "w") as log:
+    with open(folder / f"tests{named}.log", "w") as log:
         subprocess.run(
             [*command, f"--junit-xml={report}", *QUICK],
             cwd=ROOT,
             # What numba compiled for another environment is not for this one.
-            env={**os.environ, "NUMBA_CACHE_DIR": str(folder / "numba")},
+            env={**os.environ, **variables, "NUMBA_CACHE_DIR": str(folder / "numba")},
             stdout=log,
             stderr=subprocess.STDOUT,
         )
@@ -172,24 +180,25 @@ def tested(folder: Path) -> Outcome:
     )
 
 
-def outcome(python: str, resolution: str, folder: Path) -> Outcome:
+def outcome(python: str, versions: str, folder: Path) -> Outcome:
     """Makes an environment and runs the tests in it, unless that was done."""
-    stored = folder / "outcome.json"
+    variables = {"TF_ENABLE_ONEDNN_OPTS": ONEDNN[versions]} if versions in ONEDNN else {}
+    stored = folder / f"outcome{''.join(variables.values())}.json"
     if stored.exists():
         return Outcome(**read_json(stored))
     folder.mkdir(parents=True, exist_ok=True)
-    if trouble := environment(python, resolution, folder):
+    if trouble := environment(python, versions.split(",")[0], folder):
         return Outcome(python, str(datetime.date.today()), trouble=trouble)
-    found = tested(folder)
+    found = tested(folder, variables)
     write_json(stored, dataclasses.asdict(found))
     return found
 
 
-def row(python: str, resolution: str, found: Outcome | None) -> str:
+def row(python: str, versions: str, found: Outcome | None) -> str:
     """A line of the table; None for a Python that is not here."""
     if found is None:
-        return f"| {python} | {resolution} | not on this machine |" + " |" * (len(SHOWN) + 3)
-    cells = [found.python, resolution, found.date]
+        return f"| {python} | {versions} | not on this machine |" + " |" * (len(SHOWN) + 3)
+    cells = [found.python, versions, found.date]
     cells += [found.versions.get(name, "–") for name in SHOWN]
     cells += [str(found.passed), str(found.failed), str(found.skipped)]
     return f"| {' | '.join(cells)} |"
@@ -200,19 +209,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="where environments are made")
     parser.add_argument("--python", nargs="+", default=pythons(), help="which versions")
-    parser.add_argument("--versions", nargs="+", default=list(RESOLUTIONS), choices=RESOLUTIONS)
+    rows = [*RESOLUTIONS, *ONEDNN]
+    parser.add_argument("--versions", nargs="+", default=rows, choices=rows)
     options = parser.parse_args()
     heads = ("Python", "versions", "date", *SHOWN, "passed", "failed", "skipped")
     print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     wrong = []
     for python in options.python:
         path = interpreter(python)
-        for resolution in options.versions:
-            folder = options.out.resolve() / f"python-{python}-{resolution}"
-            found = outcome(path, resolution, folder) if path else None
-            print(row(python, resolution, found), flush=True)
+        for versions in options.versions:
+            folder = options.out.resolve() / f"python-{python}-{versions.split(',')[0]}"
+            found = outcome(path, versions, folder) if path else None
+            print(row(python, versions, found), flush=True)
             if found is not None and (found.failed or found.trouble):
-                wrong.append(f"Python {found.python}, {resolution}: {found.failed} failed")
+                wrong.append(f"Python {found.python}, {versions}: {found.failed} failed")
                 wrong[-1] += f" ({found.trouble})" if found.trouble else ""
     print("\n" + ("\n".join(wrong) or "no test failed"))
     sys.exit(bool(wrong))
