@@ -29,9 +29,11 @@ class Settings:
 
     source: Source
     word_vectors: Path | None = option(
-        None, "vectors for w2v: a word2vec, fastText or GloVe file, or train (on the tags) [none]"
+        None, "w2v vectors: word2vec, fastText or GloVe file, or train (on the tags) [none]"
     )
-    wordnet_vectors: Path | None = option(None, "vectors for wnet: a file [none]")
+    wordnet_vectors: Path | None = option(
+        None, "wnet vectors: a file like those of --word_vectors [none]"
+    )
     wordnet: Path | None = option(
         None, "folder of the WordNet 3.0 database, to make vectors for wnet [none]"
     )
@@ -39,7 +41,7 @@ class Settings:
         None, f"dimension of the vectors that --wordnet makes [{WORDNET_DIM}]"
     )
     tau: int = option(5000, "size of the vocabulary (the most frequent tags)")
-    min_images: int = option(1, "drop tags that fewer images have")
+    min_images: int = option(1, "minimum number of images per tag; rarer tags are dropped")
     splits: int | None = option(
         None, f"number of random splits [{Source.splits}; nus_wide {NusWide.splits}]"
     )
@@ -49,7 +51,7 @@ class Settings:
     )
     M: int = option(24, "neighbours to store for each image")
     neighbour_index: str = option(
-        "exact", "neighbour search: exact, or hnsw or ivf for millions of images (id: always exact)"
+        "exact", "exact, or hnsw or ivf for millions of images (id: always exact)"
     )
     pools: tuple[str, ...] = option(tuple(POOLS), f"neighbour pools: {', '.join(POOLS)}")
     encodings: tuple[str, ...] | None = option(

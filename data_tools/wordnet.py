@@ -6,7 +6,7 @@ The method is that of C. Saedi, A. Branco, J. António Rodrigues and J. Silva, W
 Embeddings, RepL4NLP 2018, as their released code has it. The nodes of a graph are the
 lemmas in lower case, parts of speech and senses merged. Every pointer of a synset links
 each of its words to each word of the synset that it points to, and the weights add up;
-words of one synset are linked by 1. `data_tools/random_walk.py` makes vectors of the graph.
+words of one synset are linked by 1. `vectors/random_walk.py` makes vectors of the graph.
 
 The database's format is described in WordNet's manual page wndb(5); Debian's package
 `wordnet-base` has the files.

@@ -29,9 +29,7 @@ class Options:
 
     model: Path | None = option(None, "run directory or SavedModel (required)")
     weights: Path | None = option(None, "weight file of the backbone [downloaded or bundled]")
-    photos: Path | None = option(
-        None, "folder of the training photos, named as in the data set [recorded in the data set]"
-    )
+    photos: Path | None = option(None, "folder of the training photos [recorded in the data set]")
     top_k: int = option(10, "number of labels to show")
     host: str = option("127.0.0.1", "address to bind")
     port: int = option(7860, "port; 0 picks a free one")

@@ -7,8 +7,9 @@ search resumes with the same trials when it is started again; several processes 
 The test split is never scored.
 """
 
-from experiments.runs.options import SEARCHED
+from experiments.runs.options import GRID, SEARCHED
 from experiments.runs.options import SearchOptions as Options
+from tagnet.models.architectures import ARCHITECTURES
 from tagnet.system import console
 from tagnet.system.runtime import import_tensorflow
 
@@ -18,7 +19,9 @@ USAGE = f"""Searches for the hyper-parameters that do best on the validation spl
   python -m experiments.search --arch=ltwin --grid
   tensorboard --logdir=DIR
 
+architectures: {", ".join(ARCHITECTURES)}
 hyper-parameters: {", ".join(SEARCHED)} (v_only: learning_rate, l2)
+--grid: l2 in {", ".join(f"{value:g}" for value in GRID)}
 Requires the extra `search`. The test split is never scored."""
 
 

@@ -7,6 +7,7 @@ from machines that share its disk; no run is made twice.
 """
 
 import dataclasses
+import textwrap
 
 from experiments.paper import published
 from experiments.runs.options import BASELINE_ROWS, BASELINES, RowFlags
@@ -15,10 +16,12 @@ from tagnet.system import console
 from tagnet.system.console import option, require_all_of
 from tagnet.system.runtime import import_tensorflow
 
-USAGE = """Makes the missing runs of tables and figures of the paper.
+USAGE = f"""Makes the missing runs of tables and figures of the paper, and of the baselines.
 
   python -m experiments.sweep --tables=3 [--data=DIR] [--splits=0,1,2,3,4] [--out=DIR]
-  python -m experiments.report DIR"""
+  python -m experiments.report DIR
+
+{textwrap.fill("baselines: " + ", ".join(BASELINES), 100, subsequent_indent="  ")}"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,12 +29,12 @@ class Options(RowFlags):
     """The flags of a sweep."""
 
     tables: tuple[str, ...] = option(
-        (), f"tables of the paper [none]: {', '.join(published.TABLES)}"
+        (), f"tables of the paper: {', '.join(published.TABLES)} [none]"
     )
     figures: tuple[str, ...] = option(
-        (), f"figures of the paper [none]: {', '.join(published.FIGURES)}"
+        (), f"figures of the paper: {', '.join(published.FIGURES)} [none]"
     )
-    baselines: bool = option(False, "run the baselines: " + ", ".join(BASELINES))
+    baselines: bool = option(False, "run the baselines, see above")
     export: bool = option(False, "write the SavedModel of every run, with its training images")
 
     def __post_init__(self) -> None:

@@ -89,10 +89,12 @@ class Source:
 class Photographed(Source):
     """A source whose Φ can be computed from photos."""
 
-    raw: Path = option(None, "table (.csv, .jsonl, .parquet) or folder to read (required)")
-    tags_only: bool = option(False, "prepare without features: neighbours only, no training")
+    raw: Path = option(
+        None, "table (.csv, .jsonl, .parquet) or folder to read (required by most sources)"
+    )
+    tags_only: bool = option(False, "prepare without features: neighbours only, no training [off]")
     backbone: str | None = option(
-        None, f"CNN for photos: caffenet, alexnet, or a Keras model such as ResNet50 [{BACKBONE}]"
+        None, f"CNN: caffenet, alexnet, or a Keras model such as ResNet50 [{BACKBONE}]"
     )
     weights: Path | None = option(None, "weight file of the backbone [downloaded or bundled]")
 

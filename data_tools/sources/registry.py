@@ -148,7 +148,7 @@ class NusWide(Published):
     splits: ClassVar[int] = nus_wide.SPLITS
 
     ids: Path | None = option(None, "file of the images to use, one id per line [all]")
-    tag_set: str = option("all", "tags to use: all, final or 1k")
+    tag_set: str = option("all", "tags: all, final or 1k")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -176,10 +176,8 @@ class Mirflickr(Published):
 
     name: ClassVar[str] = "mirflickr"
 
-    tag_set: str = option("all", "tags to use: all or raw")
-    label_set: str = option(
-        "potential", "labels to use: potential (24), relevant (14, _r1) or both"
-    )
+    tag_set: str = option("all", "tags: all or raw")
+    label_set: str = option("potential", "labels: potential (24), relevant (14, _r1) or both")
 
     def __post_init__(self) -> None:
         super().__post_init__()

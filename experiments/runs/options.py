@@ -51,7 +51,9 @@ class Options:
         None, "tag encoding fed to a joint model: id, w2v, wnet [w2v if available]"
     )
     pool: str = option("open", "neighbour pool: open, closed, train")
-    preset: str | None = option(None, f"preset: {', '.join(PRESETS)} [paper; demo without --data]")
+    preset: str | None = option(
+        None, f"named settings: {', '.join(PRESETS)} [paper; demo without --data]"
+    )
     m: int | None = option(None, "neighbours per neighbourhood [from the preset]")
     M: int | None = option(None, "nearest images to draw them from [from the preset]")
     seed: int = option(0, "random seed")
@@ -132,7 +134,9 @@ class Flags:
     data: Path | None = option(None, "prepared directory [the demo data set]")
     splits: tuple[str, ...] = option((), "numbers of the random splits, comma-separated [all]")
     pool: str = option("open", "neighbour pool: open, closed, train")
-    preset: str | None = option(None, f"preset: {', '.join(PRESETS)} [paper; demo without --data]")
+    preset: str | None = option(
+        None, f"named settings: {', '.join(PRESETS)} [paper; demo without --data]"
+    )
     seed: int = option(0, "random seed")
     hidden: int | None = option(None, "units per hidden layer, h [from the preset]")
     max_epochs: int | None = option(None, "maximum number of epochs [from the preset]")
@@ -179,15 +183,13 @@ class SearchOptions(Flags):
     """The flags of a search."""
 
     splits: tuple[str, ...] = option(("0",), "splits to average the validation score over")
-    arch: str = option("ltwin", f"architecture: {', '.join(ARCHITECTURES)}")
+    arch: str = option("ltwin", "architecture, see above")
     neighbours: str = option("id", "encoding to find neighbours by: id, w2v, wnet")
     feed: str | None = option(
         None, "tag encoding fed to a joint model: id, w2v, wnet [w2v if available]"
     )
     what: tuple[str, ...] = option((), "hyper-parameters to search [all]")
-    grid: bool = option(
-        False, f"search only λ, over the grid {', '.join(f'{value:g}' for value in GRID)}"
-    )
+    grid: bool = option(False, "search only λ (l2), over a grid, see above")
     trials: int | None = option(
         None, f"total number of trials [{TRIALS}; with --grid, the whole grid]"
     )

@@ -83,7 +83,7 @@ def test_a_shard_that_ends_in_the_length_of_a_record_is_named(tmp_path):
     path = tmp_path / "images-00001-of-00004.tfrecord"
     data = path.read_bytes()
     path.write_bytes(data[: 16 + int.from_bytes(data[:8], "little") + 5])
-    with pytest.raises(InputError, match=rf"{path}: must hold 3 of the images .* received 1"):
+    with pytest.raises(InputError, match=rf"{path}: must hold 3 images .* received 1"):
         records.read_images(tmp_path, 10, 3)
 
 
@@ -91,7 +91,7 @@ def test_an_empty_shard_is_named(tmp_path):
     write(tmp_path)
     path = tmp_path / "images-00003-of-00004.tfrecord"
     path.write_bytes(b"")
-    with pytest.raises(InputError, match=rf"{path}: must hold 3 of the images .* received 0"):
+    with pytest.raises(InputError, match=rf"{path}: must hold 3 images .* received 0"):
         records.read_images(tmp_path, 10, 3)
 
 

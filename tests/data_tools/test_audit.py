@@ -209,10 +209,10 @@ def a_word_more(copy: Path) -> None:
         (ties_by_row, "test: equal distances are ordered by row; not so for 12 images, first row"),
         (another_neighbour, "test: a new search for 12 images finds the same; not for row"),
         (overlapping_parts, "no image is in two parts; 1 are"),
-        (rows_of_no_image, "rows are those of images; found [60]"),
+        (rows_of_no_image, "row numbers are valid; found [60]"),
         (other_counts, "5 images without tags; found 6"),
         (other_counts, "4 labels; found 5"),
-        (a_lost_field, "are whole; the field 'split_sizes' is missing"),
+        (a_lost_field, "are complete; the field 'split_sizes' is missing"),
         (a_lost_image, "images (see dataset.json); received 15"),
         (a_repeated_id, "image ids are unique; 1 are repeated"),
         (a_repeated_id, "manifest.jsonl lists the same images"),
@@ -268,7 +268,7 @@ def test_labels_that_a_part_lacks_are_said(copy: Path, capsys: pytest.CaptureFix
     labels[data.split(0)["test"], :2] = 0
     write_again(copy, data, labels)
     run(copy)
-    assert "          test lacks 2 labels: animal, beach\n" in capsys.readouterr().out
+    assert "          test has no image with 2 labels: animal, beach\n" in capsys.readouterr().out
 
 
 def test_equal_photographs_are_counted(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -293,4 +293,4 @@ def test_a_folder_that_is_not_prepared(tmp_path: Path, capsys: pytest.CaptureFix
     assert run(tmp_path) == 2
     assert "not a prepared data set (no dataset.json)" in capsys.readouterr().err
     assert run() == 2
-    assert "one prepared directory must be given; received 0" in capsys.readouterr().err
+    assert "give one prepared directory; received 0" in capsys.readouterr().err

@@ -217,7 +217,7 @@ def test_words_of_one_image_are_no_tags():
 
 def test_an_unknown_label_is_named(tmp_path):
     captions = [{"ImageID": "7.jpg", "Labels": "1 12", "Caption": ""}]
-    with pytest.raises(InputError, match="image 7.jpg: labels must be among 1; received '12'"):
+    with pytest.raises(InputError, match="image 7.jpg: labels must be one of 1; received '12'"):
         build_demo.manifest_rows(captions, {"1": "person"})
     (tmp_path / "labels.tsv").write_text("1\tperson\n2 bicycle\n", encoding="utf-8")
     with pytest.raises(InputError, match="labels.tsv: line 2 must be number, tab, name"):

@@ -78,7 +78,7 @@ def test_the_number_of_rows_says_whose_they_are(tmp_path: Path) -> None:
         features = image_features.from_file(tmp_path / "f.npy", 2, orders)
         assert read(features)[:, 0].tolist() == expected
     np.save(tmp_path / "f.npy", np.zeros([3, 1]))
-    message = r"must have one row per image (20 or 2); received 3 rows"
+    message = r"must have one row per image \(20 or 2\); received 3 rows"
     with pytest.raises(InputError, match=message):
         image_features.from_file(tmp_path / "f.npy", 2, orders)
 
@@ -152,7 +152,7 @@ def test_a_table_without_features_or_photographs(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("image_id,tags,labels\na,sea|sky,x\nb,sea,x\nc,sky,y\nd,sea|sky,y\n")
     given = {"raw": path, "sizes": "2,1,1", "M": 1, "pools": ("open",)}
-    with pytest.raises(InputError, match="every image must have a path (or give --features); 'a'"):
+    with pytest.raises(InputError, match="every image must have a path .or give --features.; 'a'"):
         prepare(Settings.of(**given), tmp_path / "out")
     prepare(Settings.of(**given, tags_only=True), tmp_path / "out")
     data = PreparedDataset(tmp_path / "out")

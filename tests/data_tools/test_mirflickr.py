@@ -222,7 +222,7 @@ def test_prepare_by_tags_alone(
     assert nearest == {"im1": "im4", "im2": "im6", "im4": "im5", "im5": "im4", "im6": "im2"}
     with pytest.raises(InputError, match="has no features to train on"):
         data.tables("id")
-    assert "no features: not for training" in capsys.readouterr().out
+    assert "no features (cannot be used for training)" in capsys.readouterr().out
     _, report = audit(out)
     assert report.broken == []
     printed = capsys.readouterr().out

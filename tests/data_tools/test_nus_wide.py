@@ -166,8 +166,8 @@ def test_labels_that_differ_from_all_labels_are_reported(
     assert nus_wide.read(raw).manifest["labels"][3] == ["airport"]
     assert capsys.readouterr().out == (
         f"{path}: 2 images with other labels than AllLabels, which is used; "
-        "the first: aircraft_carrier/0002_44.jpg\n"
-        "labels: 6 files of TrainTestLabels were compared with AllLabels; 1 differ\n"
+        "first: aircraft_carrier/0002_44.jpg\n"
+        "labels: compared 6 files of TrainTestLabels with AllLabels; 1 differ\n"
     )
 
 
@@ -179,7 +179,7 @@ def test_of_many_files_that_differ_some_are_shown(
     nus_wide.read(raw)
     *lines, last = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
-    assert last.endswith("compared with AllLabels; 6 differ")
+    assert last.endswith("with AllLabels; 6 differ")
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])

@@ -156,7 +156,7 @@ def test_labels_from_a_table(folder: Path, tmp_path: Path, capsys: pytest.Captur
     assert "labels: 14 photos not in the table: without labels" in printed
     assert "labels: 1 row of the table without a photo, such as 'gone.jpg'" in printed
     table.write_text("image_id,tags,labels\n00.jpg,,x\n")
-    line = "must be a photograph's path below --raw, as 'beach/00.jpg'; received '00.jpg' and no"
+    line = "must be the path below --raw, such as 'beach/00.jpg'; no row matches, received '00.jpg'"
     with pytest.raises(InputError, match=line):
         prepare(settings(folder, label_table=table), tmp_path / "out")
 

@@ -551,7 +551,7 @@ def test_no_photograph_can_be_read(tmp_path: Path) -> None:
 
 def test_photographs_without_a_path(tmp_path: Path, table: Table) -> None:
     with pytest.raises(
-        InputError, match="every image must have a path (or give --features); 'img0'"
+        InputError, match="every image must have a path .or give --features.; 'img0'"
     ):
         prepare(table.settings(features=None), tmp_path / "out")
 

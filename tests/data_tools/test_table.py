@@ -133,7 +133,7 @@ def test_a_damaged_manifest(tmp_path: Path, line: str, message: str) -> None:
         ("t.csv", HEADER + 'a,b,x\nc,"d"e,x\n', "row 2 is not CSV ("),
         ("t.csv", HEADER + 'a,"b,x\n', "row 1 is not CSV (unexpected end of data)"),
         ("t.csv", HEADER.encode() + b"a,\xff,x\n", "must be UTF-8 text (invalid start byte)"),
-        ("t.csv", HEADER + "a,b,x\nb,,\na,d,y\n", "row 3: image_id must be unique; 'a' stands in"),
+        ("t.csv", HEADER + "a,b,x\nb,,\na,d,y\n", "row 3: image_id must be unique; 'a' is also in"),
         ("t.csv", HEADER + "a,b,\nb,,\n", "at least one image must have a label; received none"),
         ("t.csv", HEADER + " ,b,x\n", "row 1: image_id must be a non-empty string; received ' '"),
         ("t.csv", HEADER + 'a,b,"x\ny"\n', "row 1: names must not contain line breaks; received"),
@@ -245,7 +245,7 @@ def test_features_come_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros([2, 4]), "must have one row per image (3); received 2 rows"),
+        (np.zeros([2, 4]), r"must have one row per image \(3\); received 2 rows"),
         (np.zeros(3), r"must hold one array \[images, dimensions\] of numbers; received float64"),
         (np.zeros([3, 0]), r"must hold one array .*; received float64 \[3, 0\]"),
         (np.zeros([3, 2], bool), r"must hold one array .*; received bool \[3, 2\]"),

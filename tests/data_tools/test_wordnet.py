@@ -186,7 +186,7 @@ def test_vectors_have_no_more_numbers_than_there_are_words(database: Path) -> No
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        ("00000900 03 n 01 word 0 001 @ 00000100 n", "line 8 must be a synset as in wndb(5)"),
+        ("00000900 03 n 01 word 0 001 @ 00000100 n", "line 8 must be a synset (see wndb(5))"),
         ("00000900 03 n 01 word 0 x", "line 8 must be a synset (see wndb(5)); received '00000900"),
         ("00000900 03 n 00 000", "line 8 must be a synset"),
         ("00000900", "line 8 must be a synset"),

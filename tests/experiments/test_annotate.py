@@ -404,8 +404,8 @@ def damaged_images() -> dict[str, tuple[bytes, str]]:
     bomb = png_bomb()
     assert len(bomb) < 400_000  # for 2,500,000,000 pixels
     return {
-        "bomb": (bomb, "bomb.png: has more than 89478485 pixels"),
-        "half": (bomb[: len(bomb) // 2], "half.png: has more than 89478485 pixels"),
+        "bomb": (bomb, "bomb.png: has more than 89,478,485 pixels"),
+        "half": (bomb[: len(bomb) // 2], "half.png: has more than 89,478,485 pixels"),
         "text": (png_bomb(100, text), "text.png: damaged or unsupported image"),
         "profile": (png_bomb(100, profile), "profile.png: damaged or unsupported image"),
         "garbage": (bomb[:33] + b"\xa5" * 3000, "garbage.png: is "),

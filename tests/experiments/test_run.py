@@ -242,7 +242,7 @@ def test_one_line_for_a_mistake(prepared, tmp_path, capsys, flags, line):
     ("artefact", "line"),
     [
         ("dataset.json", "dataset.json: line .* is not JSON"),
-        ("images-00002-of-00004.tfrecord", "images-00002-of-00004.tfrecord: has not the checksum"),
+        ("images-00002-of-00004.tfrecord", "images-00002-of-00004.tfrecord: checksum mismatch"),
         ("splits/split-0.npz", "split-0.npz: is not a valid .npz file"),
         ("embeddings/w2v.npz", "w2v.npz: is not a valid .npz file"),
         *(

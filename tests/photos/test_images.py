@@ -183,7 +183,7 @@ def test_bytes_are_named_by_their_length():
 @pytest.mark.parametrize("limit", [64 * 64 - 1, 64 * 64 // 2 - 1])
 def test_more_pixels_than_pillows_limit_are_refused(monkeypatch, limit):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    with pytest.raises(InputError, match=f"has more than {limit} pixels"):
+    with pytest.raises(InputError, match=f"has more than {limit:,} pixels"):
         read_image(PNG)
 
 

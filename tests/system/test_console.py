@@ -191,5 +191,5 @@ def test_help_names_every_flag_and_default(capsys):
         "  --rate             a rate",
         "  --names            some names [a,b]",
         "  --place            a place",
-        "  --loud             whether",
+        "  --loud             whether [off]",
     ]

@@ -164,7 +164,7 @@ def test_who_lost_his_lock_is_refused_his_next_write(tmp_path):
     with locks.exclusive(tmp_path, "run") as lock:
         write_text(file, "before", lock.check)
         other = take_over(lock)
-        line = r"run.lock: lock lost, because .* more than 10 minutes or the file was removed"
+        line = r"run.lock: lock lost: .* more than 10 minutes, or the file was removed"
         with pytest.raises(LockLost, match=line):
             write_text(file, "after", lock.check)
     assert file.read_text() == "before"
@@ -238,7 +238,7 @@ def test_a_run_is_refused_while_another_goes_on_and_ends_once_it_lost_its_lock(p
     first.send_signal(signal.SIGCONT)
     _, errors = first.communicate(timeout=120)
     assert first.returncode == 2
-    assert re.fullmatch(r"error: .*run\.lock: lock lost, .*", errors.splitlines()[-1])
+    assert re.fullmatch(r"error: .*run\.lock: lock lost: .*", errors.splitlines()[-1])
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.npz")} == made
     argv = ["run", *flags, f"--out={tmp_path / 'alone'}"]
     assert console.execute(options.Options, run.main, run.USAGE, argv) == 0
