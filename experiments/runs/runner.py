@@ -417,5 +417,5 @@ def _tag_vectors(core: keras.Model, dataset: PreparedDataset, feed: str) -> np.n
     if feed != "id":
         return dataset.embedding(feed).vectors
     reads = Parts.of(core).reads
-    (name,) = (name for name, inputs in reads.items() if inputs[-1] == "pi_x")  # π's rows come last
+    name = next(name for name, inputs in reads.items() if inputs[-1] == "pi_x")  # π's rows are last
     return core.get_layer(name).get_weights()[0][-len(dataset.vocabulary) :]

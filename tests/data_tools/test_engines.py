@@ -120,7 +120,7 @@ def test_a_node_that_sees_other_photographs_is_refused(tmp_path: Path) -> None:
 def refused(capsys: pytest.CaptureFixture[str], *flags: str) -> str:
     """The line by which the command refuses flags."""
     given = ["", "--source=demo", *flags]
-    assert console.execute(prepare.OPTIONS, prepare.main, "", given) == 2
+    assert console.execute(prepare.Options, prepare.main, "", given) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     return error

@@ -686,7 +686,7 @@ def test_command(table: Table, tmp_path: Path) -> None:
     ]
     result = data_tools_command("prepare", "--source=table", *arguments)
     assert result.returncode == 0
-    assert result.stderr == ""
+    assert result.stderr == "loading TensorFlow …\n"
     prepare(table.settings(**QUICK), tmp_path / "fresh")
     assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
 

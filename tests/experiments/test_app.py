@@ -14,6 +14,7 @@ from helpers.photographs import write, xmp
 from PIL import Image
 
 from experiments import app as command
+from experiments.annotation import browser
 from tagnet.serving.annotator import Annotation, Label, Neighbour, Shares
 from tagnet.serving.export import write_saved_model
 from tagnet.system import console
@@ -26,7 +27,8 @@ APP = """
 import sys
 sys.path.append(sys.argv.pop(1))
 from helpers.graphs import TINY
-from tagnet import console, features
+from tagnet.backbones import features
+from tagnet.system import console
 features.BACKBONES["tiny"] = TINY
 from experiments import app
 console.run(app.Options, app.main, app.USAGE)
@@ -41,8 +43,8 @@ def run(*argv: object) -> int:
 
 
 def test_tags_as_they_are_typed():
-    assert command.split_tags(" dog,red sky ;\nsea,, ") == ["dog", "red sky", "sea"]
-    assert command.split_tags("") == []
+    assert browser.split_tags(" dog,red sky ;\nsea,, ") == ["dog", "red sky", "sea"]
+    assert browser.split_tags("") == []
 
 
 def annotation(shares: Shares | None) -> Annotation:
@@ -57,7 +59,7 @@ def annotation(shares: Shares | None) -> Annotation:
 def test_cards_show_what_each_neighbour_gave_and_escape_what_others_wrote(tmp_path):
     Image.new("RGB", (400, 300), "red").save(tmp_path / "one.jpg")
     place = {"one.jpg": tmp_path / "one.jpg"}.get
-    explained = command.Explained(place)
+    explained = browser.Explained(place)
     shown = explained(annotation(Shares(1.0, 0.25, (0.5, -0.1), -0.15)), None)
     assert "<h2>sea &amp; &lt;sky&gt;: 80.0%</h2>" in shown
     assert "tags: a&lt;b" in shown
@@ -77,9 +79,9 @@ def test_cards_show_what_each_neighbour_gave_and_escape_what_others_wrote(tmp_pa
 
 
 def test_which_tags_counted():
-    assert command.remark(annotation(None)) == ("<p>known: beach</p><p>unknown: &lt;x&gt;</p>")
+    assert browser.remark(annotation(None)) == ("<p>known: beach</p><p>unknown: &lt;x&gt;</p>")
     alike = Annotation((), (), (), (), True)
-    assert "showing visually similar photos" in command.remark(alike)
+    assert "showing visually similar photos" in browser.remark(alike)
 
 
 @pytest.mark.parametrize(

@@ -206,7 +206,7 @@ def test_two_at_once_are_one_line(work, prepared, tmp_path, capsys):
     else:
         table = make_table(tmp_path / "raw")
         argv = ["prepare", f"--raw={table.raw}", f"--features={table.features}", f"--out={out}"]
-        command = prepare.OPTIONS, prepare.main, ""
+        command = prepare.Options, prepare.main, ""
     with locks.exclusive(out, work):
         assert console.execute(*command, argv) == 2
     errors = capsys.readouterr().err
@@ -230,7 +230,8 @@ def test_a_run_is_refused_while_another_goes_on_and_ends_once_it_lost_its_lock(p
     second = subprocess.run([*command, f"--out={out}"], cwd=ROOT, capture_output=True, text=True)
     assert second.returncode == 2
     who = named(first.pid)
-    assert re.fullmatch(rf"error: {out}: is in use by {who}; .*\n", second.stderr)
+    last = second.stderr.splitlines()[-1]
+    assert re.fullmatch(rf"error: {out}: is in use by {who}; .*", last)
     os.utime(out / locks.LOCKS / "run.lock", (0, 0))  # as if it had been stopped for long
     argv = ["run", *flags, f"--out={out}"]
     assert console.execute(options.Options, run.main, run.USAGE, argv) == 0
