@@ -64,6 +64,7 @@ golden: $(VENV)/installed-dev
 	$(BIN)/python tests/golden.py --out=runs/golden --write
 
 bench: $(VENV)/installed-dev
+	$(BIN)/python -m benchmarks.speed.startup
 	$(BIN)/python -m benchmarks.speed.steps
 	$(BIN)/python -m benchmarks.studies.mixed_precision --out=runs/mixed-precision
 	$(BIN)/python -m data_tools.prepare --source=twin --pools=open --encodings=id,w2v \
