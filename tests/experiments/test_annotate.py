@@ -270,8 +270,8 @@ def test_what_a_killed_batch_had_begun_is_removed_and_nothing_else(model, photos
     ("flags", "line"),
     [
         (["x.jpg"], "--model is missing: a run directory"),
-        (["--model=absent", "."], "absent: must be a finished run or a SavedModel"),
-        (["--model={model}"], "give either photos (or folders), or --table"),
+        (["--model=absent", "."], "absent: not a finished run or a SavedModel"),
+        (["--model={model}"], "give either photos .or folders., or --table"),
         (["--model={model}", "--table=t.csv", "x.jpg"], "give either photos"),
         (["--model={model}", "absent.jpg"], "absent.jpg: no such file or folder"),
         (["--model={model}", "{empty}"], "has no photos"),

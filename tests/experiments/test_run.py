@@ -120,7 +120,7 @@ def test_what_it_prints(finished):
         (row,) = (line for line in printed.splitlines() if line.startswith(title + " "))
         values = [results["validation"][name], test[name], bound[name]]
         assert row.split()[-3:] == [f"{100 * value:.2f}" for value in values]
-    assert f"SavedModel   {out}/saved_model/1" in printed
+    assert f"SavedModel     {out}/saved_model/1" in printed
 
 
 def test_tensorboard_has_every_dashboard(finished):
