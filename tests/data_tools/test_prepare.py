@@ -530,7 +530,7 @@ def test_photographs(
     chunk.write_bytes(chunk.read_bytes()[:-9])
     (tmp_path / "out" / ".stages" / "manifest.json").unlink()
     before = (tmp_path / "out" / "checksums.sha256").read_bytes()
-    with pytest.raises(InputError, match=rf"{chunk.name}: is not a whole .*; remove the file and"):
+    with pytest.raises(InputError, match=rf"{chunk.name}: is not a valid .*; remove the file and"):
         prepare(settings, tmp_path / "out")
     chunk.unlink()
     capsys.readouterr()
