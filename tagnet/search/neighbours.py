@@ -256,7 +256,7 @@ def validate(rows: np.ndarray, pool: np.ndarray, M: int) -> tuple[np.ndarray, np
         short = np.argmin(others)
         raise InputError(
             f"neighbours: the pool must hold at least M = {M} other images; "
-            f"received {others[short]} for image {rows[short]}; lower M or enlarge the pool"
+            f"received {others[short]} for image {rows[short]}"
         )
     return rows, pool
 

@@ -222,8 +222,8 @@ def test_labels_may_have_any_numeric_type(dtype):
             "scores must be finite; received -inf at image 2, label 2",
         ),
         (LABELS, SCORES, 0, "k must be from 1 to the number of labels (3); received 0"),
-        (LABELS * 0, SCORES, 1, "at least one image must have a label; received 4 without"),
-        (LABELS[:0], SCORES[:0], 1, "at least one image must have a label; received 0 without"),
+        (LABELS * 0, SCORES, 1, "at least one image must have a label; none of 4 has"),
+        (LABELS[:0], SCORES[:0], 1, "at least one image must have a label; none of 0 has"),
     ],
 )
 def test_what_cannot_be_evaluated_is_named(labels, scores, k, line):

@@ -158,7 +158,7 @@ def test_sweeps_share_the_runs(out, prepared, monkeypatch, capsys):
     monkeypatch.setattr(sweeping, "make", forbidden)
     argv = ["sweep", *place(prepared, out), "--tables=2", f"--only={LTN.name}"]
     assert console.execute(sweep.Options, sweep.main, sweep.USAGE, argv) == 0
-    assert "1 runs; 1 done, 0 to make" in capsys.readouterr().out
+    assert "1 run; 1 done, 0 to make" in capsys.readouterr().out
 
 
 @pytest.mark.large

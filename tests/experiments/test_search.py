@@ -334,7 +334,7 @@ def test_killed_at_random_moments(prepared, tmp_path, kills):
         (["--preset=x"], "--preset must be one of paper, released, demo; received 'x'"),
         (["--what=x"], "--what must be one of learning_rate, l2, dropout, hidden, m; received 'x'"),
         (["--arch=v_only", "--what=m"], "--what must be one of learning_rate, l2; received 'm'"),
-        (["--grid", "--what=m"], "--grid searches l2 alone; received --what=m"),
+        (["--grid", "--what=m"], "--grid searches only l2; received --what=m"),
         (
             ["--what=hidden", "--hidden=4"],
             "--what=hidden and --hidden=4 must not be given together",
@@ -393,6 +393,6 @@ def test_a_damaged_journal_is_one_line(made, flags, capsys, tmp_path, damage, li
 
 def test_a_dry_run_makes_nothing(made, flags, capsys, tmp_path):
     assert command(*flags, "--dry_run") == 0
-    assert "20 trials x 1 splits" in capsys.readouterr().out
+    assert "20 trials x 1 split;" in capsys.readouterr().out
     assert made == []
     assert not (tmp_path / "out").exists()

@@ -155,10 +155,10 @@ def test_only_the_sidecar_is_written(tmp_path):
 @pytest.mark.parametrize(
     ("packet", "line"),
     [
-        (b"", "not XMP ("),
-        (THEIRS[:-40], "not XMP ("),
-        (b"<a/>", "not XMP (no rdf:RDF)"),
-        (b'<!DOCTYPE x [<!ENTITY a "aa">]><x>&a;</x>', "not XMP ("),
+        (b"", r"not XMP \("),
+        (THEIRS[:-40], r"not XMP \("),
+        (b"<a/>", r"not XMP \(no rdf:RDF\)"),
+        (b'<!DOCTYPE x [<!ENTITY a "aa">]><x>&a;</x>', r"not XMP \("),
     ],
 )
 def test_a_sidecar_that_is_no_xmp_is_left_alone(tmp_path, packet, line):

@@ -224,7 +224,7 @@ def test_folders_that_hold_no_model(folder, tmp_path):
     with pytest.raises(InputError, match="copy: is damaged"):
         Annotator.load(copy)
     (copy / "assets" / "annotator.json").unlink()
-    with pytest.raises(InputError, match="must be a SavedModel that carries its corpus"):
+    with pytest.raises(InputError, match="must be a SavedModel that a run of this version wrote"):
         Annotator.load(copy)
 
 

@@ -80,7 +80,7 @@ def test_a_record_that_is_damaged_meanwhile_is_one_line(prepared, tmp_path):
     copy = shutil.copytree(prepared, tmp_path / "copy")
     shard = copy / "neighbours" / "split-0" / "id-open" / "train-00000-of-00001.tfrecord"
     shard.write_bytes(shard.read_bytes()[:-1])
-    with pytest.raises(InputError, match="a training record is damaged; python -m data_tools"):
+    with pytest.raises(InputError, match="a training record is damaged; run python -m data_tools"):
         trained(copy, tmp_path / "run")
 
 
