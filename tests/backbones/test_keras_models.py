@@ -99,10 +99,10 @@ def test_without_a_network_there_is_one_line(
 
     monkeypatch.setattr(file_utils, "urlretrieve", no_network)
     monkeypatch.setattr(file_utils.config, "keras_home", lambda: str(tmp_path))
-    line = r"^MobileNet: its weights cannot be downloaded \(URL fetch failure on \S+mobilenet"
+    line = r"^MobileNet: the weights cannot be downloaded \(URL fetch failure on \S+mobilenet"
     with pytest.raises(InputError, match=line) as caught:
         extract(BACKBONES["MobileNet"], [])
-    assert "Name or service not known); fetch them elsewhere" in str(caught.value)
+    assert "Name or service not known); download them elsewhere" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

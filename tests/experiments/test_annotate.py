@@ -404,9 +404,9 @@ def damaged_images() -> dict[str, tuple[bytes, str]]:
     return {
         "bomb": (bomb, "bomb.png: has more than 89,478,485 pixels"),
         "half": (bomb[: len(bomb) // 2], "half.png: has more than 89,478,485 pixels"),
-        "garbage": (bomb[:33] + b"\xa5" * 3000, "garbage.png: is "),
+        "garbage": (bomb[:33] + b"\xa5" * 3000, "garbage.png: not a supported image"),
         "cut": (png_bomb(1000)[:70], "cut.png: damaged or unsupported image"),
-        "noise": (b"\x89PNG\r\n\x1a\n" + b"\xa5" * 3000, "noise.png: is "),
+        "noise": (b"\x89PNG\r\n\x1a\n" + b"\xa5" * 3000, "noise.png: not a supported image"),
         "empty": (b"", "empty.png: is empty"),
     }
 
@@ -431,7 +431,7 @@ def test_bombs_and_garbage_are_skipped_and_take_no_memory(model, loaded, photos,
         assert len([found for found in lines if line in found]) == 1, (name, lines)
         assert run(f"--model={model}", photos / f"{name}.png") == 2
         last = capsys.readouterr().err.splitlines()[-1]
-        assert last.startswith("error: no photograph can be annotated") and line in last
+        assert last.startswith("error: no photo can be annotated") and line in last
         for photo in (photos / f"{name}.png", damaged):
             with pytest.raises(InputError, match="pixels|image|empty") as caught:
                 loaded.annotate(photo, ["tag 1"])

@@ -83,9 +83,7 @@ def test_nothing_is_made_twice(made, prepared, tmp_path, capsys):
     capsys.readouterr()
     assert command(*flags, "--curve=wrong_tags,expectation") == 0
     assert made == [f"{run} samples_{number}" for number in curves.SAMPLES]
-    assert (
-        "1 runs scored under 11 conditions; 1 runs to make or to score" in capsys.readouterr().out
-    )
+    assert "1 run, 11 conditions; 1 still to run or score" in capsys.readouterr().out
     made.clear()
     assert command(*flags, "--curve=wrong_tags,expectation") == 0
     assert made == []

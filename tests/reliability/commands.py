@@ -75,7 +75,7 @@ PREPARE = Command(
 RUN = Command(
     "run",
     "experiments.run",
-    ("--arch=v_only", "--data=data", "--table=mmap", *SMALL, "--out=run"),
+    ("--arch=v_only", "--data=data", "--placement=mmap", *SMALL, "--out=run"),
     after="prepare",
 )
 RUN_WITH_TAGS = Command(
@@ -93,7 +93,7 @@ RUN_WITH_TAGS = Command(
 SWEEP = Command(
     "sweep",
     "experiments.sweep",
-    ("--data=data", "--table=2", f"--only={ROW}", *SMALL, "--out=sweep"),
+    ("--data=data", "--tables=2", f"--only={ROW}", *SMALL, "--out=sweep"),
     after="prepare",
 )
 SEARCH = Command(

@@ -33,18 +33,22 @@ COMPARE = """
 import sys
 from pathlib import Path
 
-from tagnet import distributed
+from tagnet.system.runtime import import_tensorflow
+
+import_tensorflow()
+from tagnet.training import replicas
 
 count, arch, data, out, clip = sys.argv[1:]
 workers = replicas.workers(int(count))
 
 import numpy as np
 from helpers.graphs import small
-from tagnet.architectures import VISUAL
-from tagnet.batches import BatchSettings, Neighbourhood, training_batches
-from tagnet.dataset import PreparedDataset
-from tagnet.layers import lookup_tables
-from tagnet.training import TrainingSettings, train
+from tagnet.data.batches import training_batches
+from tagnet.data.dataset import PreparedDataset
+from tagnet.data.tables import lookup_tables
+from tagnet.models.architectures import VISUAL
+from tagnet.settings import BatchSettings, Neighbourhood, TrainingSettings
+from tagnet.training.loop import train
 
 dataset = PreparedDataset(data, "host")
 feed = None if arch in VISUAL else "id"
@@ -268,8 +272,8 @@ def config(**changes):
         ("{", r"TF_CONFIG must be \{.*\}; received '\{'"),
         ("[]", r"TF_CONFIG must be \{.*\}; received '\[\]'"),
         (config(cluster={"ps": ["c:1"]}), r"TF_CONFIG must be \{.*\}; received"),
-        (config(cluster={"worker": ["a:1"], "ps": ["c:1"]}), "TF_CONFIG must name workers alone"),
-        (config(task={"type": "chief", "index": 0}), "TF_CONFIG must name workers alone"),
+        (config(cluster={"worker": ["a:1"], "ps": ["c:1"]}), "TF_CONFIG must name workers only"),
+        (config(task={"type": "chief", "index": 0}), "TF_CONFIG must name workers only"),
         (config(task={"type": "worker", "index": 2}), "task index must be 0 to 1; received 2"),
         (config(cluster={"worker": ["a:1"]}), "--workers must be 1, as in .*; received 2"),
     ],
@@ -303,7 +307,7 @@ def test_flags_that_do_not_go_together(prepared, capsys, given, line):
 
 def test_a_table_on_one_of_several_devices(monkeypatch, refused):
     # A process that has computed already, as this one, cannot have two devices any more.
-    monkeypatch.setattr(run, "workers_of", lambda count: types.SimpleNamespace(devices=count))
+    monkeypatch.setattr(replicas, "workers", lambda count: types.SimpleNamespace(devices=count))
 
     def command(*argv):
         return console.execute(options.Options, run.main, run.USAGE, ["run", *argv])
@@ -316,5 +320,5 @@ def test_more_workers_than_gpus(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["gpu"] * (kind == "GPU"))
     line = "--workers must be at most 1 (the GPUs of this machine); received 2"
-    with pytest.raises(InputError, match=line):
+    with pytest.raises(InputError, match=re.escape(line)):
         replicas.workers(2)
