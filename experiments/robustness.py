@@ -15,6 +15,7 @@ from experiments.runs.options import RowFlags
 from tagnet.errors import InputError
 from tagnet.system import console
 from tagnet.system.console import option, require_all_of
+from tagnet.system.files import remove_leftovers
 from tagnet.system.runtime import import_tensorflow
 
 USAGE = f"""Plots accuracy under changed tags, neighbours and vocabulary.
@@ -73,6 +74,7 @@ def main(options: Options) -> None:
     plan.settle(out, common)
     study.run()
     console.say()
+    remove_leftovers(out / "curves")
     for name, curve in curves.items():
         curve_report.write(out / "curves", name, curve, results_of(study, curve, common.pool))
     study.conclude(f"figures and tables: {out / 'curves'}")
