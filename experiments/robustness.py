@@ -31,7 +31,7 @@ from tagnet import console, layers, metrics
 from tagnet.checksums import read_sealed, sha256, write_sealed
 from tagnet.console import option, require_all_of
 from tagnet.dataset import Part, PreparedDataset, Tables
-from tagnet.files import InputError
+from tagnet.files import InputError, remove_leftovers
 from tagnet.scoring import Scorer
 
 USAGE = f"""Draws how models bear other tags, other neighbours and another vocabulary.
@@ -88,6 +88,7 @@ def main(options: Options) -> None:
     if options.dry_run:
         return
     plan.settle(out, common)
+    remove_leftovers(out / "curves")
     study.run()
     console.say()
     for name, curve in curves.items():

@@ -31,7 +31,7 @@ PAGE = 4096
 NEW_NAMESPACE, NEW_USER = 0x20000, 0x10000000  # of mounts, of users; from sched.h
 READ_ONLY, REMOUNT, PRIVATE = 1, 32, 0x4000 | 0x40000  # from mount.h
 
-OUTCOMES = ("same files", "detected", "rebuilt", "harmless", "wrong")
+OUTCOMES = ("recovered", "detected", "rebuilt", "harmless", "wrong")
 Outcome: TypeAlias = tuple[str, str]
 """One of `OUTCOMES`, and what was said."""
 
@@ -204,7 +204,7 @@ class Kill:
                 share /= 2  # it was quicker this time
             if status not in (0, -signal.SIGKILL):
                 return "wrong", f"status {status} where a kill was due"
-        return lab.finish(command, "same files")
+        return lab.finish(command, "recovered")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,7 +221,7 @@ class Company:
         ended = [lab.end(process, number=number) for number, process in enumerate(processes)]
         if not all(one.refused or one.status == 0 for one in ended):
             return "wrong", "; ".join(one.said for one in ended)
-        return lab.outcome(command, "same files")
+        return lab.outcome(command, "recovered")
 
 
 def _flipped(whole: bytes, share: float) -> bytes:

@@ -67,7 +67,7 @@ before the one that counts.
 def counted(rows: Sequence[Row]) -> str:
     """How many cases had which outcome."""
     found = Counter(row.outcome for row in rows)
-    told = [f"{found[outcome]:,} {outcome}" for outcome in OUTCOMES if found[outcome]]
+    told = [f"{found[outcome]:,} {outcome}" for outcome in OUTCOMES[:-1] if found[outcome]]
     return f"{len(rows):,} cases: {', '.join(told)}, {found['wrong']} wrong"
 
 
