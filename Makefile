@@ -26,10 +26,10 @@ demo: $(VENV)/installed
 	    --out=demo/ltwin_2rnn
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
 
 coverage: $(VENV)/installed-dev
-	$(BIN)/python -m pytest --cov --numprocesses=2 --dist=worksteal
+	$(BIN)/python -m pytest --cov --numprocesses=2 --dist=loadfile
 
 style: $(VENV)/installed-dev
 	$(BIN)/ruff check
@@ -39,14 +39,14 @@ style: $(VENV)/installed-dev
 check: style
 	rm -rf build
 	$(BIN)/python -m pip install --quiet --no-deps --target build/installed .
-	PYTHONPATH=build/installed $(BIN)/pytest --numprocesses=2 --dist=worksteal
+	PYTHONPATH=build/installed $(BIN)/pytest --numprocesses=2 --dist=loadfile
 	cd build/installed && ../../$(BIN)/python -m pytest -c ../../setup.cfg --rootdir . \
 	    --doctest-modules tagnet data_tools experiments
 
 check-long: long-tests cluster check-versions soak
 
 long-tests: $(VENV)/installed-dev
-	$(BIN)/python -m pytest --large -m large -rA --no-header --numprocesses=2 --dist=worksteal
+	$(BIN)/python -m pytest --large -m large -rA --no-header --numprocesses=2 --dist=loadfile
 
 cluster: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.speed.cluster

@@ -28,7 +28,6 @@ from tagnet.system.files import writing
 
 HEARTBEAT = 20.0  # seconds
 STALE = 600.0  # a holder that missed 30 heartbeats is dead or cut off from the disk
-SETTLE = 0.5  # seconds until a process that took over a stale lock may rely on it
 LOCKS = ".locks"  # the folder of a directory's lock files, in it while there are any
 
 
@@ -96,9 +95,9 @@ def try_lock(directory: Path, name: str) -> Lock | None:
         OSError: the file cannot be written.
     """
     path = _path(directory, name)
-    stale = _is_stale(path)
-    if stale:
-        path.unlink(missing_ok=True)
+    stale = _read(path)
+    if _is_stale(path) and not _put_aside(path, stale):
+        return None
     who = {
         "machine": machine(),
         "host": socket.gethostname(),
@@ -117,12 +116,25 @@ def try_lock(directory: Path, name: str) -> Lock | None:
     except OSError:
         path.unlink(missing_ok=True)  # it does not say whose it is, so it would count as held
         raise
-    if stale:
-        # Another process may have found the same stale file, and removed ours in its place.
-        time.sleep(SETTLE)
-        if _read(path) != who:
-            return None
     return Lock(path, who)
+
+
+def _put_aside(path: Path, stale: dict[str, Any] | None) -> bool:
+    """Removes a stale lock file, of which `stale` was read; False where another process did.
+
+    A rename succeeds for one process only. If it caught a fresh lock, that is put back.
+    """
+    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    try:
+        os.rename(path, aside)
+    except FileNotFoundError:
+        return False
+    caught = _read(aside) == stale
+    if not caught:
+        with contextlib.suppress(OSError):  # there is yet another lock, and `check` will tell
+            os.link(aside, path)
+    aside.unlink()
+    return caught
 
 
 @contextlib.contextmanager
@@ -171,7 +183,6 @@ def holder(directory: Path, name: str) -> str | None:
     path = _path(directory, name)
     if not path.exists() or _is_stale(path):
         return None
-    who = _read(path)
     if (who := _read(path)) is None:
         return "another process"
     return f"process {who['pid']} on {who['host']} since {who['since']}"

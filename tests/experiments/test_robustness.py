@@ -89,6 +89,7 @@ def test_nothing_is_made_twice(made, prepared, tmp_path, capsys):
     assert made == []
 
 
+@pytest.mark.large
 def test_killed_between_two_conditions_it_goes_on(made, prepared, tmp_path, monkeypatch):
     write, written = study.write_json, []
 

@@ -171,6 +171,7 @@ def test_the_saved_model_repeats_the_predictions(finished, prepared):
         np.testing.assert_allclose(np.mean(pairs, axis=0), predictions["scores"], atol=1e-4)
 
 
+@pytest.mark.large
 def test_without_data_it_prepares_the_embedded_set_from_any_folder(tmp_path):
     cache = {"TAGNET_CACHE": str(tmp_path / "cache")}
     flags = ("--arch=v_only", "--max_epochs=1")

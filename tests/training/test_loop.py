@@ -223,6 +223,7 @@ def run_command(prepared: Path, out: Path) -> list[str]:
     return [sys.executable, "-m", "experiments.run", *(f"--{k}={v}" for k, v in flags.items())]
 
 
+@pytest.mark.large
 def test_a_run_killed_in_the_middle_of_an_epoch_ends_with_the_same_weights(prepared, tmp_path):
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     undisturbed = subprocess.Popen(run_command(prepared, tmp_path / "whole"), **quiet)
@@ -277,7 +278,7 @@ def test_a_step_stays_on_the_device(prepared, arch):
     assert not called | (found & {"Print", "PrintV2", "NumpyFunction", "IteratorGetNext"})
 
 
-@pytest.mark.parametrize("arch", ["ltn", "ltwin_2rnn"])
+@pytest.mark.parametrize("arch", ["ltn", pytest.param("ltwin_2rnn", marks=pytest.mark.large)])
 def test_xla_compiles_a_step_of_dense_feeds(prepared, arch):
     """As Keras has it do on a GPU; the loss is that of the step which is not compiled."""
     dataset = PreparedDataset(prepared)

@@ -24,7 +24,7 @@ def trained(model, optimizer):
     return model.get_weights(), losses
 
 
-@pytest.mark.parametrize("clip_norm", [None, 0.5])
+@pytest.mark.parametrize("clip_norm", [pytest.param(None, marks=pytest.mark.large), 0.5])
 def test_same_weights_and_losses_as_keras(clip_norm):
     """A penalty as large as the loss; the norm of 0.5 is exceeded in every step."""
     settings = {"dropout": 0.0, "l2": 0.3}
@@ -39,6 +39,7 @@ def test_same_weights_and_losses_as_keras(clip_norm):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
+@pytest.mark.large
 def test_models_of_one_shape_are_trained_one_after_another():
     """As in a sweep: the first one's variables are gone when the second is trained."""
     weights = []
@@ -52,6 +53,7 @@ def test_models_of_one_shape_are_trained_one_after_another():
         np.testing.assert_allclose(first, second, atol=1e-6)
 
 
+@pytest.mark.large
 def test_a_model_leaves_no_graph_behind():
     """Its layers have custom gradients, and its updates are compiled."""
     left = []
