@@ -95,9 +95,8 @@ def try_lock(directory: Path, name: str) -> Lock | None:
         OSError: the file cannot be written.
     """
     path = _path(directory, name)
-    stale = _read(path)
-    if _is_stale(path) and not _put_aside(path, stale):
-        return None
+    if _is_stale(path):
+        _remove_stale(path)
     who = {
         "machine": machine(),
         "host": socket.gethostname(),
@@ -119,22 +118,20 @@ def try_lock(directory: Path, name: str) -> Lock | None:
     return Lock(path, who)
 
 
-def _put_aside(path: Path, stale: dict[str, Any] | None) -> bool:
-    """Removes a stale lock file, of which `stale` was read; False where another process did.
-
-    A rename succeeds for one process only. If it caught a fresh lock, that is put back.
-    """
-    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+def _remove_stale(path: Path) -> None:
+    """Removes a stale lock file; one process does so at a time, or it might remove a fresh one."""
+    guard = path.with_suffix(".takeover")
     try:
-        os.rename(path, aside)
-    except FileNotFoundError:
-        return False
-    caught = _read(aside) == stale
-    if not caught:
-        with contextlib.suppress(OSError):  # there is yet another lock, and `check` will tell
-            os.link(aside, path)
-    aside.unlink()
-    return caught
+        open(guard, "x").close()
+    except FileExistsError:
+        if _age(guard) > STALE:  # of a process that was killed here
+            guard.unlink(missing_ok=True)
+        return
+    try:
+        if _is_stale(path):
+            path.unlink(missing_ok=True)
+    finally:
+        guard.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -205,10 +202,15 @@ def _is_stale(path: Path) -> bool:
     who = _read(path)
     if who and who["machine"] == machine() and not psutil.pid_exists(who["pid"]):
         return True
+    return _age(path) > STALE
+
+
+def _age(path: Path) -> float:
+    """Seconds since a file was touched; 0 where there is none."""
     try:
-        return time.time() - path.stat().st_mtime > STALE
+        return time.time() - path.stat().st_mtime
     except FileNotFoundError:
-        return False
+        return 0.0
 
 
 def _read(path: Path) -> dict[str, Any] | None:
