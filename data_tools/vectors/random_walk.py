@@ -23,7 +23,9 @@ from tagnet.system.console import progress
 DAMPING = 0.75  # a; Saedi et al. 2018
 TOLERANCE = 1e-5  # of the sums of G, relative to the largest
 MAX_STEPS = 200
-WIDTH = 64  # rows of G, or columns of a product, that a thread computes at a time
+WIDTH = 32  # rows of G, or columns of a product, that a thread computes at a time
+GROUP = 256  # blocks of rows that are joined at once
+DIRECTIONS = 128  # by which the space grows at a time in which components are sought
 SPACE = 2.1  # in how many dimensions a principal component is sought, for each that is wanted
 
 Item = TypeVar("Item")
@@ -82,8 +84,12 @@ def ppmi(links: sparse.csr_array, damping: float = DAMPING) -> sparse.csr_array:
         values /= np.sqrt(np.bincount(places[0], values**2))[places[0]]
         return sparse.csr_array((values, places), shape=above_chance.shape)
 
-    blocks = list(_in_threads(block, range(0, size, WIDTH), "random walks"))
-    return sparse.csr_array(sparse.vstack(blocks, format="csr"))
+    blocks = _in_threads(block, range(0, size, WIDTH), "random walks")
+    groups = []
+    # In groups, since the system takes back large arrays when they are freed, not small ones.
+    while group := list(itertools.islice(blocks, GROUP)):
+        groups.append(sparse.vstack(group, format="csr"))
+    return sparse.csr_array(sparse.vstack(groups, format="csr"))
 
 
 def _visits(step: sparse.csr_array, damping: float) -> tuple[np.ndarray, int]:
@@ -134,7 +140,7 @@ def principal_components(rows: sparse.csr_array, dim: int, seed: int = 0) -> np.
     """
     size, columns = rows.shape
     dim = min(dim, size, columns)
-    block = min(2 * WIDTH, columns)
+    block = min(DIRECTIONS, columns)
     width = min(max(round(SPACE * dim), 3 * block), columns)
     mean = (rows.sum(axis=0, dtype=np.float64) / size).astype(np.float32)
 
