@@ -79,10 +79,11 @@ def ppmi(links: sparse.csr_array, damping: float = DAMPING) -> sparse.csr_array:
         start = np.eye(size, min(WIDTH, size - first), -first, np.float32)
         walks = next(itertools.islice(_solutions(step, start, damping), steps - 1, None))
         above_chance = walks.T * chance
-        places = np.nonzero(above_chance > 1)
-        values = np.log2(above_chance[places])
-        values /= np.sqrt(np.bincount(places[0], values**2))[places[0]]
-        return sparse.csr_array((values, places), shape=above_chance.shape)
+        # SciPy keeps the index type; NumPy's int64 would take half as much memory again.
+        nodes, others = (found.astype(np.int32) for found in np.nonzero(above_chance > 1))
+        values = np.log2(above_chance[nodes, others])
+        values /= np.sqrt(np.bincount(nodes, values**2))[nodes]
+        return sparse.csr_array((values, (nodes, others)), shape=above_chance.shape)
 
     blocks = _in_threads(block, range(0, size, WIDTH), "random walks")
     groups = []
