@@ -222,7 +222,7 @@ class PreparedDataset:
         """π of all images: their tags' ids for `id`, otherwise ρ(o_x; β), float32 [N, n]."""
         if encoding == "id":
             return self.tags
-        if self.placement == "mmap":
+        if self.placement == "mmap" and self.words is None:  # the cache is of the prepared tags
             embedding = self.embedding(encoding)
             return cached_encoding(self.directory, encoding, self.tags, embedding, self._sums)
         return rho(self.tags, self.embedding(encoding))
@@ -287,8 +287,8 @@ class PreparedDataset:
             words: ids of the words in use, int64, ascending.
             neighbourhoods: encoding and pool → the folder of the neighbourhood shards.
         """
+        self._phi  # noqa: B018  placed before it is copied: both look up the same table
         other = copy.copy(self)
-        other._phi  # noqa: B018  both look up the same table
         other.vocabulary = Vocabulary(tuple(self.vocabulary.decode(words)))
         other._images = dataclasses.replace(self._images, tags=tags)
         other.words = words

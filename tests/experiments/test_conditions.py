@@ -1,6 +1,7 @@
 """Conditions: which words are in use, which tags images have, and which neighbours they get."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -143,6 +144,17 @@ def test_the_usual_neighbours_are_those_that_were_prepared(dataset, pool):
         found = situation(dataset, pool=pool).nearest(part, "w2v", "open", 6)
         np.testing.assert_array_equal(found.neighbours, stored.neighbours)
         np.testing.assert_array_equal(found.distances, stored.distances)
+
+
+def test_other_tags_are_not_read_from_the_cache_of_the_prepared_ones(prepared, tmp_path):
+    """Where the tables are mapped from disk; Φ is the same table for both."""
+    dataset = PreparedDataset(shutil.copytree(prepared, tmp_path / "data"), "mmap")
+    half = perturbed(dataset, OLD_HALF, SPLIT, SEED, tmp_path / "neighbours")
+    whole = dataset.encoded("w2v")  # writes the cache
+    ours = situation(dataset, overlap=1.0).encoded("w2v")
+    assert (ours != whole).any()
+    np.testing.assert_array_equal(half.encoded("w2v"), ours)
+    assert half.tables(None).phi is dataset.tables(None).phi
 
 
 def test_a_run_is_trained_with_the_old_half_alone(dataset, tmp_path):
