@@ -1,20 +1,16 @@
 """What several test files share: the flag --large, and small data sets made on the spot."""
 
+import gc
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
 
-from tagnet.system.runtime import import_tensorflow
-
-import_tensorflow()  # before any module imports it
-
-from helpers.tables import Table, make_table, one_line  # noqa: E402
-
-from data_tools.pipeline import prepare  # noqa: E402
+if TYPE_CHECKING:
+    from helpers.tables import Table
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ["--no-first-run", "--disable-background-networking", "--disable-component-update"]
@@ -26,7 +22,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The default lane tries the same examples every time; how long one takes is no test."""
+    """Prepares a process that runs tests; the one that only hands them out stays light."""
+    if getattr(config.option, "dist", "no") == "no" or hasattr(config, "workerinput"):
+        from tagnet.system.runtime import import_tensorflow
+
+        import_tensorflow()  # before any test module imports it
+        gc.freeze()  # or each full collection would walk all objects of TensorFlow
+    # The default lane tries the same examples every time; how long one takes is no test.
     large = config.getoption("--large")
     profile = hypothesis.settings(deadline=None, derandomize=not large, database=None)
     hypothesis.settings.register_profile("lane", profile)
@@ -42,8 +44,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> Table:
+def table(tmp_path: Path) -> "Table":
     """A small data set in a folder of its own."""
+    from helpers.tables import make_table
+
     return make_table(tmp_path / "raw")
 
 
@@ -53,6 +57,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     60 images (6 without tags), D 8, 12 tags, 5 labels, w2v of n 6, M 6, all pools, 2 splits.
     """
+    from helpers.tables import make_table
+
+    from data_tools.pipeline import prepare
+
     folder = tmp_path_factory.mktemp("prepared")
     prepare(make_table(folder / "raw").settings(), folder / "data")
     return folder / "data"
@@ -63,6 +71,7 @@ def refused(
     prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> Callable[[Callable[..., int], list[str], str], None]:
     """Checks that a command answers wrong flags by one line, with status 2, and makes nothing."""
+    from helpers.tables import one_line
 
     def check(command: Callable[..., int], given: list[str], line: str) -> None:
         out = tmp_path / "out"

@@ -3,6 +3,7 @@
 import gc
 from pathlib import Path
 
+import pytest
 import tensorflow as tf
 
 from experiments import sweep
@@ -20,6 +21,7 @@ def tables_alive(data: Path) -> int:
     return sum(tensor.shape.rank == 2 and tuple(tensor.shape) == shape for tensor in tensors)
 
 
+@pytest.mark.large
 def test_several_runs_leave_one_table_of_features(prepared: Path, tmp_path: Path) -> None:
     before = tables_alive(prepared)
     flags = [f"--data={prepared}", f"--out={tmp_path}", "--tables=2", "--only=ltn-n_id-m12-M24"]

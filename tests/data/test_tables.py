@@ -298,6 +298,7 @@ def execute(*flags):
     return console.execute(command.Options, command.main, command.USAGE, argv)
 
 
+@pytest.mark.large
 def test_the_table_changes_no_result(many_shards, tmp_path, capsys):
     flags = [f"--data={many_shards}", "--split=1", "--pool=train", "--preset=demo"]
     scores = []

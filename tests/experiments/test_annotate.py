@@ -2,12 +2,14 @@
 
 import contextlib
 import csv
+import functools
 import html
 import json
 import os
 import re
 import shutil
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,14 @@ def tiny_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_saved_model(calibrated(backbone="tiny"), tmp_path_factory.mktemp("model")).parent
+
+
+@pytest.fixture(scope="module", autouse=True)
+def read_once() -> Iterator[None]:
+    """A model is read and traced for the first command that uses it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Annotator, "load", functools.cache(Annotator.load))
+        yield
 
 
 @pytest.fixture(scope="module")

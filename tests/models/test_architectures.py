@@ -150,7 +150,7 @@ def test_the_penalty_is_on_every_kernel_and_no_bias(arch, feed):
 
 @pytest.mark.parametrize(
     ("arch", "feed"),
-    lanes([case for case in CASES if case[1] != "w2v"], [("ltwin_2rnn", "id")]),
+    lanes([case for case in CASES if case[1] != "w2v"], [("ltwin", "id")]),
 )
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_builds_and_steps(arch, feed, policy):

@@ -61,7 +61,9 @@ def read_in_turn(g: Blocks) -> keras.KerasTensor:
     return g.scores("C", near, g.drop(g.max(g.fc("D", g.phi_z))), g.drop(g.fc("E", g.phi_x)))
 
 
-@pytest.mark.parametrize("build", [reversed_twin, read_in_turn])
+@pytest.mark.parametrize(
+    "build", [reversed_twin, pytest.param(read_in_turn, marks=pytest.mark.large)]
+)
 def test_a_new_architecture_is_trained_scored_exported_and_explained(
     build, prepared, tmp_path, monkeypatch
 ):

@@ -126,7 +126,7 @@ def test_another_vocabulary_with_the_same_vectors_answers_the_same(annotator):
     assert not swapped.annotate(PHI, ["neu"]).by_features
 
 
-@pytest.mark.parametrize("neighbours", ["id", "w2v"])
+@pytest.mark.parametrize("neighbours", ["id", pytest.param("w2v", marks=pytest.mark.large)])
 def test_who_moves_to_another_vocabulary_with_his_images_gets_the_scores_of_the_pipeline(
     neighbours, tmp_path
 ):

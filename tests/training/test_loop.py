@@ -62,15 +62,23 @@ def trained(prepared, directory, settings=SETTINGS, arch="ltwin_rnn", scores=Non
     return core, history
 
 
+@pytest.fixture(scope="module")
+def undisturbed(prepared, tmp_path_factory):
+    """A training of three epochs: its directory (for reading only), weights and history."""
+    directory = tmp_path_factory.mktemp("undisturbed")
+    core, history = trained(prepared, directory)
+    return directory, core.get_weights(), history
+
+
 def test_training_lowers_the_loss(prepared, tmp_path):
     settings = dataclasses.replace(SETTINGS, max_epochs=20, patience=20, learning_rate=1e-2)
     _, history = trained(prepared, tmp_path, settings)
     assert history[-1]["loss"] < 0.7 * history[0]["loss"]
 
 
-def test_history_is_written(prepared, tmp_path):
-    _, history = trained(prepared, tmp_path)
-    written = pd.read_csv(tmp_path / "history.csv")
+def test_history_is_written(undisturbed):
+    directory, _, history = undisturbed
+    written = pd.read_csv(directory / "history.csv")
     assert list(written.columns) == ["epoch", "loss", "validation_map_label", "seconds"]
     assert written["epoch"].tolist() == [1, 2, 3]
     assert written["loss"].tolist() == pytest.approx([epoch["loss"] for epoch in history])
@@ -93,29 +101,28 @@ def test_the_best_weights_are_kept(prepared, tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_the_same_seed_gives_the_same_weights(prepared, tmp_path):
-    first, _ = trained(prepared, tmp_path / "first")
-    second, _ = trained(prepared, tmp_path / "second")
-    for ours, theirs in zip(first.get_weights(), second.get_weights(), strict=True):
+def test_the_same_seed_gives_the_same_weights(prepared, tmp_path, undisturbed):
+    second, _ = trained(prepared, tmp_path)
+    for ours, theirs in zip(undisturbed[1], second.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_later_start_ends_with_the_same_weights(prepared, tmp_path):
+def test_a_later_start_ends_with_the_same_weights(prepared, tmp_path, undisturbed):
     """One epoch, then the rest in a new process's place; dropout's random state goes along."""
-    whole, _ = trained(prepared, tmp_path / "whole")
     trained(prepared, tmp_path / "split", dataclasses.replace(SETTINGS, max_epochs=1))
     keras.utils.set_random_seed(99)  # what a new process would draw must not matter
     resumed, history = trained(prepared, tmp_path / "split", scores=[0.2, 0.9])
     assert [epoch["epoch"] for epoch in history] == [1, 2, 3]
-    for ours, theirs in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+    for ours, theirs in zip(undisturbed[1], resumed.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_finished_training_is_not_trained_again(prepared, tmp_path):
-    first, history = trained(prepared, tmp_path)
-    again, history_again = trained(prepared, tmp_path, scores=[float("nan")])
+def test_a_finished_training_is_not_trained_again(prepared, tmp_path, undisturbed):
+    directory, weights, history = undisturbed
+    copy = shutil.copytree(directory, tmp_path / "copy")
+    again, history_again = trained(prepared, copy, scores=[float("nan")])
     assert history_again == history
-    for ours, theirs in zip(first.get_weights(), again.get_weights(), strict=True):
+    for ours, theirs in zip(weights, again.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
@@ -125,12 +132,12 @@ def test_a_checkpoint_of_another_graph(prepared, tmp_path):
         trained(prepared, tmp_path, arch="ltwin", hidden=5)
 
 
-def test_a_truncated_checkpoint(prepared, tmp_path):
-    trained(prepared, tmp_path)
-    last = tmp_path / "checkpoints" / "last.npz"
+def test_a_truncated_checkpoint(prepared, tmp_path, undisturbed):
+    copy = shutil.copytree(undisturbed[0], tmp_path / "copy")
+    last = copy / "checkpoints" / "last.npz"
     last.write_bytes(last.read_bytes()[:-50])
     with pytest.raises(InputError, match=r"last.npz: is not a valid .npz file"):
-        trained(prepared, tmp_path)
+        trained(prepared, copy)
 
 
 def test_a_loss_that_is_no_number(prepared, tmp_path):
