@@ -30,7 +30,7 @@ class Options:
     dim: int = console.option(DIM, "dimension of the vectors")
     words: int = console.option(SIZE, "number of words (those with the most relations)")
     keep: Path | None = console.option(None, "file of words to always include, one per line [none]")
-    weights: str = console.option("equal", "weights of pointers: equal, or typed (by kind)")
+    pointer_weights: str = console.option("equal", "weights of pointers: equal, or typed (by kind)")
 
 
 def main(options: Options) -> None:
@@ -39,10 +39,11 @@ def main(options: Options) -> None:
         if getattr(options, flag) is None:
             raise InputError(f"--{flag} is missing (see --help)")
     assert options.database is not None and options.out is not None
-    console.require_one_of("weights", options.weights, WEIGHTS)
+    console.require_one_of("pointer_weights", options.pointer_weights, WEIGHTS)
     console.require_at_least(options, dim=1, words=1)
     keep = set(read_text(options.keep).split()) if options.keep else set()
-    table = build(options.database, options.dim, options.words, keep.__contains__, options.weights)
+    weights = options.pointer_weights
+    table = build(options.database, options.dim, options.words, keep.__contains__, weights)
     from gensim.models import KeyedVectors  # takes a second
 
     vectors = KeyedVectors(table.vectors.shape[1])

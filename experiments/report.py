@@ -28,7 +28,7 @@ class Options:
     """The flags of a report."""
 
     out: Path | None = option(None, "folder to write [report/ in the first folder]")
-    images: Path | None = option(None, "folder of the photos [recorded in the data set]")
+    photos: Path | None = option(None, "folder of the photos [recorded in the data set]")
     compare: tuple[str, ...] = option(
         (), "test whether two rows, A,B, differ significantly, and stop [none]"
     )
@@ -41,8 +41,8 @@ class Options:
             raise InputError(
                 f"--compare must name two rows (a,b); received {','.join(self.compare)!r}"
             )
-        if self.images is not None and not self.images.is_dir():
-            raise InputError(f"--images must be a folder; received {str(self.images)!r}")
+        if self.photos is not None and not self.photos.is_dir():
+            raise InputError(f"--photos must be a folder; received {str(self.photos)!r}")
 
 
 def main(options: Options) -> None:
@@ -59,7 +59,7 @@ def main(options: Options) -> None:
         return
     check_labels(groups)
     out = options.out or folders[0] / "report"
-    report = Report(groups, remarks(folders, groups, unfinished), options.images)
+    report = Report(groups, remarks(folders, groups, unfinished), options.photos)
     with exclusive(out, "report"):
         report.write(out)
         remove_unfinished([*out.glob("*"), *out.glob("tables/*"), *out.glob("figures/*")])

@@ -182,7 +182,7 @@ class Report:
                 break
         if paths and not shown:
             where = self._images or f"the folders that {run.config['data']} names"
-            console.say(f"photos: none of the test split found in {where}; see --images")
+            console.say(f"photos: none of the test split found in {where}; see --photos")
         return f'<div class="pictures">{"".join(shown)}</div>' if shown else ""
 
     def _label_table(self) -> pd.DataFrame:

@@ -112,17 +112,16 @@ def execute(
     """
     logging.set_verbosity(logging.WARNING)
     fields = [field for field in dataclasses.fields(options_type) if field.name != "arguments"]
-    if "--help" in argv[1:]:
-        say("\n".join([usage.strip(), "", *map(_help, fields)]))
-        return 0
-    if "--version" in argv[1:]:
-        say(f"tagnet {tagnet.__version__}")
-        return 0
     if threading.current_thread() is threading.main_thread():  # no other thread can set handlers
         # Schedulers send SIGTERM. Like Ctrl-C, it ends the command and releases its locks.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        main(_parse(options_type, fields, argv))
+        if "--help" in argv[1:]:
+            say("\n".join([usage.strip(), "", *map(_help, fields)]))
+        elif "--version" in argv[1:]:
+            say(f"tagnet {tagnet.__version__}")
+        else:
+            main(_parse(options_type, fields, argv))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

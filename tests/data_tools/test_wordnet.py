@@ -238,7 +238,7 @@ def test_command(database: Path, tmp_path: Path) -> None:
         ({"out": None}, "--out is missing (see --help)"),
         ({"dim": 0}, "--dim must be at least 1; received 0"),
         ({"words": 0}, "--words must be at least 1; received 0"),
-        ({"weights": "some"}, "--weights must be one of equal, typed; received 'some'"),
+        ({"pointer_weights": "x"}, "--pointer_weights must be one of equal, typed; received 'x'"),
     ],
 )
 def test_bad_options(database: Path, tmp_path: Path, changed: dict, message: str) -> None:

@@ -311,9 +311,9 @@ def test_photographs_are_shown_where_there_are_any(tmp_path, capsys):
     assert "photos: none" not in capsys.readouterr().out
     moved = shutil.move(data / "one.png", tmp_path / "runs" / "one.png")
     assert command(str(tmp_path / "runs")) == 0
-    line = f"photos: none of the test split found in the folders that {data} names; see --images"
+    line = f"photos: none of the test split found in the folders that {data} names; see --photos"
     assert line in capsys.readouterr().out.splitlines()
-    assert command(str(tmp_path / "runs"), f"--images={moved.parent}") == 0
+    assert command(str(tmp_path / "runs"), f"--photos={moved.parent}") == 0
     assert "photos: none" not in capsys.readouterr().out
     write_checksums(data, ["manifest.jsonl"])
     assert command(str(tmp_path / "runs")) == 0
@@ -335,7 +335,7 @@ def test_photographs_are_shown_where_there_are_any(tmp_path, capsys):
         (["{}", "--compare=a"], "--compare must name two rows (a,b); received 'a'"),
         (["{}", "--compare=a,b"], "--compare must name two of v_only; received 'a'"),
         (["{}", "--compare=v_only,v_only"], "--compare needs at least two common splits"),
-        (["{}", "--images=/none"], "--images must be a folder; received '/none'"),
+        (["{}", "--photos=/none"], "--photos must be a folder; received '/none'"),
         (["{}", "{}"], "same settings, split 0 and seed 0 as"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import io
 import signal
 import subprocess
 import sys
@@ -91,6 +92,17 @@ def test_a_reader_that_has_gone_is_no_fault():
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 1
+
+
+@pytest.mark.parametrize("flag", ["--help", "--version"])
+def test_nobody_reads_the_help(monkeypatch, flag):
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", Closed())
+    assert console.execute(Options, lambda options: None, "usage", ["command", flag]) == 1
+    sys.stdout.close()  # what it put in the place of the broken one
 
 
 def test_an_interruption_is_one_line_and_status_130(capsys):
