@@ -12,7 +12,8 @@ from reliability.matrix import BY_OPERATION, Kill, Lab, row
 @pytest.mark.parametrize(
     ("name", "case"),
     [
-        ("prepare", Kill(BY_OPERATION, (0.3, 0.6))),  # goes on from its stages
+        # It goes on from its stages; test_prepare stops it within one process.
+        pytest.param("prepare", Kill(BY_OPERATION, (0.3, 0.6)), marks=pytest.mark.large),
         ("run", Kill(BY_OPERATION, (0.7,))),  # from a checkpoint
         ("annotate", Kill(BY_OPERATION, (0.6,))),  # from the answers that are there
     ],

@@ -126,10 +126,10 @@ def test_a_finished_training_is_not_trained_again(prepared, tmp_path, undisturbe
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_checkpoint_of_another_graph(prepared, tmp_path):
-    trained(prepared, tmp_path, arch="ltwin")
+def test_a_checkpoint_of_another_graph(prepared, tmp_path, undisturbed):
+    copy = shutil.copytree(undisturbed[0], tmp_path / "copy")
     with pytest.raises(InputError, match=r"last.npz: \w+ must have shape .* by another run\?"):
-        trained(prepared, tmp_path, arch="ltwin", hidden=5)
+        trained(prepared, copy, hidden=5)
 
 
 def test_a_truncated_checkpoint(prepared, tmp_path, undisturbed):
