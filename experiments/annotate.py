@@ -8,8 +8,9 @@ The flags are here; `annotation/batch.py` does the work.
 import csv
 import dataclasses
 import io
+import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,9 @@ interrupted batch resumes."""
 
 CSV_HEAD = "photo,label,probability\n"
 HTML_HEAD = "<!DOCTYPE html>\n"
-UNCHOSEN = 50  # per cent; threshold of the gallery unless a flag sets one
+PRECISION = 0.8  # the target where no flag limits the labels
+UNCALIBRATED = 0.5  # the threshold of a model without validation scores
+UNCHOSEN = 50  # per cent; where the gallery's slider starts if no threshold applies
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,11 +55,11 @@ class Options:
         None, "CSV instead of photos; columns path, tags, optionally labels [none]"
     )
     separator: str = option("|", "separator between tags (or labels) in the table")
-    top_k: int = option(5, "maximum number of labels per photo")
-    threshold: float = option(0.0, "minimum probability of a label")
     target_precision: float | None = option(
-        None, "target precision; sets a threshold per label on the validation split [none]"
+        None, f"precision to set each label's threshold for [{PRECISION}, without the next two]"
     )
+    threshold: float | None = option(None, "minimum probability of a label [none]")
+    top_k: int | None = option(None, "maximum number of labels per photo [none]")
     labels: tuple[str, ...] | None = option(None, "restrict the output to these labels [all]")
     jsonl: Path | None = option(None, "write JSON Lines, one line per photo [none]")
     csv: Path | None = option(None, "write CSV, one row per photo and label [none]")
@@ -106,11 +109,12 @@ def main(options: Options) -> None:
     _check_outputs(options, len(jobs))
     assert options.model is not None  # checked above
     # TensorFlow takes seconds to import, which a wrong flag must not wait for.
-    import_tensorflow()
+    import_tensorflow(f"TensorFlow and the model {options.model}")
     from tagnet.serving.annotator import Annotator
 
     annotator = Annotator.load(options.model, options.weights)
-    choice = _choice(options, annotator)
+    choice, rule = _choice(options, annotator)
+    console.say(f"labels: {rule}")
     asked_to_print = not (options.jsonl or options.csv or options.html or options.xmp)
     each: list[Callable[[Job, Answer], None]] = [_show] if asked_to_print else []
     if options.xmp:
@@ -127,6 +131,7 @@ def main(options: Options) -> None:
         f"annotated {console.counted(batch.annotated, 'photo')}, skipped {batch.skipped:,}"
         + (f"; {batch.there:,} already done" if batch.there else "")
     )
+    _say_files(options)
 
 
 def _remove(jobs: Sequence[Job], prefix: str) -> None:
@@ -164,17 +169,59 @@ def _check_outputs(options: Options, count: int) -> None:
             )
 
 
-def _choice(options: Options, annotator: "Annotator") -> Choice:
-    """The labels and thresholds that the flags and the model allow."""
+def _choice(options: Options, annotator: "Annotator") -> tuple[Choice, str]:
+    """The labels that the flags and the model allow, and that rule in words."""
     known = annotator.labels
     for name in options.labels or ():
         if name not in known:
             raise InputError(f"--labels must be one of {', '.join(known)}; received {name!r}")
-    thresholds = dict.fromkeys(options.labels or known, options.threshold)
-    if options.target_precision is not None:
-        wanted = annotator.thresholds(options.target_precision)
-        thresholds = {name: max(least, wanted[name]) for name, least in thresholds.items()}
-    return Choice(thresholds, options.top_k)
+    wanted = options.labels or known
+    precision, threshold, top_k = options.target_precision, options.threshold, options.top_k
+    rules = []
+    by_default = precision is None and threshold is None and top_k is None
+    if by_default and annotator.validation_images:
+        precision = PRECISION
+    elif by_default:
+        threshold = UNCALIBRATED
+        rules.append("the model has no validation scores")
+    thresholds = dict.fromkeys(wanted, threshold or 0.0)
+    if precision is not None:
+        reached = annotator.thresholds(precision)
+        thresholds = {name: max(least, reached[name]) for name, least in thresholds.items()}
+        rules.append(_in_words(precision, {name: reached[name] for name in wanted}, annotator))
+    if threshold is not None:
+        rules.append(f"probability of at least {threshold:.0%}")
+    if top_k is not None:
+        rules.append(f"at most {console.counted(top_k, 'label')} per photo")
+    if by_default:
+        rules.append("see --target_precision, --threshold and --top_k")
+    return Choice(thresholds, top_k), "; ".join(rules)
+
+
+def _in_words(precision: float, reached: Mapping[str, float], annotator: "Annotator") -> str:
+    """A target precision with the thresholds that reach it."""
+    finite = [threshold for threshold in reached.values() if math.isfinite(threshold)]
+    images = console.counted(annotator.validation_images, "validation image")
+    if not finite:
+        return f"none, since no label reaches precision {precision:g} on the {images}"
+    never = [name for name, threshold in reached.items() if math.isinf(threshold)]
+    return (
+        f"precision {precision:g} on the {images}, "
+        f"thresholds {min(finite):.0%} to {max(finite):.0%}"
+        + (f", never reached by {', '.join(never)}" if never else "")
+    )
+
+
+def _say_files(options: Options) -> None:
+    """Says what was written and what opens it."""
+    if options.jsonl is not None:
+        console.say(f"wrote {options.jsonl}: JSON, one photo per line")
+    if options.csv is not None:
+        console.say(f"wrote {options.csv}: one photo and label per row")
+    if options.html is not None:
+        console.say(f"wrote {options.html}: open it in a browser")
+    if options.xmp:
+        console.say("labels are in XMP sidecars beside the photos; --remove takes them out again")
 
 
 def _show(job: Job, answer: Answer) -> None:
@@ -182,6 +229,8 @@ def _show(job: Job, answer: Answer) -> None:
     console.say(single_line(f"{job.name}  ({told})"))
     for label in answer["labels"]:
         console.say(single_line(f"  {label['probability']:>6.1%}  {label['label']}"))
+    if not answer["labels"]:
+        console.say("  no label reaches its threshold")
 
 
 def _write_sidecar(job: Job, answer: Answer, prefix: str) -> None:
@@ -194,19 +243,18 @@ def _csv(answers: Sequence[Answer]) -> str:
     rows = csv.writer(text, lineterminator="\n")
     for answer in answers:
         for label in answer.get("labels", ()):
-            rows.writerow([answer["photo"], label["label"], label["probability"]])
+            rows.writerow([answer["photo"], label["label"], f"{label['probability']:.4f}"])
     return text.getvalue()
 
 
 def _page(options: Options, jobs: Sequence[Job], answers: Sequence[Answer], choice: Choice) -> str:
     assert options.model is not None
-    chosen = options.threshold > 0 or options.target_precision is not None
     return gallery.gallery(
         f"{console.counted(len(jobs), 'photo')} annotated by {options.model}",
         jobs,
         answers,
         choice.thresholds,
-        0 if chosen else UNCHOSEN,
+        0 if any(choice.thresholds.values()) else UNCHOSEN,
         gallery.corpus_place(options.model, options.corpus_photos),
     )
 

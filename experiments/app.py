@@ -48,7 +48,7 @@ def main(options: Options) -> None:
     """Serves until it is interrupted."""
     assert options.model is not None  # checked above
     # TensorFlow takes seconds to import, which a wrong flag must not wait for.
-    import_tensorflow()
+    import_tensorflow(f"TensorFlow and the model {options.model}")
     from experiments.annotation import browser
     from experiments.annotation.gallery import corpus_place
     from tagnet.serving.annotator import Annotator

@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # flags are listed without TensorFlow
 
 CHUNK = 128  # photographs whose answers are written together
 AHEAD = 2  # chunks that are read meanwhile
+DIGITS = 6  # decimals of probabilities and scores, which float32 does not exceed by much
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -146,11 +147,11 @@ class Choice:
 
     Attributes:
         thresholds: for each label that is wanted its least probability.
-        top_k: how many there are at most.
+        top_k: how many there are at most; None sets no limit.
     """
 
     thresholds: dict[str, float]
-    top_k: int
+    top_k: int | None
 
     def answer(self, name: str, annotation: "Annotation") -> Answer:
         """The answer written for an annotation."""
@@ -167,8 +168,8 @@ class Choice:
             "labels": [
                 {
                     "label": label.name,
-                    "probability": label.probability,
-                    "score": label.score,
+                    "probability": round(label.probability, DIGITS),
+                    "score": round(label.score, DIGITS),
                     "shares": label.shares and dict(vars(label.shares)),
                 }
                 for label in labels[: self.top_k]

@@ -245,6 +245,11 @@ class Annotator:
             annotations += self._annotate(phi[some], tags[some])
         return annotations
 
+    @property
+    def validation_images(self) -> int:
+        """How many images the probabilities were calibrated on."""
+        return len(self._deployment.validation_labels.numpy())
+
     def thresholds(self, precision: float) -> dict[str, float]:
         """For each label, the lowest threshold that reaches `precision` on the validation split.
 

@@ -13,15 +13,18 @@ BACKEND = "tensorflow"
 
 
 @functools.cache
-def import_tensorflow() -> None:
+def import_tensorflow(what: str = "TensorFlow") -> None:
     """Imports TensorFlow and Keras quietly; call it before any other import of them.
+
+    Args:
+        what: what a person waits for, said on standard error if TensorFlow must be imported.
 
     Raises:
         InputError: an environment variable asks for something that tagnet cannot run on.
     """
     _require_backend()
     if "tensorflow" not in sys.modules:
-        print("loading TensorFlow …", file=sys.stderr, flush=True)
+        print(f"loading {what} …", file=sys.stderr, flush=True)
     with _quiet():
         import tensorflow as tf
 

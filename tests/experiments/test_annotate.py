@@ -12,8 +12,9 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
-from helpers.graphs import TINY, L, calibrated
+from helpers.graphs import TINY, L, calibrated, deployed
 from helpers.photographs import png_bomb, png_chunk, write, xmp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -122,6 +123,52 @@ def test_thresholds_for_a_precision(model, photos, capsys):
     assert given_label == (found.probability >= wanted)
 
 
+def test_by_default_labels_are_those_that_reach_a_precision(model, photos, tmp_path, capsys):
+    """Of the images that the probabilities were calibrated on, at least 80 % have them."""
+    assert run(f"--model={model}", f"--csv={tmp_path / 'labels.csv'}", photos / "a.jpg") == 0
+    told = capsys.readouterr()
+    thresholds = Annotator.load(model).thresholds(0.8)
+    finite = [threshold for threshold in thresholds.values() if threshold < np.inf]
+    rule = f"precision 0.8 on the 40 validation images, thresholds {min(finite):.0%} to"
+    assert f"labels: {rule} {max(finite):.0%}" in told.out
+    assert f"wrote {tmp_path / 'labels.csv'}: one photo and label per row" in told.out
+    rows = list(csv.DictReader((tmp_path / "labels.csv").read_text().splitlines()))
+    labels = Annotator.load(model).annotate(photos / "a.jpg", ["tag 1"]).labels
+    assert rows == [
+        {"photo": str(photos / "a.jpg"), "label": one.name, "probability": f"{one.probability:.4f}"}
+        for one in labels
+        if one.probability >= thresholds[one.name]
+    ]
+
+
+def test_what_limits_the_labels_is_said(loaded):
+    def rule(**flags: object) -> tuple[Choice, str]:
+        return command._choice(command.Options(("a",), model=Path("m"), **flags), loaded)
+
+    every = dict.fromkeys(loaded.labels, 0.0)
+    assert rule(top_k=1) == (Choice(every, 1), "at most 1 label per photo")
+    half = dict.fromkeys(loaded.labels, 0.5)
+    assert rule(threshold=0.5) == (Choice(half, None), "probability of at least 50%")
+    choice, said = rule(target_precision=0.8)
+    assert choice == Choice(loaded.thresholds(0.8), None)
+    assert said.startswith("precision 0.8 on the 40 validation images, thresholds ")
+    assert said.endswith("%, never reached by label 1")
+    choice, said = rule(target_precision=0.8, labels=("label 1",))
+    assert choice == Choice({"label 1": np.inf}, None)
+    assert said == "none, since no label reaches precision 0.8 on the 40 validation images"
+
+
+def test_a_model_without_validation_scores(tmp_path, capsys):
+    """They are lost when its neighbours are the user's own images, of another vocabulary."""
+    model = deployed("ltwin", "w2v", backbone="tiny")
+    photo = tmp_path / "a.jpg"
+    write(photo)
+    saved = write_saved_model(model, tmp_path / "model").parent
+    assert run(f"--model={saved}", photo) == 0
+    rule = "labels: the model has no validation scores; probability of at least 50%; see --target"
+    assert rule in capsys.readouterr().out
+
+
 def test_tags_from_the_command_line_and_from_a_table(model, photos, tmp_path, capsys):
     assert run(f"--model={model}", "--tags=tag 4,tag 5", photos / "a.jpg") == 0
     assert f"{photos / 'a.jpg'}  (tag_4, tag_5)" in capsys.readouterr().out
@@ -142,10 +189,10 @@ def test_a_row_for_every_label(model, photos, tmp_path):
 
 def test_sidecars_are_written_and_taken_back_and_never_read_as_tags(model, photos, tmp_path):
     first, second = tmp_path / "1.jsonl", tmp_path / "2.jsonl"
-    assert run(f"--model={model}", "--xmp", f"--jsonl={first}", photos) == 0
+    assert run(f"--model={model}", "--xmp", "--top_k=3", f"--jsonl={first}", photos) == 0
     assert (photos / "a.jpg.xmp").exists()
     assert not (photos / "d.jpg.xmp").exists()
-    assert run(f"--model={model}", f"--jsonl={second}", photos) == 0
+    assert run(f"--model={model}", "--top_k=3", f"--jsonl={second}", photos) == 0
     assert answers(first) == answers(second)
     assert run("--remove", photos) == 0
     assert b"auto" not in (photos / "a.jpg.xmp").read_bytes()
@@ -254,7 +301,7 @@ def test_a_sidecar_that_cannot_be_written_is_skipped(model, photos, tmp_path, ca
     theirs = photos / "a.jpg.xmp"
     theirs.write_text("no XMP")
     out = tmp_path / "answers.jsonl"
-    assert run(f"--model={model}", "--xmp", f"--jsonl={out}", photos) == 0
+    assert run(f"--model={model}", "--xmp", "--top_k=3", f"--jsonl={out}", photos) == 0
     errors = capsys.readouterr().err
     assert "skipped: unreadable keywords: " in errors
     assert "a.jpg.xmp: not XMP" in errors
@@ -356,10 +403,10 @@ def test_a_sidecar_with_no_room_for_its_name_is_skipped(model, photos, capsys):
     """Of all reasons for which one cannot be written the one that holds for every user."""
     name = "a" * 245 + ".jpg"
     write(photos / name)
-    assert run(f"--model={model}", "--xmp", photos) == 0
+    assert run(f"--model={model}", "--xmp", "--top_k=3", photos) == 0
     assert f"{name}.xmp: cannot be written (File name too long)" in capsys.readouterr().err
     assert (photos / "c.jpg.xmp").exists()
-    assert run(f"--model={model}", "--xmp", photos / name) == 2
+    assert run(f"--model={model}", "--xmp", "--top_k=3", photos / name) == 2
     assert "error: no photo can be annotated; first error: " in capsys.readouterr().err
     assert not list(photos.glob(".tmp*"))
 
