@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -348,5 +349,5 @@ def show(results: dict[str, Any], out: Path) -> None:
             f"{results['parameters']:,} parameters"
         )
         console.say(f"SavedModel     {out / 'saved_model' / VERSION}")
-        console.say(f"TensorBoard    tensorboard --logdir={out / 'tensorboard'}")
+        console.say(f"TensorBoard    tensorboard --logdir={shlex.quote(str(out / 'tensorboard'))}")
     console.say(f"run directory  {out}")

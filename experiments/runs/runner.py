@@ -27,7 +27,7 @@ from tagnet.serving.export import write_saved_model
 from tagnet.serving.model import build_serving_model
 from tagnet.settings import BatchSettings, GraphSettings, Neighbourhood, ScoringSettings
 from tagnet.system import console
-from tagnet.system.checksums import HINT_RERUN
+from tagnet.system.checksums import CHECKSUMS, HINT_RERUN
 from tagnet.system.files import Check, read_json, remove_leftovers, write_arrays, write_json
 from tagnet.system.locks import exclusive
 from tagnet.training import loop, tensorboard
@@ -105,7 +105,7 @@ def _help(
     run: RunSettings, dataset: PreparedDataset, out: Path, workers: Workers
 ) -> dict[str, Any]:
     """Trains as a worker of a run whose files another process writes."""
-    if (out / METRICS).exists():
+    if (out / METRICS).exists() and not _asks_for_more_epochs(run.flat(), out):
         _settle_run(run.flat(), out)
     else:
         experiment_of(run, dataset, workers).fit(out)
@@ -319,14 +319,33 @@ def being_made(
             or it cannot be written to.
     """
     file = out / results
-    if file.exists():
+    if file.exists() and not _asks_for_more_epochs(flat, out):
         _settle_run(flat, out)
         yield read_checked(out, results), None
         return
     with exclusive(out, "run") as lock:
+        if _asks_for_more_epochs(flat, out):
+            _reopen(flat, out)
         _settle_run(flat, out)
         remove_leftovers(out)
         yield (read_checked(out, results) if file.exists() else None), lock.check
+
+
+def _asks_for_more_epochs(flat: dict[str, Any], out: Path) -> bool:
+    """Whether `out` holds a run with these settings but fewer epochs, so that it can go on."""
+    config = out / "config.json"
+    if not config.exists() or "max_epochs" not in flat:  # a baseline has no epochs
+        return False
+    there = read_checked(out, config.name)
+    epochs = there.get("max_epochs")
+    return _different(flat, there) == ["max_epochs"] and flat["max_epochs"] > (epochs or 0)
+
+
+def _reopen(flat: dict[str, Any], out: Path) -> None:
+    """Gives a run other settings and makes it unfinished; it goes on from its last epoch."""
+    for name in (METRICS, VALIDATION, CHECKSUMS):
+        (out / name).unlink(missing_ok=True)
+    _write_settings(flat, out / "config.json")
 
 
 def _settle_run(flat: dict[str, Any], out: Path) -> None:
@@ -353,19 +372,29 @@ def settle(settings: dict[str, Any], out: Path, what: str = "run", file: str = "
     """
     config = out / f"{file}.json"
     if not config.exists():
-        versions = {
-            package: importlib.metadata.version(package)
-            for package in ("tensorflow", "keras", "numpy")
-        }
-        write_json(config, settings | {"versions": versions | {"tagnet": tagnet.__version__}})
+        _write_settings(settings, config)
         return
     there = read_json(config)
-    for name, value in settings.items():
-        if there.get(name) != value:
-            raise InputError(
-                f"{config}: holds a {what} with {name} {there.get(name)!r}; received {value!r}; "
-                "choose another --out or remove the folder"
-            )
+    for name in _different(settings, there):
+        raise InputError(
+            f"{config}: holds a {what} with {name} {there.get(name)!r}; received "
+            f"{settings[name]!r}; choose another --out or remove the folder"
+        )
+
+
+def _write_settings(settings: dict[str, Any], file: Path) -> None:
+    """Writes settings with the versions of what their results depend on."""
+    packages = ("tensorflow", "keras", "numpy")
+    versions = {package: importlib.metadata.version(package) for package in packages}
+    write_json(file, settings | {"versions": versions | {"tagnet": tagnet.__version__}})
+
+
+def _different(settings: dict[str, Any], there: dict[str, Any]) -> list[str]:
+    """The names of the settings that differ, without those that follow from another one."""
+    names = [name for name, value in settings.items() if there.get(name) != value]
+    if "max_epochs" in names and "min_epochs" in names:  # at most as many
+        names.remove("min_epochs")
+    return names
 
 
 def _announce(run: RunSettings, experiment: Experiment, out: Path) -> None:

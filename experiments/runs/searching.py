@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +96,7 @@ class Search:
             made = self._options.of_run(split, **best.values, out=self._place(best.values, split))
             console.say(f"  {options.command_line(made)}")
         console.say(f"all trials     {self.out / 'trials.csv'}")
-        console.say(f"TensorBoard    tensorboard --logdir={self.out}")
+        console.say(f"TensorBoard    tensorboard --logdir={shlex.quote(str(self.out))}")
 
     def _attempt(self, trial: "Trial") -> None:
         """Makes the runs of a trial, unless training diverges."""

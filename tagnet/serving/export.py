@@ -22,7 +22,7 @@ from tagnet.evaluation.calibration import CalibrationReport
 from tagnet.models.architectures import ARCHITECTURES
 from tagnet.serving.corpus import Corpus, TaggedImages
 from tagnet.serving.model import ServingModel, build_serving_model, float32_model
-from tagnet.serving.signatures import Server
+from tagnet.serving.signatures import Server, input_name
 from tagnet.settings import GraphSettings, ServingSettings
 from tagnet.system.checksums import CHECKSUMS, read_checksums, verify, write_checksums
 from tagnet.system.files import (
@@ -140,8 +140,7 @@ def _write_warmup(deployment: ServingModel, signatures: Iterable[str], folder: P
     ]
     requests: dict[str, dict[str, np.ndarray]] = {
         "serving_default": {
-            tensor.name: np.zeros([2, *(size or m for size in tensor.shape[1:])], tensor.dtype)
-            for tensor in deployment.core.inputs
+            input_name(tensor): _zeros(tensor, m) for tensor in deployment.core.inputs
         },
         "annotate_features": {
             "phi": np.ones([2, deployment.settings.graph.feature_dim], np.float32),
@@ -154,6 +153,12 @@ def _write_warmup(deployment: ServingModel, signatures: Iterable[str], folder: P
     with tf.io.TFRecordWriter(str(folder / "tf_serving_warmup_requests")) as file:
         for name in signatures:
             file.write(prediction_log(name, requests[name]))
+
+
+def _zeros(tensor: keras.KerasTensor, m: int) -> np.ndarray:
+    """Two images' worth of an input, of m neighbours; one tag where it takes their ids."""
+    free = iter([m, 1] if tensor.name.endswith("_z") else [1])
+    return np.zeros([2, *(size or next(free) for size in tensor.shape[1:])], tensor.dtype)
 
 
 def prediction_log(signature: str, inputs: Mapping[str, np.ndarray]) -> bytes:

@@ -5,15 +5,20 @@
 `annotate_image`     JPEG or PNG bytes and tags → the same
 `annotate_examples`  serialised `tf.train.Example` of `image` and `tags` → the same
 
-The two that take images are there where the CNN can be part of the graph.
+The two that take images are there where the CNN can be part of the graph. All refuse numbers that
+are not finite: a max-pool over rectified units would hide them behind a confident answer.
+
+As an attribute, `serve` is what Keras' `TFSMLayer` calls: `serving_default`, given a dict.
 """
 
 from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import tensorflow as tf
 
 from tagnet.backbones.features import BACKBONES
+from tagnet.models.layers import PADDING
 from tagnet.serving import pixels
 from tagnet.serving.model import ServingModel
 from tagnet.serving.tag_text import TagReader
@@ -49,6 +54,7 @@ class Server(tf.Module):
             tf.TensorSpec([None, deployment.settings.graph.feature_dim], tf.float32, name="phi"),
             tf.TensorSpec([None, None], tf.string, name="tags"),
         )
+        self.serve = self._serve()
         self._network = None
         backbone = BACKBONES.get(deployment.settings.backbone or "")
         if backbone is not None and backbone.name in PREPARED:
@@ -60,7 +66,7 @@ class Server(tf.Module):
 
     def signatures(self) -> dict[str, tf.types.experimental.PolymorphicFunction]:
         """The functions by name."""
-        functions = {"serving_default": self._serve(), "annotate_features": self._answer}
+        functions = {"serving_default": self.serve, "annotate_features": self._answer}
         if self._network is not None:
             functions["annotate_image"] = _compiled(
                 lambda image, tags: self._answer(self._features(image), tags),
@@ -74,13 +80,15 @@ class Server(tf.Module):
 
     def _serve(self) -> tf.types.experimental.PolymorphicFunction:
         core = self.model.core
+        names = {tensor.name: input_name(tensor) for tensor in core.inputs}
         specs = {
-            tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name)
+            names[tensor.name]: tf.TensorSpec(tensor.shape, tensor.dtype, names[tensor.name])
             for tensor in core.inputs
         }
 
         def serve(inputs: dict[str, tf.Tensor]) -> Answers:
-            scores = core(inputs, training=False)
+            checked = {name: _checked(inputs[given], given) for name, given in names.items()}
+            scores = core(checked, training=False)
             return {"scores": scores, "probabilities": self.model.probabilities(scores)}
 
         return _compiled(serve, specs)
@@ -92,7 +100,7 @@ class Server(tf.Module):
             `labels` and `probabilities` [B, k], the most probable first; `neighbours`
             (names of images) and `distances` [B, M]; `by_features` [B].
         """
-        answers = self.model.answer(phi, self.reader.ids(tags))
+        answers = self.model.answer(_checked(phi, "phi"), self.reader.ids(tags))
         labels = self.model.settings.labels
         best = tf.math.top_k(answers["probabilities"], min(TOP_LABELS, len(labels)))
         return {
@@ -116,6 +124,32 @@ class Server(tf.Module):
             fn_output_signature=tf.TensorSpec([self._size, self._size, 3], tf.float32),
         )
         return self._network(self._prepared(squares))
+
+
+def input_name(tensor: keras.KerasTensor) -> str:
+    """What `serving_default` calls an input of the model.
+
+    Tags fed as ids are lists of row numbers in the vocabulary, padded with −1, not vectors.
+    """
+    is_ids = tensor.dtype.startswith("int")
+    return tensor.name.replace("pi_", "tag_ids_") if is_ids else tensor.name
+
+
+def _checked(values: tf.Tensor, name: str) -> tf.Tensor:
+    """The same values; fails where features or vectors are not finite, or ids are repeated.
+
+    A repeated id is a sign of a binary vector in place of a list of ids.
+    """
+    if values.dtype.is_floating:
+        good = tf.reduce_all(tf.math.is_finite(values))
+        rule = f"{name} must be finite; received NaN or infinity"
+    else:
+        ordered = tf.sort(values, axis=-1)
+        twice = (ordered[..., 1:] == ordered[..., :-1]) & (ordered[..., 1:] != PADDING)
+        good = ~tf.reduce_any(twice)
+        rule = f"{name} must list the row number of each tag once, padded with {PADDING}"
+    with tf.control_dependencies([tf.debugging.Assert(good, [rule])]):
+        return tf.identity(values)
 
 
 def _compiled(

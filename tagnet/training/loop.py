@@ -1,5 +1,6 @@
 """Compiles and fits a model, keeps its best weights, and resumes after interruption."""
 
+import hashlib
 import json
 import math
 import time
@@ -22,6 +23,7 @@ from tagnet.system.files import (
     Check,
     atomic_write,
     read_arrays,
+    read_json,
     with_hint,
     write_arrays,
     write_text,
@@ -221,6 +223,17 @@ class _EpochEnd(keras.callbacks.Callback):
         self.model.stop_training = should_stop(self._history, self._settings)
 
 
+def _identity(config: Path) -> str:
+    """What states of a run are told from those of others by; empty if it has no settings.
+
+    A run keeps its states when it is asked for more epochs.
+    """
+    if not config.exists():
+        return ""
+    settings = {k: v for k, v in read_json(config).items() if k not in ("min_epochs", "max_epochs")}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
 class _State:
     """Everything the next epoch depends on, in one file."""
 
@@ -241,9 +254,8 @@ class _State:
         }
         self._last = directory / "checkpoints" / "last.npz"
         self._best = best_weights(directory)
-        config = directory / "config.json"
         # What states of the run are told from those of others by.
-        self._of = sha256(config) if config.exists() else ""
+        self._of = _identity(directory / "config.json")
         self._best_sum = ""
 
     def store(self, history: Sequence[Epoch]) -> None:

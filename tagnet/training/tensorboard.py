@@ -10,6 +10,8 @@ import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.graph import keras_util
 from tensorboard.plugins.hparams import api as hparams
+from tensorboard.plugins.hparams import api_pb2 as hparams_api
+from tensorboard.plugins.hparams import summary as hparams_summary
 from tensorboard.plugins.pr_curve import summary as pr_curve
 
 from tagnet.evaluation.calibration import CalibrationReport
@@ -39,6 +41,8 @@ def write_hparams(settings: Mapping[str, Any], metrics: Mapping[str, float]) -> 
     )
     for name, value in metrics.items():
         tf.summary.scalar(name, value, step=0)
+    ended = hparams_summary.session_end_pb(hparams_api.STATUS_SUCCESS)
+    tf.summary.experimental.write_raw_pb(ended.SerializeToString(), step=0)
 
 
 def write_pr_curves(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -> None:

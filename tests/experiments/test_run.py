@@ -15,6 +15,8 @@ import pytest
 import tensorflow as tf
 from helpers.tables import LABELS, one_line
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.api_pb2 import STATUS_SUCCESS
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from experiments import run as command
 from experiments.runs import presets, resolving
@@ -140,6 +142,8 @@ def test_tensorboard_has_every_dashboard(finished):
     assert len(inputs["stack"]) == 4
     assert plugins["labels/beach/pr_curves"] == "pr_curves"
     assert "hparams" in plugins.values()
+    ended = events.SummaryMetadata("_hparams_/session_end_info").plugin_data.content
+    assert HParamsPluginData.FromString(ended).session_end_info.status == STATUS_SUCCESS
     results = json.loads((out / "metrics.json").read_text())
     (final,) = events.Tensors("test/map_label")
     assert tf.make_ndarray(final.tensor_proto) == pytest.approx(results["test"]["map_label"])
@@ -194,6 +198,40 @@ def test_a_finished_run_is_shown_again(finished, prepared, capsys):
     assert execute("--arch=ltwin_2rnn", f"--data={prepared}", f"--out={out}", *SMALL) == 0
     assert capsys.readouterr().out.strip() in printed
     assert (out / "checkpoints" / "last.npz").stat().st_mtime_ns == before
+
+
+def test_more_epochs_go_on_from_the_last_one(prepared, tmp_path):
+    """To the bit what a run ends with that is asked for them at once."""
+
+    def made(name, epochs):
+        out = tmp_path / name
+        flags = (f"--data={prepared}", f"--out={out}", "--hidden=4", "--m=2", "--M=4")
+        assert execute("--arch=ltn", "--preset=demo", f"--max_epochs={epochs}", *flags) == 0
+        return out
+
+    made("two", 1)
+    begun = (tmp_path / "two" / "history.csv").read_text()
+    two, one = made("two", 2), made("one", 2)
+    assert (two / "history.csv").read_text().startswith(begun)  # the first was not made again
+    assert json.loads((two / "config.json").read_text())["max_epochs"] == 2
+    states = [np.load(out / "checkpoints" / "last.npz") for out in (two, one)]
+    for name in states[0].files:
+        if name.startswith(("model_", "optimizer_")):
+            np.testing.assert_array_equal(states[0][name], states[1][name], err_msg=name)
+    for state in states:
+        state.close()
+    scores = [np.load(out / "predictions.npz")["scores"] for out in (two, one)]
+    np.testing.assert_array_equal(*scores)
+    found = [json.loads((out / "metrics.json").read_text()) for out in (two, one)]
+    assert found[0]["test"] == found[1]["test"]
+    assert found[0]["epochs"] == 2
+
+
+def test_fewer_epochs_are_refused(finished, prepared, capsys):
+    out, _ = finished
+    flags = (f"--data={prepared}", f"--out={out}", *SMALL[:-1], "--max_epochs=1")
+    assert execute("--arch=ltwin_2rnn", *flags) == 2
+    assert "config.json: holds a run with max_epochs 2; received 1;" in capsys.readouterr().err
 
 
 def test_another_run_in_the_same_place(finished, prepared, capsys):

@@ -8,12 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers.graphs import D, deployed, lanes, random_inputs, taken_by
+from helpers.graphs import D, L, deployed, lanes, multi_hot, random_inputs, taken_by
 from PIL import ImageOps
 
 from tagnet.backbones import features
@@ -24,6 +25,7 @@ from tagnet.serving import signatures
 from tagnet.serving.annotator import Annotation, Annotator
 from tagnet.serving.export import write_saved_model
 from tagnet.serving.model import ServingModel
+from tagnet.serving.signatures import input_name
 from tagnet.system.files import read_arrays
 
 WITHOUT_TAGNET = """
@@ -74,10 +76,11 @@ def test_signature_answers_as_the_graph(arch, feed, tmp_path):
     write_saved_model(deployment, tmp_path / "saved_model")
     model = deployment.core
     serve = tf.saved_model.load(tmp_path / "saved_model" / "1").signatures["serving_default"]
-    assert set(serve.structured_input_signature[1]) == {tensor.name for tensor in model.inputs}
+    names = {tensor.name: input_name(tensor) for tensor in model.inputs}
+    assert set(serve.structured_input_signature[1]) == set(names.values())
     for count in (1, 5):  # the batch size is free
         inputs = taken_by(model, random_inputs(feed, count=count))
-        outputs = serve(**{name: tf.constant(values) for name, values in inputs.items()})
+        outputs = serve(**{names[name]: tf.constant(values) for name, values in inputs.items()})
         assert set(outputs) == {"scores", "probabilities"}
         scores = model(inputs).numpy()
         np.testing.assert_allclose(outputs["scores"], scores, atol=1e-5)
@@ -157,7 +160,9 @@ def test_every_signature_answers_equally_without_tagnet_and_moved(arch, feed, tm
     answers = asked_elsewhere(
         moved,
         {
-            "serving_default": tensors,
+            "serving_default": {
+                input_name(tensor): tensors[tensor.name] for tensor in deployment.core.inputs
+            },
             "annotate_features": {"phi": phi, "tags": tags},
             # As objects: numpy's own strings lose the zeros that an example may end with.
             "annotate_image": {"image": np.array(images, object), "tags": tags},
@@ -281,3 +286,68 @@ def test_max_pool_graphs_answer_more_neighbours_with_the_mean_over_subsets(tmp_p
         **{name: tf.constant(values) for name, values in inputs.items()}
     )
     np.testing.assert_allclose(outputs["scores"], expected, atol=1e-5)
+
+
+# --- What a server must not answer ----------------------------------------------------------
+
+
+def served(folder: Path) -> dict[str, Any]:
+    return tf.saved_model.load(folder).signatures
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_are_refused_by_name(ltwin, value):
+    """A max-pool over rectified units would hide them behind a confident answer."""
+    model, folder = ltwin
+    phi = random_inputs(None, count=2)["phi_x"]
+    phi[1, 0] = value
+    tags = tf.constant([["tag 1"], [""]])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="phi must be finite; received NaN"):
+        served(folder)["annotate_features"](phi=tf.constant(phi), tags=tags)
+    for name in ("phi_x", "phi_z", "pi_x", "pi_z"):
+        inputs = taken_by(model.core, random_inputs("w2v", count=2))
+        inputs[name][1].flat[0] = value
+        with pytest.raises(tf.errors.InvalidArgumentError, match=f"{name} must be finite"):
+            served(folder)["serving_default"](**{k: tf.constant(v) for k, v in inputs.items()})
+
+
+def test_tags_fed_as_ids_are_lists_of_row_numbers(tmp_path):
+    model = deployed("ltwin", "id")
+    serve = served(write_saved_model(model, tmp_path))["serving_default"]
+    given = {tensor.name: input_name(tensor) for tensor in model.core.inputs}
+    assert set(serve.structured_input_signature[1]) == set(given.values())
+    assert set(given.values()) == {"phi_x", "phi_z", "tag_ids_x", "tag_ids_z"}
+    inputs = taken_by(model.core, random_inputs("id"))
+    named = {given[name]: tf.constant(values) for name, values in inputs.items()}
+    np.testing.assert_allclose(serve(**named)["scores"], model.core(inputs), atol=1e-5)
+    binary = tf.constant(multi_hot(inputs["pi_x"]), tf.int32)
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="tag_ids_x must list the row number of each tag"
+    ):
+        serve(**named | {"tag_ids_x": binary})
+
+
+def test_a_batch_of_no_images(ltwin):
+    model, folder = ltwin
+    signatures = served(folder)
+    nothing = {
+        name: tf.zeros([0, *(size or 1 for size in spec.shape[1:])], spec.dtype)
+        for name, spec in signatures["serving_default"].structured_input_signature[1].items()
+    }
+    assert signatures["serving_default"](**nothing)["scores"].shape == (0, L)
+    answer = signatures["annotate_features"](
+        phi=tf.zeros([0, D]), tags=tf.constant([], tf.string, [0, 1])
+    )
+    assert answer["labels"].shape == (0, L)
+    answer = signatures["annotate_image"](
+        image=tf.constant([], tf.string), tags=tf.constant([], tf.string, [0, 1])
+    )
+    assert answer["labels"].shape == (0, L)
+
+
+def test_keras_calls_it_as_a_layer(ltwin):
+    model, folder = ltwin
+    inputs = taken_by(model.core, random_inputs("w2v"))
+    layer = keras.layers.TFSMLayer(str(folder), call_endpoint="serve")
+    answer = layer({name: tf.constant(values) for name, values in inputs.items()})
+    np.testing.assert_allclose(answer["scores"], model.core(inputs), atol=1e-5)
