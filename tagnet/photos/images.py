@@ -32,7 +32,7 @@ else:
     pillow_heif.register_heif_opener()
 _AVIF = features.check("avif")  # a Pillow built from source may lack it
 # PostScript and the rarer formats are left out: some of Pillow's readers start other programs.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 FORMATS += (("AVIF",) if _AVIF else ()) + (("HEIF",) if _HEIF else ())
 _READ = ", ".join(FORMATS) + ("" if _HEIF else "; HEIC with the package pillow-heif")
 _OPENING = threading.Lock()

@@ -1,7 +1,7 @@
 """Which bytes of a photo are metadata: XMP packets, IPTC datasets, EXIF.
 
-JPEG, PNG, TIFF, WebP and GIF are walked here, pixels skipped; of HEIF and AVIF it is what Pillow and
-pillow-heif give. Damage in one place does not hide what stands in another.
+JPEG, PNG, TIFF, WebP and GIF are walked here, pixels skipped; of HEIF and AVIF it is what Pillow
+and pillow-heif give. Damage in one place does not hide what stands in another.
 
 XMP: ISO 16684-1 and Adobe's XMP Specification, part 3 (where packets stand in files).
 """
@@ -120,9 +120,9 @@ def _read_jpeg(file: BinaryIO, found: Metadata) -> None:
             found.add_exif(segment)
         elif marker == 0xE1 and segment.startswith(EXTENSION):
             at = len(EXTENSION)
-            guid, offset = segment[at : at + 32], segment[at + 36 : at + 40]
-            pieces = extensions.setdefault(guid, {})
-            pieces[int.from_bytes(offset, "big")] = segment[at + 40 :]
+            pieces = extensions.setdefault(segment[at : at + 32], {})
+            start = int.from_bytes(segment[at + 36 : at + 40], "big")
+            pieces[start] = segment[at + 40 :]
         elif marker == 0xE1 and (segment.startswith(PACKET) or b"rdf:RDF" in segment):
             found.xmp.append(segment.removeprefix(PACKET))
     # A resource may go on in the next segment.
@@ -131,8 +131,8 @@ def _read_jpeg(file: BinaryIO, found: Metadata) -> None:
         if not any(guid in packet for packet in found.xmp):  # of an earlier packet
             continue
         whole = b""
-        for offset, piece in sorted(pieces.items()):
-            if offset != len(whole):
+        for start, piece in sorted(pieces.items()):
+            if start != len(whole):
                 found.damaged.append("a part of its extended XMP is missing")
                 break
             whole += piece
@@ -257,9 +257,7 @@ def _read_by_pillow(file: BinaryIO, found: Metadata) -> None:
             found.add_exif(image.info["exif"])
 
 
-READERS: tuple[
-    tuple[Callable[[bytes], bool], Callable[[BinaryIO, Metadata], None]], ...
-] = (
+READERS: tuple[tuple[Callable[[bytes], bool], Callable[[BinaryIO, Metadata], None]], ...] = (
     (lambda head: head.startswith(b"\xff\xd8"), _read_jpeg),
     (lambda head: head.startswith(png.SIGNATURE), _read_png),
     (lambda head: head.startswith((b"II", b"MM")), lambda file, found: found.add_tiff(file)),

@@ -14,7 +14,7 @@ from data_tools.settings import Settings
 from data_tools.sources.photo_folder import read_folder
 from tagnet.errors import InputError
 from tagnet.photos import images
-from tagnet.photos.keywords import find_photographs
+from tagnet.photos.library import find_photographs
 from tagnet.system.files import read_json
 
 # --- Tags and labels ------------------------------------------------------------------------

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from experiments.annotation.sidecars import sidecar_of, with_labels, write_labels
 from tagnet.errors import InputError
-from tagnet.photos.keywords import Photograph, read_keywords
+from tagnet.photos.keywords import read_keywords
+from tagnet.photos.library import Photograph
 
 # What a person wrote: keywords, a hierarchy, a rating that is none of our business.
 THEIRS = xmp(dc_subject=["Rome", "beach"], lr_hierarchicalSubject=["places|Rome"]).replace(

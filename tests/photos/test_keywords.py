@@ -10,7 +10,8 @@ from helpers.photographs import NAMESPACES, iim, write, xmp
 
 from tagnet.errors import InputError
 from tagnet.photos import keywords
-from tagnet.photos.keywords import Photograph, find_photographs, read_keywords, split_keywords
+from tagnet.photos.keywords import read_keywords, split_keywords
+from tagnet.photos.library import Photograph, find_photographs
 
 
 def photograph(path: Path, *sidecars: Path) -> Photograph:
