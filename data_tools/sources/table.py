@@ -56,7 +56,9 @@ def read_table(path: Path, separator: str, tags: bool = True) -> pd.DataFrame:
 
 def _without_blanks(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     image_id = fields.get("image_id")
-    return {**fields, "image_id": image_id.strip()} if isinstance(image_id, str) else fields
+    if not isinstance(image_id, str):
+        return fields
+    return {**fields, "image_id": image_id.strip() or image_id}
 
 
 def photograph_paths(table: pd.DataFrame, where: Path) -> list[str]:

@@ -26,7 +26,8 @@ from tagnet.photos.metadata import read_metadata
 from tagnet.photos.xmp import EMPTY, NAMESPACES, Packet
 from tagnet.system.files import atomic_write, writing
 
-_MARKS = tuple(NAMESPACES["tagnet"].encode(codec) for codec in ("ascii", "utf-16-le", "utf-16-be"))
+_CODECS = ("ascii", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
+_MARKS = tuple(NAMESPACES["tagnet"].encode(codec) for codec in _CODECS)
 
 
 @dataclass
