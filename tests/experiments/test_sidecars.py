@@ -105,6 +105,21 @@ def test_a_damaged_packet_in_the_photo_does_not_stop_a_new_sidecar(tmp_path):
     assert lists(tmp_path / "a.jpg.xmp")["dc:subject"] == ["sky", "dog"]
 
 
+def test_a_persons_keyword_under_the_prefix_stays(tmp_path):
+    photo, side = write(tmp_path / "a.jpg"), tmp_path / "a.jpg.xmp"
+    mine = xmp(lr_hierarchicalSubject=["auto|tram", "auto|dog", "car"])
+    side.write_bytes(mine)
+    known = tags(photo)
+    label(photo, "dog", "cat", "car")
+    assert lists(side) == {
+        "dc:subject": ["dog", "cat", "car"],
+        "lr:hierarchicalSubject": ["auto|tram", "auto|dog", "car", "auto|cat", "auto|car"],
+    }
+    assert tags(photo) == known
+    label(photo)
+    assert side.read_bytes() == mine
+
+
 # --- Sidecars that are there ------------------------------------------------------------------
 
 
@@ -196,13 +211,15 @@ RDF = 'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"'
 SPACES = " ".join(f'xmlns:{name}="{uri}"' for name, uri in NAMESPACES.items())
 FORMS = {
     "attribute": "<rdf:Description {s} rdf:about='' dc:subject='sea' dc:format='f'/>",
-    "attributes": "<rdf:Description {s} lr:hierarchicalSubject='a|sea' dc:subject='sea'></rdf:Description>",
+    "attributes": "<rdf:Description {s} lr:hierarchicalSubject='a|sea' dc:subject='sea'>"
+    "</rdf:Description>",
     "plain": "<rdf:Description {s}><dc:subject>sea</dc:subject></rdf:Description>",
     "empty list": "<rdf:Description {s}><dc:subject><rdf:Bag/></dc:subject></rdf:Description>",
     "empty lists": "<rdf:Description {s}><dc:subject/><lr:hierarchicalSubject/></rdf:Description>",
-    "open empty list": "<rdf:Description {s}><dc:subject><rdf:Bag>\n</rdf:Bag></dc:subject></rdf:Description>",
-    "sequence": "<rdf:Description {s}>\r\n <dc:subject>\r\n  <rdf:Seq>\r\n   <rdf:li>sea</rdf:li>\r\n"
-    "   <rdf:li>sky</rdf:li>\r\n  </rdf:Seq>\r\n </dc:subject></rdf:Description>",
+    "open empty list": "<rdf:Description {s}><dc:subject><rdf:Bag>\n</rdf:Bag></dc:subject>"
+    "</rdf:Description>",
+    "sequence": "<rdf:Description {s}>\r\n <dc:subject>\r\n  <rdf:Seq>\r\n   <rdf:li>sea</rdf:li>"
+    "\r\n   <rdf:li>sky</rdf:li>\r\n  </rdf:Seq>\r\n </dc:subject></rdf:Description>",
     "qualified": "<rdf:Description {s}><dc:subject><rdf:Bag><rdf:li rdf:parseType='Resource'>"
     "<rdf:value>sea</rdf:value><a>b</a></rdf:li></rdf:Bag></dc:subject></rdf:Description>",
     "value": "<rdf:Description {s}><dc:subject rdf:parseType='Resource'><rdf:value>sea</rdf:value>"
