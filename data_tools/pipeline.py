@@ -347,7 +347,7 @@ def _say_summary(summary: dict[str, Any], out: Path, seconds: dict[str, float]) 
     parts = ", ".join(f"{size:,} {part}" for part, size in summary["split_sizes"].items())
     say(f"  splits: {summary['splits']}, each with {parts} images")
     if summary["left_out"]:
-        say(f"  left out: {counted(summary['left_out'], 'image')}, see left_out.jsonl")
+        say(f"  left out: {summary['left_out']:,}, see left_out.jsonl")
         for reason, count in summary["left_out_reasons"].items():
             say(f"    {count:,}: {reason}")
     for name, embedding in summary["embeddings"].items():

@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.annotation import gallery, sidecars
-from experiments.annotation.batch import Answer, Batch, Choice, Job, jobs_of, jobs_of_table, report
+from experiments.annotation.batch import (
+    Answer,
+    Batch,
+    Choice,
+    Job,
+    jobs_of,
+    jobs_of_table,
+    report,
+    report_left_out,
+)
 from tagnet.errors import InputError, single_line
 from tagnet.system import console
 from tagnet.system.console import option, require_at_least
@@ -95,13 +104,15 @@ class Options:
 
 def main(options: Options) -> None:
     """Runs the command."""
+    left_out = 0
     if options.table is not None:
         jobs = jobs_of_table(options.table, options.separator)
     else:
-        jobs = jobs_of(options.arguments, options.tags, options.prefix)
+        jobs, passed_over = jobs_of(options.arguments, options.tags)
+        left_out = report_left_out(passed_over)
     written = list(filter(None, (options.jsonl, options.csv, options.html)))
     if options.xmp or options.remove:
-        written += [sidecars.sidecar_of(job.path) for job in jobs]
+        written += [sidecars.sidecar_of(job.with_sidecars) for job in jobs]
     remove_unfinished(written)
     if options.remove:
         _remove(jobs, options.prefix)
@@ -130,22 +141,28 @@ def main(options: Options) -> None:
     console.say(
         f"annotated {console.counted(batch.annotated, 'photo')}, skipped {batch.skipped:,}"
         + (f"; {batch.there:,} already done" if batch.there else "")
+        + (f"; not used: {left_out:,} other files or folders" if left_out else "")
     )
     _say_files(options)
 
 
 def _remove(jobs: Sequence[Job], prefix: str) -> None:
     errors = []
+    changes = sidecars.Changes()
     for job in jobs:
         try:
-            sidecars.write_labels(job.path, [], prefix)
+            changes.add(sidecars.write_labels(job.with_sidecars, [], prefix))
         except InputError as error:
             report(str(error))
             errors.append(error)
-    if len(errors) == len(jobs):
+    if errors and len(errors) == len(jobs):
         raise InputError(f"no sidecar can be written; first error: {errors[0]}")
-    taken_out = len(jobs) - len(errors)
-    console.say(f"removed the labels of {console.counted(taken_out, 'photo')}")
+    changed, deleted = len(changes.changed), len(changes.deleted)
+    console.say(
+        f"removed the labels from {console.counted(changed, 'sidecar')} and deleted "
+        f"{console.counted(deleted, 'sidecar')} made for labels, of "
+        f"{console.counted(len(jobs), 'photo')}"
+    )
 
 
 def _check_outputs(options: Options, count: int) -> None:
@@ -234,7 +251,7 @@ def _show(job: Job, answer: Answer) -> None:
 
 
 def _write_sidecar(job: Job, answer: Answer, prefix: str) -> None:
-    sidecars.write_labels(job.path, [label["label"] for label in answer["labels"]], prefix)
+    sidecars.write_labels(job.with_sidecars, [label["label"] for label in answer["labels"]], prefix)
 
 
 def _csv(answers: Sequence[Answer]) -> str:

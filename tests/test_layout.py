@@ -31,11 +31,11 @@ OUTSIDE = {
     "__main__": set(),
     "system": {"absl", "numpy", "psutil", "tensorflow", "keras", "tqdm"},
     "models": {"keras", "tensorflow"},
-    "photos": {"PIL", "defusedxml", "numpy", "pillow_heif"},
+    "photos": {"PIL", "numpy", "pillow_heif"},
     "search": {"numpy", "scipy", "numba", "faiss"},
 }
 COMMANDS = ("run", "sweep", "search", "robustness", "report", "annotate", "app")
-THIRD_PARTY = {"absl", "numpy", "psutil", "tensorflow", "keras", "tqdm", "PIL", "defusedxml"}
+THIRD_PARTY = {"absl", "numpy", "psutil", "tensorflow", "keras", "tqdm", "PIL"}
 THIRD_PARTY |= {"pillow_heif", "numba", "faiss", "scipy", "sklearn", "pandas", "h5py", "matplotlib"}
 THIRD_PARTY |= {"tensorboard", "google", "gensim", "optuna", "ray", "gradio", "llvmlite"}
 

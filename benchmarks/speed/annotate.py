@@ -44,7 +44,7 @@ def main(options: Options) -> None:
     """Prints both, and the ratio."""
     annotator = Annotator.load(options.model)
     choice = Choice(dict.fromkeys(annotator.labels, 0.0), 5)
-    jobs = jobs_of([str(options.photos)], None, "auto")
+    jobs, _ = jobs_of([str(options.photos)], None)
     backbone = BACKBONES[options.backbone]
     cnn = network(backbone)
     images = [backbone.prepare(read_image(job.path)) for job in jobs[:PREPARED]]

@@ -5,6 +5,7 @@ Every source ends here, so what is checked here holds for all of them.
 
 import json
 import math
+import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ def from_rows(
     Args:
         rows: (row number as the user counts, fields). Lists may be lists of
             strings or one string, split at `separator`; blanks around an entry
-            and empty entries are dropped. An integer is taken as an `image_id`.
+            and empty entries are dropped. An integer is taken as an `image_id`; blanks
+            around one belong to it, as to a file's name.
         where: what error lines call the source.
         separator: between the entries of a list given as one string.
 
@@ -108,9 +110,13 @@ def _image(fields: Mapping[str, Any], place: str, separator: str) -> dict[str, A
         raise InputError(f"{place}: path must be a string; received {path!r}")
     if path and "\0" in path:
         raise InputError(f"{place}: path must not contain NUL; received {path!r}")
-    image_id = image_id.strip()
     tags = _entries(fields["tags"], f"{place}: tags", separator)
-    labels = list(dict.fromkeys(_entries(fields["labels"], f"{place}: labels", separator)))
+    # Canonically equal labels are one: some systems write an accent as a letter of its own.
+    labels = [
+        unicodedata.normalize("NFC", label)
+        for label in _entries(fields["labels"], f"{place}: labels", separator)
+    ]
+    labels = list(dict.fromkeys(labels))
     for name in (image_id, *labels):
         if len(name.splitlines()) > 1:  # artefacts hold one name a line
             raise InputError(f"{place}: names must not contain line breaks; received {name!r}")

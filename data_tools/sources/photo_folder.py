@@ -3,9 +3,10 @@
 Tags are the keywords inside the files and their sidecars, see `tagnet.photos.keywords`. What
 stands in several places counts once; every level of a hierarchy is a tag.
 
-An image_id is the path below the folder. Names that begin with a dot are passed over.
+An image_id is the path below the folder. Names are compared in Unicode NFC.
 """
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ import pandas as pd
 
 from data_tools.sources import manifest
 from tagnet.errors import InputError
-from tagnet.photos.keywords import Photograph, read_keywords, split_keywords
+from tagnet.photos.keywords import read_keywords, split_keywords
+from tagnet.photos.library import Photograph
 from tagnet.system.console import counted, progress, say
 
 
@@ -39,7 +41,7 @@ def read_folder(
     if labels is not None:
         columns = (labels["image_id"], labels["tags"], labels["labels"])
         listed = {name: (tags, own) for name, tags, own in zip(*columns, strict=True)}
-        _check_listed(listed, photographs)
+        listed = _by_photograph(listed, photographs)
     rows: list[tuple[int, Mapping[str, Any]]] = []
     damaged: list[str] = []
     for number, photograph in enumerate(progress(photographs, "Keywords"), 1):
@@ -66,15 +68,25 @@ def read_folder(
     return manifest.from_rows(rows, folder, "|")
 
 
-def _check_listed(listed: Mapping[str, Any], photographs: Sequence[Photograph]) -> None:
-    names = {photograph.image_id for photograph in photographs}
-    if not names & listed.keys():
+def _by_photograph(listed: Mapping[str, Any], photographs: Sequence[Photograph]) -> dict[str, Any]:
+    """The rows of a table by image_id, whose accents may be written differently there."""
+    alike = {unicodedata.normalize("NFC", name): name for name in listed}
+    names: dict[str, str] = {}
+    for photograph in photographs:
+        image_id = photograph.image_id
+        name = image_id
+        if name not in listed:
+            name = alike.get(unicodedata.normalize("NFC", image_id), image_id)
+        if name in listed:
+            names[image_id] = name
+    if not names:
         raise InputError(
             "--label_table: image_id must be the path below --raw, such as "
             f"{photographs[0].image_id!r}; no row matches, received {next(iter(listed))!r}"
         )
-    if unlisted := len(names - listed.keys()):
+    if unlisted := len(photographs) - len(names):
         say(f"labels: {counted(unlisted, 'photo')} not in the table: without labels")
-    if missing := listed.keys() - names:
+    if missing := listed.keys() - set(names.values()):
         count = counted(len(missing), "row")
         say(f"labels: {count} of the table without a photo, such as {min(missing)!r}")
+    return {image_id: listed[name] for image_id, name in names.items()}

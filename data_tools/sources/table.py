@@ -27,7 +27,8 @@ def read_table(path: Path, separator: str, tags: bool = True) -> pd.DataFrame:
     Args:
         path: the file, whose ending says what it is.
         separator: between the entries of a list given as one string.
-        tags: whether there must be tags.
+        tags: whether there must be tags; a table without them lists files, and blanks
+            around an image_id count.
 
     Raises:
         InputError: names the file, and the row where there is one.
@@ -38,7 +39,9 @@ def read_table(path: Path, separator: str, tags: bool = True) -> pd.DataFrame:
         raise InputError(f"{path}: is a folder; a table must be a file")
     needed = [name for name in manifest.REQUIRED if tags or name != "tags"]
     rows = READERS[path.suffix.lower()](path, needed)
-    if not tags:
+    if tags:
+        rows = ((number, _without_blanks(fields)) for number, fields in rows)
+    else:
         rows = ((number, {"tags": []} | dict(fields)) for number, fields in rows)
     try:
         table = manifest.from_rows(rows, path, separator)
@@ -49,6 +52,13 @@ def read_table(path: Path, separator: str, tags: bool = True) -> pd.DataFrame:
     folder = path.parent.absolute()
     table["path"] = pd.Series([name and str(folder / name) for name in table["path"]], dtype=object)
     return table
+
+
+def _without_blanks(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    image_id = fields.get("image_id")
+    if not isinstance(image_id, str):
+        return fields
+    return {**fields, "image_id": image_id.strip() or image_id}
 
 
 def photograph_paths(table: pd.DataFrame, where: Path) -> list[str]:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 
 from tagnet.errors import CannotWrite, InputError, single_line
-from tagnet.photos.keywords import Photograph, find_photographs, read_keywords, split_keywords
+from tagnet.photos.keywords import read_keywords, split_keywords
+from tagnet.photos.library import LeftOut, Listing, Photograph, find_photographs, photograph_at
 from tagnet.settings import MAX_TAGS
 from tagnet.system.console import progress
 from tagnet.system.files import atomic_write, read_text, writing
@@ -42,30 +43,38 @@ class Job:
         name: what it is called in answers.
         path: its file.
         tags: what is known about it; None reads the keywords in the file.
-        sidecars: XMP files beside it.
-        prefix: of keywords that are no tags, since a model wrote them.
+        photograph: the file with its sidecars; None if it has none.
         labels: the true ones, where they are known.
     """
 
     name: str
     path: Path
     tags: tuple[str, ...] | None
-    sidecars: tuple[Path, ...] = ()
-    prefix: str = "auto"
+    photograph: Photograph | None = None
     labels: tuple[str, ...] | None = None
+
+    @property
+    def with_sidecars(self) -> Photograph:
+        """The file with its sidecars."""
+        return self.photograph or Photograph(self.name, self.path)
 
     def read_tags(self) -> list[str]:
         """The given tags, or else the keywords of the file (at most `MAX_TAGS`)."""
         if self.tags is not None:
             return list(self.tags)
-        keywords, damaged = read_keywords(Photograph(self.name, self.path, self.sidecars))
+        keywords, damaged = read_keywords(self.with_sidecars)
         for place in damaged:
             report(f"unreadable keywords: {place}")
-        return split_keywords(keywords, f"{self.prefix}|")[0][:MAX_TAGS]
+        return split_keywords(keywords, None)[0][:MAX_TAGS]
 
 
-def jobs_of(arguments: Sequence[str], tags: tuple[str, ...] | None, prefix: str) -> list[Job]:
+def jobs_of(
+    arguments: Sequence[str], tags: tuple[str, ...] | None
+) -> tuple[list[Job], list[LeftOut]]:
     """The photos named on a command line, including those in folders, each once.
+
+    Returns:
+        The photos, and for each file or folder that is not used its path and the reason.
 
     Raises:
         InputError: one is neither a file nor a folder, or a folder has no photographs.
@@ -73,6 +82,8 @@ def jobs_of(arguments: Sequence[str], tags: tuple[str, ...] | None, prefix: str)
     if tags is not None:
         _check_tags(tags, "--tags")
     jobs: dict[Path, Job] = {}
+    passed_over: list[LeftOut] = []
+    listings: dict[Path, Listing] = {}
     for argument in arguments:
         place = Path(argument)
         shown = argument.encode("utf-8", "backslashreplace").decode()
@@ -80,19 +91,28 @@ def jobs_of(arguments: Sequence[str], tags: tuple[str, ...] | None, prefix: str)
             raise InputError(f"{ascii(argument)}: its name must be Unicode without line breaks")
         if place.is_dir():
             found, left_out = find_photographs(place)
-            for name, reason in left_out:
-                report(f"{place / name}: {reason}")
         elif place.exists():
-            beside = place.with_name(f"{place.name}.xmp")
-            found = [Photograph(place.name, place, (beside,) if beside.exists() else ())]
+            photo, left_out = photograph_at(place, listings)
+            found = [photo]
         else:
             raise InputError(f"{argument}: no such file or folder")
+        folder = place if place.is_dir() else place.parent
+        passed_over += [(str(folder / name), reason) for name, reason in left_out]
         for photo in found:
             name = str(place / photo.image_id) if place.is_dir() else argument
-            jobs.setdefault(
-                photo.path.resolve(), Job(name, photo.path, tags, photo.sidecars, prefix)
-            )
-    return list(jobs.values())
+            jobs.setdefault(photo.path.resolve(), Job(name, photo.path, tags, photo))
+    return list(jobs.values()), list(dict.fromkeys(passed_over))
+
+
+def report_left_out(left_out: Iterable[LeftOut]) -> int:
+    """Prints each kind of what is not used, with its first example; returns how many there are."""
+    kinds: dict[str, list[str]] = {}
+    for name, reason in left_out:
+        kinds.setdefault(reason, []).append(name)
+    for reason, names in kinds.items():
+        more = "" if len(names) == 1 else f" (and {len(names) - 1:,} more)"
+        report(f"{names[0]}: {reason}{more}")
+    return sum(map(len, kinds.values()))
 
 
 def jobs_of_table(table: Path, separator: str) -> list[Job]:
@@ -104,6 +124,7 @@ def jobs_of_table(table: Path, separator: str) -> list[Job]:
     text = io.StringIO(read_text(table).removeprefix("\ufeff"), newline="")
     rows = csv.DictReader(text, strict=True)
     jobs: dict[str, Job] = {}
+    listings: dict[Path, Listing] = {}
     number = 0
     try:
         if missing := {"path", "tags"} - set(rows.fieldnames or ()):
@@ -111,7 +132,7 @@ def jobs_of_table(table: Path, separator: str) -> list[Job]:
                 f"{table}: must have the columns path and tags; {min(missing)} is missing"
             )
         for number, row in enumerate(rows, 1):
-            job = _job_of_row(row, f"{table}: row {number}", table.parent, separator)
+            job = _job_of_row(row, f"{table}: row {number}", table.parent, separator, listings)
             if job.name in jobs:
                 raise InputError(f"{table}: row {number} repeats the path {job.name!r}")
             jobs[job.name] = job
@@ -122,7 +143,9 @@ def jobs_of_table(table: Path, separator: str) -> list[Job]:
     return list(jobs.values())
 
 
-def _job_of_row(row: dict[str, str], where: str, folder: Path, separator: str) -> Job:
+def _job_of_row(
+    row: dict[str, str], where: str, folder: Path, separator: str, listings: dict[Path, Listing]
+) -> Job:
     if not row["path"] or None in row or None in row.values():
         raise InputError(f"{where} must have a path and a field for each column; received {row}")
     if "\0" in row["path"]:
@@ -133,7 +156,8 @@ def _job_of_row(row: dict[str, str], where: str, folder: Path, separator: str) -
     )
     assert tags is not None  # the column is there
     _check_tags(tags, where)
-    return Job(row["path"], folder / row["path"], tags, labels=labels)
+    path = folder / row["path"]
+    return Job(row["path"], path, tags, photograph_at(path, listings)[0], labels)
 
 
 def _check_tags(tags: Sequence[str], where: str) -> None:

@@ -1,168 +1,169 @@
 """XMP sidecars: automatic labels, kept apart from a person's keywords.
 
-A label becomes a keyword of `dc:subject`, unless a person gave it already, and `PREFIX|label`
-of `lr:hierarchicalSubject`. Some programs look no further than a sidecar, or than the
-hierarchical keywords, where there are any; so what a person wrote is repeated there: the
-keywords in the photograph, and flat keywords as hierarchies of one level.
+A label becomes a keyword of `dc:subject`, unless a person gave it already, and `PREFIX|label` of
+`lr:hierarchicalSubject`; also of `digiKam:TagsList` and the like where they are. A sidecar that is
+there is added to, and nothing of the photo is repeated in it. A new one, `photo.jpg.xmp`, starts
+from the photo's own XMP, since other programs read a sidecar in place of it.
 
-`tagnet:AddedSubjects` and `tagnet:AddedHierarchy` list what was added, so that it can be
-taken back; nothing else is ever removed. The photograph itself is not touched. digiKam and
-darktable read `photo.jpg.xmp`.
-
-XMP: ISO 16684-1. Namespaces: Dublin Core, Adobe Lightroom's, digiKam's, and one of our own.
+Removing labels is the inverse, see `packet_labels`; what was created for them alone is deleted. The
+photo itself is not touched, and neither is a sidecar without labels of ours.
 """
 
-import io
-import re
-import xml.etree.ElementTree as ET
+import os
+import shutil
+import stat
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import defusedxml.ElementTree as safe
-
-from tagnet.errors import InputError
-from tagnet.photos.keywords import Keyword, Photograph, read_keywords
+from experiments.annotation import packet_labels
+from tagnet.errors import CannotWrite, InputError
+from tagnet.photos.added import VERSION, Added
+from tagnet.photos.keywords import embedded_keywords
+from tagnet.photos.library import Photograph
+from tagnet.photos.metadata import read_metadata
+from tagnet.photos.xmp import EMPTY, NAMESPACES, Packet
 from tagnet.system.files import atomic_write, writing
 
-X = "adobe:ns:meta/"
-RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
-DC = "http://purl.org/dc/elements/1.1/"
-LR = "http://ns.adobe.com/lightroom/1.0/"
-DIGIKAM = "http://www.digikam.org/ns/1.0/"
-OURS = "urn:tagnet:xmp#"
-PREFIXES = {"x": X, "rdf": RDF, "dc": DC, "lr": LR, "digiKam": DIGIKAM, "tagnet": OURS}
-
-SUBJECT = f"{{{DC}}}subject"
-HIERARCHICAL = f"{{{LR}}}hierarchicalSubject"
-TAGS_LIST = f"{{{DIGIKAM}}}TagsList"  # digiKam's own copy of a hierarchy, parted by /
-ADDED = f"{{{OURS}}}AddedSubjects"
-ADDED_HIERARCHY = f"{{{OURS}}}AddedHierarchy"
-BAG, SEQUENCE = f"{{{RDF}}}Bag", f"{{{RDF}}}Seq"
-ITEM = f"{{{RDF}}}li"
-DESCRIPTION = f"{{{RDF}}}Description"
-ABOUT = {f"{{{RDF}}}about": ""}  # the photograph beside the sidecar
-
-BEGIN = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
-END = '\n<?xpacket end="w"?>\n'
-# What XML 1.0 cannot hold, not even as a reference.
-FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_CODECS = ("ascii", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
+_MARKS = tuple(NAMESPACES["tagnet"].encode(codec) for codec in _CODECS)
 
 
-def sidecar_of(photograph: Path) -> Path:
-    """`photo.jpg` → `photo.jpg.xmp`."""
-    return photograph.with_name(f"{photograph.name}.xmp")
+@dataclass
+class Changes:
+    """Which sidecars were made, changed and deleted."""
+
+    made: list[Path] = field(default_factory=list)
+    changed: list[Path] = field(default_factory=list)
+    deleted: list[Path] = field(default_factory=list)
+
+    def add(self, other: "Changes") -> None:
+        """Adds those of another photo."""
+        self.made += other.made
+        self.changed += other.changed
+        self.deleted += other.deleted
 
 
-def write_labels(photograph: Path, labels: Sequence[str], prefix: str) -> None:
+def sidecar_of(photograph: Photograph) -> Path:
+    """Where a photo's labels are written: the sidecar that is there, or else `photo.jpg.xmp`.
+
+    A sidecar that other photos share, as the `photo.xmp` of `photo.jpg` and `photo.png`, gets none.
+    """
+    own = photograph.sidecars[: -1 if photograph.is_shared else None]
+    path = photograph.path
+    return own[0] if own else path.with_name(f"{path.name}.xmp")
+
+
+def write_labels(photograph: Photograph, labels: Sequence[str], prefix: str) -> Changes:
     """Writes labels into a photo's sidecar, replacing those written earlier.
 
     Args:
-        photograph: its file.
+        photograph: its file and sidecars.
         labels: the labels; none takes back what was written earlier.
         prefix: the first level of the hierarchical keywords.
+
+    Returns:
+        The sidecars that were made, changed and deleted.
 
     Raises:
         InputError: the sidecar that is there is not XMP, or cannot be written.
     """
-    path = sidecar_of(photograph)
-    with writing(path):
-        before = path.read_bytes() if path.exists() else None
-        if before is None and not labels:
-            return
-        own, _ = read_keywords(Photograph(photograph.name, photograph, ()))
-        after = with_labels(before, labels, prefix, path, own if labels else ())
-        with atomic_write(path) as temporary:
-            temporary.write_bytes(after)
+    target = sidecar_of(photograph)
+    before: dict[Path, bytes] = {}
+    after: dict[Path, Packet | None] = {}  # None: to be deleted
+    for path in dict.fromkeys((*photograph.sidecars, target)):
+        if not os.path.lexists(path):
+            continue
+        contents = _read(path)
+        if labels or any(mark in contents for mark in _MARKS):
+            before[path] = contents
+            after[path] = _without_labels(Packet(contents, path))
+    if labels:
+        shared = photograph.sidecars[-1] if photograph.is_shared else None
+        own = [path for path, packet in after.items() if packet is not None and path != shared]
+        target = own[0] if own else target
+        base = after.get(target)
+        is_new = base is None
+        if base is None:
+            base = _new(photograph, after.get(shared) if shared is not None else None)
+        embedded, _ = embedded_keywords(photograph)
+        after[target] = packet_labels.with_labels(base, labels, prefix, is_new, embedded)
+    changes = Changes()
+    for path, packet in after.items():
+        if packet is None:
+            _delete(path)
+            changes.deleted.append(path)
+        elif packet.contents != before.get(path):
+            _write(path, packet.contents)
+            (changes.changed if path in before else changes.made).append(path)
+    return changes
 
 
-def with_labels(
-    packet: bytes | None,
-    labels: Sequence[str],
-    prefix: str,
-    where: str | Path,
-    own: Sequence[Keyword] = (),
-) -> bytes:
-    """An XMP packet with these automatic labels and no others; everything else stays.
-
-    Args:
-        packet: the packet that is there, None for a new one.
-        labels: the labels.
-        prefix: the first level of the hierarchical keywords.
-        where: what an error line calls the packet.
-        own: a person's keywords in the photograph, to be repeated.
-    """
-    root = _parsed(packet, where)
-    rdf = root if root.tag == f"{{{RDF}}}RDF" else root.find(f"{{{RDF}}}RDF")
-    if rdf is None:
-        raise InputError(f"{where}: not XMP (no rdf:RDF)")
-    spelt = (" ".join(FORBIDDEN.sub("", label).split()) for label in labels)
-    labels = list(filter(None, spelt))
-    added_before = set(_values(rdf, ADDED_HIERARCHY))
-    hierarchy = [path for path in _values(rdf, HIERARCHICAL) if path not in added_before]
-    tags_list = [
-        path for path in _values(rdf, TAGS_LIST) if path.replace("/", "|") not in added_before
-    ]
-    theirs = {level for path in hierarchy for level in path.split("|")}
-    theirs |= {level for path in tags_list for level in path.split("/")}
-    subjects = [
-        word for word in _values(rdf, SUBJECT) if word not in _values(rdf, ADDED) or word in theirs
-    ]
-    added = [keyword[-1] for keyword in own] + labels
-    added = [word for word in added if word not in subjects and word not in theirs]
-    paths = [word for word in subjects if word not in theirs] if labels else []
-    paths += ["|".join(keyword) for keyword in own]
-    paths += [f"{prefix}|{label}" for label in labels]
-    _put(rdf, SUBJECT, subjects + added)
-    _put(rdf, HIERARCHICAL, hierarchy + paths)
-    _put(rdf, ADDED, added)
-    _put(rdf, ADDED_HIERARCHY, [path for path in paths if path not in hierarchy])
-    if len(tags_list) < len(_values(rdf, TAGS_LIST)):
-        _put(rdf, TAGS_LIST, tags_list, SEQUENCE)
-    text = ET.tostring(root, encoding="unicode")
-    return f"{BEGIN}{text}{END}".encode()
+def _without_labels(packet: Packet) -> Packet | None:
+    """A sidecar's packet without labels; None where it was made for labels and has nothing else."""
+    stripped = packet_labels.without_labels(packet)
+    created = packet.values(packet_labels.CREATED)
+    if created and created[0].text == packet_labels.digest(stripped):
+        return None
+    # Version 0.2 and earlier did not record what they created.
+    is_ours = created or (Added(packet) and not packet.values(VERSION))
+    return None if is_ours and packet_labels.is_empty(stripped) else stripped
 
 
-def _parsed(packet: bytes | None, where: str | Path) -> ET.Element:
-    for prefix, uri in PREFIXES.items():
-        ET.register_namespace(prefix, uri)
-    if packet is None:
-        root = ET.Element(f"{{{X}}}xmpmeta")
-        rdf = ET.SubElement(root, f"{{{RDF}}}RDF")
-        ET.SubElement(rdf, DESCRIPTION, ABOUT)
-        return root
+def _new(photograph: Photograph, shared: Packet | None) -> Packet:
+    """A sidecar without labels: what other programs knew of the photo without it."""
+    if shared is not None:
+        return shared.as_new_file()
+    packet = Packet(EMPTY.encode())
+    with suppress(OSError):
+        for contents in read_metadata(photograph.path).xmp:
+            with suppress(InputError):
+                packet = packet_labels.without_labels(Packet(contents).as_new_file())
+                break
+    return packet_labels.with_keywords(packet, embedded_keywords(photograph)[0])
+
+
+# --- Files ------------------------------------------------------------------------------
+
+
+def _read(path: Path) -> bytes:
     try:
-        # Prefixes mean nothing in XML, but some programs know no others than the usual.
-        for _, (prefix, uri) in safe.iterparse(io.BytesIO(packet), events=("start-ns",)):
-            if prefix and not prefix.startswith("ns"):  # ElementTree keeps ns0, ns1, … for itself
-                ET.register_namespace(prefix, uri)
-        return safe.fromstring(packet)
-    except (ET.ParseError, ValueError) as error:  # ValueError: what defusedxml forbids
-        reason = " ".join(str(error).split())
-        raise InputError(f"{where}: not XMP ({reason})") from error
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _values(rdf: ET.Element, name: str) -> list[str]:
-    """The entries of a property: a bag, or a single plain value."""
-    found: list[str] = []
-    for description in rdf.iter(DESCRIPTION):
-        if name in description.attrib:
-            found.append(description.attrib[name])
-        for element in description.findall(name):
-            items = [item.text or "" for item in element.iter(ITEM)]
-            found += items or [element.text or ""]
-    return list(dict.fromkeys(filter(None, (value.strip() for value in found))))
+def _delete(path: Path) -> None:
+    _require_writable(path)
+    with writing(path):
+        path.unlink()
 
 
-def _put(rdf: ET.Element, name: str, values: Sequence[str], kind: str = BAG) -> None:
-    """Sets a property to a bag of these values, each once; removes it if there are none."""
-    for description in list(rdf.iter(DESCRIPTION)):
-        description.attrib.pop(name, None)
-        for element in description.findall(name):
-            description.remove(element)
-    if not values:
-        return
-    first = rdf.find(DESCRIPTION)
-    description = ET.SubElement(rdf, DESCRIPTION, ABOUT) if first is None else first
-    bag = ET.SubElement(ET.SubElement(description, name), kind)
-    for value in dict.fromkeys(values):
-        ET.SubElement(bag, ITEM).text = value
+def _write(path: Path, contents: bytes) -> None:
+    """Writes a sidecar: through a link, and with the mode and the owner that it had."""
+    path = path.resolve()
+    _require_writable(path)
+    with writing(path), atomic_write(path) as temporary:
+        temporary.write_bytes(contents)
+        if path.exists():
+            owner = path.stat()
+            shutil.copystat(path, temporary)
+            os.utime(temporary)
+            if hasattr(os, "chown"):  # not on Windows
+                with suppress(PermissionError):  # only root may give files away
+                    os.chown(temporary, owner.st_uid, owner.st_gid)
+
+
+def _require_writable(path: Path) -> None:
+    """Respects a lock that the system would let root, or the owner of the folder, step over."""
+    for place, what in ((path, "file"), (path.parent, "folder")):
+        if not place.exists():
+            continue
+        mode = place.stat().st_mode
+        if not mode & stat.S_IWUSR or not os.access(place, os.W_OK):
+            remedy = f"`chmod u+w {place}` unlocks it"
+            raise CannotWrite(
+                f"{path}: cannot be written (its {what} is read-only, "
+                f"mode {stat.S_IMODE(mode):04o}); left as it is; {remedy}"
+            )

@@ -8,15 +8,17 @@ import io
 import re
 import threading
 import warnings
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-from PIL import Image
+from PIL import Image, features
 
 from tagnet.errors import InputError
+from tagnet.photos import png
+from tagnet.photos.png import PROFILE_HEADER as PROFILE_HEADER
+from tagnet.photos.png import SIGNATURE as PNG
 
 ImageSource: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
 """An image: a file's path, a file's bytes, a PIL image, or a uint8 array [height, width, 3]."""
@@ -28,20 +30,20 @@ except ImportError:
 else:
     _HEIF = True
     pillow_heif.register_heif_opener()
+_AVIF = features.check("avif")  # a Pillow built from source may lack it
 # PostScript and the rarer formats are left out: some of Pillow's readers start other programs.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", *(["HEIF"] if _HEIF else []))
+FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+FORMATS += (("AVIF",) if _AVIF else ()) + (("HEIF",) if _HEIF else ())
 _READ = ", ".join(FORMATS) + ("" if _HEIF else "; HEIC with the package pillow-heif")
 _OPENING = threading.Lock()
 
-PNG = b"\x89PNG\r\n\x1a\n"  # the signature
 _PNG_DEPTH = 24  # offset of the bit depth
 _PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")  # chunks that define the pixels
 EXIF = b"Exif\0\0"  # the header of EXIF in a JPEG
 EXIF_HEADERS = r"^(Exif\x00\x00)+"  # some programs write it twice
 ORIENTATION = 0x0112  # Exif 2.3, section 4.6.4
 SHORT, LONG = 3, 4  # field types: 2 and 4 bytes
-PROFILE = b"Raw profile type exif\0"  # ImageMagick's keyword for EXIF in a PNG's text chunk
-PROFILE_HEADER = r"^\s*\S+\s+\S+\s+"  # a name and the length; then hexadecimal digits
+PROFILE = png.PROFILE + b"exif\0"  # ImageMagick's keyword for EXIF in a PNG's text chunk
 PROFILE_BYTES = 2**18  # longer text chunks are ignored: they may inflate a thousandfold
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -172,29 +174,24 @@ def _orientation(exif: bytes) -> int:
 
 def _parts_of_png(contents: bytes) -> tuple[bytes, bytes]:
     """Splits a PNG into a PNG without metadata, which cannot fail on it, and its EXIF."""
-    chunks, exif, at = [PNG], b"", len(PNG)
-    while at + 12 <= len(contents) and (kind := contents[at + 4 : at + 8]) != b"IEND":
-        end = at + 12 + int.from_bytes(contents[at : at + 4], "big")
-        if kind in _PNG_PIXELS:
-            chunks.append(contents[at:end])
+    kept, exif = [PNG], b""
+    for kind, start, end in png.chunks(io.BytesIO(contents)):
+        if kind in _PNG_PIXELS or kind == b"IEND":
+            kept.append(contents[start - 8 : end + 4])
         elif kind == b"eXIf":
-            exif = contents[at + 8 : end - 4]
+            exif = contents[start:end]
         elif kind in (b"tEXt", b"zTXt") and not exif:
-            exif = _exif_of_profile(kind, contents[at + 8 : end - 4])
-        at = end
-    return b"".join([*chunks, contents[at : at + 12]]), exif
+            exif = _exif_of_profile(kind, contents[start:end])
+    return b"".join(kept), exif
 
 
-def _exif_of_profile(kind: bytes, text: bytes) -> bytes:
+def _exif_of_profile(kind: bytes, content: bytes) -> bytes:
     """Decodes a `tEXt` or `zTXt` chunk; empty if it holds no EXIF."""
-    if not text.startswith(PROFILE) or len(text) > PROFILE_BYTES:
+    if not content.startswith(PROFILE) or len(content) > PROFILE_BYTES:
         return b""
-    text = text[len(PROFILE) :]
     try:
-        if kind == b"zTXt":
-            text = zlib.decompressobj().decompress(text[1:])  # byte 0 is the method
-        return bytes.fromhex(re.sub(PROFILE_HEADER.encode(), b"", text).decode())
-    except (zlib.error, ValueError):
+        return png.profile(png.text(kind, content, 64 * PROFILE_BYTES)[1])
+    except ValueError:
         return b""
 
 

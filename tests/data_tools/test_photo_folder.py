@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.photographs import write, xmp
+from helpers.photographs import iim, write, xmp
 from PIL import Image
 
 from data_tools.pipeline import prepare
 from data_tools.settings import Settings
 from data_tools.sources.photo_folder import read_folder
+from data_tools.sources.table import read_table
+from experiments.annotation.sidecars import write_labels
 from tagnet.errors import InputError
 from tagnet.photos import images
-from tagnet.photos.keywords import find_photographs
+from tagnet.photos.library import find_photographs, photograph_at
 from tagnet.system.files import read_json
 
 # --- Tags and labels ------------------------------------------------------------------------
@@ -30,7 +32,33 @@ def test_labels_are_names_of_folders(tmp_path: Path) -> None:
     assert list(table["labels"]) == [["city"], ["beach"], []]
     assert list(table["tags"]) == [["2020/city/b.jpg"], ["beach/a.jpg"], ["top.jpg"]]
     assert [Path(path).is_absolute() for path in table["path"]] == [True] * 3
-    assert left_out == []
+    assert [name for name, _ in left_out] == [".hidden", "city/.d.jpg", "city/notes.txt"]
+
+
+def test_labels_and_names_are_compared_in_one_normal_form(tmp_path: Path) -> None:
+    """Macs write an accent as a letter of its own, and zips carry such names elsewhere."""
+    write(tmp_path / "Cafe\u0301" / "a.jpg", xmp(dc_subject=["sea"]))
+    write(tmp_path / "Caf\u00e9 2" / " b.jpg")
+    write(tmp_path / "Caf\u00e9" / "c.jpg")
+    photographs, _ = find_photographs(tmp_path)
+    table = read_folder(tmp_path, photographs, None)
+    assert sorted(table["labels"].map(tuple)) == [("Caf\u00e9",), ("Caf\u00e9",), ("Caf\u00e9 2",)]
+    names = tmp_path / "labels.csv"
+    names.write_text("image_id,labels\nCaf\u00e9/a.jpg,x\nCaf\u00e9 2/ b.jpg,y\n")
+    listed = read_table(names, "|", tags=False)
+    labels = read_folder(tmp_path, photographs, None, listed)
+    assert dict(zip(labels["image_id"], labels["labels"], strict=True)) == {
+        "Cafe\u0301/a.jpg": ["x"],
+        "Caf\u00e9 2/ b.jpg": ["y"],
+        "Caf\u00e9/c.jpg": [],
+    }
+
+
+def test_labels_that_tagnet_wrote_are_not_learned(tmp_path: Path) -> None:
+    photo = write(tmp_path / "pets" / "a.jpg", iptc=iim(b"dog"))
+    write_labels(photograph_at(photo, {})[0], ["cat", "dog"], "auto")
+    table = read_folder(tmp_path, find_photographs(tmp_path)[0], None)
+    assert list(table["tags"]) == [["dog"]]
 
 
 def test_labels_from_keywords_ignore_folders(tmp_path: Path) -> None:

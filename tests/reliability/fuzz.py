@@ -38,7 +38,8 @@ from tagnet.data.embeddings import Embedding
 from tagnet.data.tags import Vocabulary
 from tagnet.errors import InputError
 from tagnet.photos.images import read_image
-from tagnet.photos.keywords import Photograph, read_keywords
+from tagnet.photos.keywords import read_keywords
+from tagnet.photos.library import Photograph
 from tagnet.system.checksums import read_checksums
 from tagnet.system.files import read_json
 
