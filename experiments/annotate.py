@@ -128,8 +128,9 @@ def main(options: Options) -> None:
     console.say(f"labels: {rule}")
     asked_to_print = not (options.jsonl or options.csv or options.html or options.xmp)
     each: list[Callable[[Job, Answer], None]] = [_show] if asked_to_print else []
+    changes = sidecars.Changes()
     if options.xmp:
-        each.append(lambda job, answer: _write_sidecar(job, answer, options.prefix))
+        each.append(lambda job, answer: changes.add(_write_sidecar(job, answer, options.prefix)))
     batch = Batch(annotator, choice, options.jsonl, each)
     answers = batch.run(jobs)
     if options.csv is not None:
@@ -143,7 +144,7 @@ def main(options: Options) -> None:
         + (f"; {batch.there:,} already done" if batch.there else "")
         + (f"; not used: {left_out:,} other files or folders" if left_out else "")
     )
-    _say_files(options)
+    _say_files(options, changes)
 
 
 def _remove(jobs: Sequence[Job], prefix: str) -> None:
@@ -229,7 +230,7 @@ def _in_words(precision: float, reached: Mapping[str, float], annotator: "Annota
     )
 
 
-def _say_files(options: Options) -> None:
+def _say_files(options: Options, changes: sidecars.Changes) -> None:
     """Says what was written and what opens it."""
     if options.jsonl is not None:
         console.say(f"wrote {options.jsonl}: JSON, one photo per line")
@@ -238,7 +239,11 @@ def _say_files(options: Options) -> None:
     if options.html is not None:
         console.say(f"wrote {options.html}: open it in a browser")
     if options.xmp:
-        console.say("labels are in XMP sidecars beside the photos; --remove takes them out again")
+        written = changes.made + changes.changed
+        console.say(
+            f"wrote labels to {console.counted(len(written), 'sidecar')}"
+            + (f", such as {written[0]}; --remove takes them out again" if written else "")
+        )
 
 
 def _show(job: Job, answer: Answer) -> None:
@@ -250,8 +255,9 @@ def _show(job: Job, answer: Answer) -> None:
         console.say("  no label reaches its threshold")
 
 
-def _write_sidecar(job: Job, answer: Answer, prefix: str) -> None:
-    sidecars.write_labels(job.with_sidecars, [label["label"] for label in answer["labels"]], prefix)
+def _write_sidecar(job: Job, answer: Answer, prefix: str) -> sidecars.Changes:
+    labels = [label["label"] for label in answer["labels"]]
+    return sidecars.write_labels(job.with_sidecars, labels, prefix)
 
 
 def _csv(answers: Sequence[Answer]) -> str:

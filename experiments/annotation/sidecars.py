@@ -156,12 +156,13 @@ def _write(path: Path, contents: bytes) -> None:
 
 
 def _require_writable(path: Path) -> None:
-    """Respects a lock that the system would let root, or the owner of the folder, step over."""
+    """Respects a file's lock, which the system lets root and the folder's owner step over."""
     for place, what in ((path, "file"), (path.parent, "folder")):
         if not place.exists():
             continue
         mode = place.stat().st_mode
-        if not mode & stat.S_IWUSR or not os.access(place, os.W_OK):
+        is_locked = place == path and not mode & stat.S_IWUSR
+        if is_locked or not os.access(place, os.W_OK):
             remedy = f"`chmod u+w {place}` unlocks it"
             raise CannotWrite(
                 f"{path}: cannot be written (its {what} is read-only, "

@@ -123,7 +123,8 @@ class ServingModel(tf.Module):
         phi = tf.TensorSpec([None, self.settings.graph.feature_dim], tf.float32)
         ids = tf.RaggedTensorSpec([None, None], tf.int32)
         return tf.function(
-            lambda phi, ids: self.answer(phi, ids, explain),
+            # Run eagerly, for debugging, a function is given arrays as they are.
+            lambda phi, ids: self.answer(tf.convert_to_tensor(phi), ids, explain),
             input_signature=[phi, ids],
             autograph=False,
         )

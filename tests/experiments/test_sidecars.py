@@ -373,7 +373,7 @@ def test_mode_is_kept_and_a_link_followed(tmp_path):
 
 @pytest.mark.parametrize("locked", ["file", "link", "folder"])
 def test_what_is_locked_is_told_and_left_alone(tmp_path, locked):
-    """Also to root, and to the owner of the folder, whom the system would let."""
+    """A file also to root and to the owner of its folder, whom the system would let."""
     folder = tmp_path / "photos"
     photo, side = write(folder / "a.jpg"), folder / "a.jpg.xmp"
     store = tmp_path / "1"
@@ -382,6 +382,8 @@ def test_what_is_locked_is_told_and_left_alone(tmp_path, locked):
         side.symlink_to(store)
     place = {"file": side, "link": store, "folder": folder}[locked]
     place.chmod(0o500 if locked == "folder" else 0o400)
+    if locked == "folder" and os.access(folder, os.W_OK):
+        pytest.skip("this user may write to any folder")
     try:
         with pytest.raises(InputError, match="cannot be written .*is read-only, mode 0[45]00"):
             label(photo, "dog")
