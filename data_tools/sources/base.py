@@ -46,6 +46,7 @@ class Source:
         reads: what `--raw` must name.
         sizes: of the parts, unless told otherwise.
         splits: how many, unless told otherwise.
+        own_parts: whether its images may come with the parts that they belong to.
         encodings: those for which it brings word vectors.
     """
 
@@ -54,6 +55,7 @@ class Source:
     sizes: ClassVar[str] = ".6,.2,.2"
     splits: ClassVar[int] = 1
     encodings: ClassVar[tuple[str, ...]] = ()
+    own_parts: ClassVar[bool] = False
 
     @property
     def title(self) -> str:
@@ -79,6 +81,16 @@ class Source:
             InputError: names the file, the row or the field.
         """
         raise NotImplementedError
+
+    def official_lists(self) -> dict[str, Original]:
+        """The lists of images that the data set's authors published, by part.
+
+        Raises:
+            InputError: they published none, or a file is missing.
+        """
+        raise InputError(
+            f"--split_lists=official: --source={self.name} has no official lists; give files"
+        )
 
     def word_table(self, encoding: str) -> WordTable:
         """The word vectors that the source provides for one of its `encodings`."""

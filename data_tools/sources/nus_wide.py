@@ -4,7 +4,7 @@ ImageList/Imagelist.txt names the 269,648 images, `actor\0001_2124494179.jpg`; t
 rows of Groundtruth/AllLabels and of AllTags1k.txt follow it. An image_id is that
 name with a slash and without its ending. The number after the last `_` is the
 photo's id at Flickr, by which NUS_WID_Tags/All_Tags.txt has its tags; six photos
-stand in the list twice.
+stand in the list twice, some with other labels: the first entry that can be used is.
 
 The paper's subset is the images with a label and tags. The authors used a fixed
 list of 190,253 of them, which `--ids` takes. A feature matrix has a row for each
@@ -316,10 +316,10 @@ def _usable(
     seen: set[str] = set()
     for row, image in enumerate(images):
         reason = lacking(tags[row], labels[row])
-        if image.photo in seen:
+        if reason is None and image.photo in seen:
             reason = "a photo that stands in the list twice"
-        seen.add(image.photo)
         if reason is None:
+            seen.add(image.photo)
             rows.append(row)
         else:
             left_out.append((image.image_id, reason))

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from data_tools.sources import (
+    coco,
     demo,
     image_features,
     manifest,
@@ -60,39 +61,73 @@ class Table(Featured):
 
     name: ClassVar[str] = "table"
     reads: ClassVar[str] = "the table's file"
+    own_parts: ClassVar[bool] = True
 
     separator: str = option(SEPARATOR, LISTS)
+    label_separator: str | None = option(None, "separator between labels [that of tags]")
+    image_column: str | None = option(None, "column of image ids [image_id or alike; the path]")
+    path_column: str | None = option(None, "column of photos [path, file_name or alike]")
+    tags_column: str | None = option(None, "column of tags [tags or alike]")
+    labels_column: str | None = option(None, "column of labels [labels or alike]")
+    split_column: str | None = option(None, "column of the split's parts [split or alike]")
+    label_columns: tuple[str, ...] | None = option(
+        None, "columns of 0 and 1, one per label: A,B,C or PREFIX* [found where labels are none]"
+    )
+    photos: Path | None = option(None, "folder that paths start from [the table's]")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_separator(self.separator)
+        if self.label_separator is not None and not self.label_separator:
+            raise InputError("--label_separator must not be empty")
+        if self.labels_column is not None and self.label_columns:
+            raise InputError("--labels_column and --label_columns must not be given together")
 
     @property
     def title(self) -> str:
-        return self.raw.stem
+        return Path(self.raw.stem).stem if self.raw.suffix.lower() == ".gz" else self.raw.stem
 
     def manifest_settings(self) -> dict[str, Any]:
-        made_from: dict[str, Any] = {"separator": self.separator}
-        if self.in_place_of_photographs() is None:
-            paths = table.photograph_paths(self._rows(), self.raw)
+        made_from: dict[str, Any] = {"separator": self.separator} | self._given()
+        if self._opens_photos():
+            paths = table.photograph_paths(self._rows([]), self.raw)
             made_from["photographs"] = image_features.photographs_digest(paths, self.network)
         return made_from
 
     def manifest_inputs(self) -> dict[str, Path]:
-        return {"raw": self.raw}
+        captions = coco.captions_beside(self.raw)
+        return {"raw": self.raw} | ({} if captions is None else {"captions": captions})
 
     def read(self, cache: Cache) -> Raw:
-        rows = self._rows()
-        if max(map(len, rows["tags"])) == 1:
-            say(
-                f"tags: no image has more than one; are they separated by {self.separator!r}? "
-                "(see --separator)"
-            )
+        notes: list[str] = []
+        rows = self._rows(notes)
+        for line in notes:
+            say(line)
         found = Collection(rows, [], {len(rows): np.arange(len(rows))})
         return self.with_features(found, cache)
 
-    def _rows(self) -> pd.DataFrame:
-        return table.read_table(self.raw, self.separator)
+    def _opens_photos(self) -> bool:
+        return self.in_place_of_photographs() is None
+
+    def _given(self) -> dict[str, Any]:
+        """The settings that few tables need; those without them are prepared as ever."""
+        names = ("label_separator", *table.FLAGS.values(), "label_columns")
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return given | ({} if self.photos is None else {"photos": str(self.photos.absolute())})
+
+    def _rows(self, notes: list[str]) -> pd.DataFrame:
+        return table.read_table(
+            self.raw,
+            self.separator,
+            label_separator=self.label_separator,
+            columns=table.Columns(
+                {name: getattr(self, flag) for name, flag in table.FLAGS.items()},
+                self.label_columns or (),
+            ),
+            photos=self.photos,
+            find_photos=self._opens_photos(),
+            notes=notes,
+        )
 
 
 @dataclass(frozen=True)
@@ -134,7 +169,7 @@ class PhotoFolder(Photographed):
         photographs, left_out = find_photographs(self.raw)
         labels = None
         if self.label_table is not None:
-            labels = table.read_table(self.label_table, self.separator, tags=False)
+            labels = table.read_table(self.label_table, self.separator)
         rows = photo_folder.read_folder(self.raw, photographs, self.label_prefix, labels)
         return self.with_photographs(rows, list(rows["path"]), left_out, cache)
 

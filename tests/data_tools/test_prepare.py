@@ -637,7 +637,10 @@ def test_a_separator_that_may_be_wrong_is_noted(
     table: Table, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prepare(table.settings(**QUICK, separator=";", word_vectors=None), tmp_path / "out")
-    expected = "tags: no image has more than one; are they separated by ';'? (see --separator)\n"
+    expected = (
+        "tags: no image has more than one, and '|' stands in them; if they are separated by it, "
+        "give --separator='|'\n"
+    )
     assert expected in capsys.readouterr().out
 
 
@@ -703,7 +706,7 @@ def test_help_explains_every_setting() -> None:
     output = data_tools_command("prepare", "--help").stdout
     for flag in [*Settings.__dataclass_fields__, "out", "dry_run", "engine", "address"]:
         assert re.search(rf"^  --{flag} +\S.*$", output, re.M)
-    assert len(output.splitlines()) <= 41
+    assert len(output.splitlines()) <= 52
     assert max(map(len, output.splitlines())) <= 100
 
 
