@@ -17,7 +17,7 @@ import tensorflow as tf
 import tagnet
 from data_tools.engines import Engine, Local, Ray, paths_of
 from data_tools.settings import Settings
-from data_tools.sources import image_features, manifest, parts
+from data_tools.sources import feature_files, image_features, manifest, parts
 from data_tools.sources.base import Raw
 from data_tools.stages import MARKS, Stage, Stages
 from data_tools.steps import neighbours, splits
@@ -75,7 +75,8 @@ def prepare(
         return _prepare(settings, out, engine, None)
     with exclusive(out, "prepare") as lock:
         if isinstance(engine, Ray):
-            engine.check(out, [*paths_of(settings.source), *paths_of(settings)])
+            named = [*paths_of(settings.source), *paths_of(settings)]
+            engine.check(out, [file.path for path in named for file in feature_files.parse(path)])
         return _prepare(settings, out, engine, lock)
 
 
@@ -169,7 +170,8 @@ class _Preparation:
             "images",
             self._write_images,
             ["images-*-of-*.tfrecord"],
-            inputs=source.feature_inputs(),
+            source.feature_settings(),
+            source.feature_inputs(),
             after=["manifest", "vocabulary"],
         )
         names = []

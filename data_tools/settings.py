@@ -64,7 +64,7 @@ class Settings:
     )
     split_lists: tuple[str, ...] | None = option(
         None,
-        "files that list the images of train,test or train,validation,test, or official [drawn]",
+        "lists of images: train,test or train,validation,test; or official [drawn]",
     )
     seed: int = option(0, "seed of the random splits")
     name: str | None = option(None, "name of the data set [the file's or the source's]")

@@ -46,12 +46,13 @@ def read_lists(lists: Mapping[str, Original], manifest: pd.DataFrame) -> list[st
     Raises:
         InputError: an image is in two lists, or a list names none of the images.
     """
-    index = _index(manifest)
+    names = zip(manifest["image_id"], manifest["path"], strict=True)
+    index = index_of([image_id, path or ""] for image_id, path in names)
     parts: list[str | None] = [None] * len(manifest)
     for part, original in lists.items():
         found, others = 0, 0
         for number, line in original.lines():
-            row = _row(decode(line), index)
+            row = row_of(decode(line), index)
             if row is None:
                 others += 1
                 continue
@@ -85,19 +86,24 @@ def _bare(name: str) -> str:
     return str(path.with_suffix("")) if re.fullmatch(r"\.[A-Za-z]\w{1,4}", path.suffix) else name
 
 
-def _index(manifest: pd.DataFrame) -> dict[str, int | None]:
-    """The row that each name stands for; None where it is that of several images."""
+def index_of(names: Iterable[Sequence[str]]) -> dict[str, int | None]:
+    """The row that each spelling of a name stands for; None where it is that of several rows.
+
+    Args:
+        names: of every row, the one by which it is found in any case first.
+    """
     index: dict[str, int | None] = {}
-    exact = {name: row for row, name in enumerate(manifest["image_id"])}
-    for row, (image_id, path) in enumerate(
-        zip(manifest["image_id"], manifest["path"], strict=True)
-    ):
-        for name in {*_spellings(image_id), *_spellings(path or "")}:
-            index[name] = row if index.get(name, row) == row else None
+    exact: dict[str, int | None] = {}
+    for row, own in enumerate(names):
+        first = trimmed(own[0])
+        exact[first] = None if first in exact else row
+        for key in {spelling for name in own if name for spelling in _spellings(name)}:
+            index[key] = row if index.get(key, row) == row else None
     return index | exact
 
 
-def _row(name: str, index: Mapping[str, int | None]) -> int | None:
+def row_of(name: str, index: Mapping[str, int | None]) -> int | None:
+    """The row that a name, or what is left of it, stands for; None if there is none."""
     return next((row for key in _spellings(name) if (row := index.get(key)) is not None), None)
 
 

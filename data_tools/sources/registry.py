@@ -29,6 +29,10 @@ from tagnet.system.console import option, require_at_least, require_one_of, say
 
 LISTS = "separator between the entries of a list"
 SEPARATOR = "|"
+WITHOUT_TAGS = (
+    "tags: there are none, so neighbours are found by features; v_only, ltn, rtn, "
+    "logistic_features and knn_pixels can be trained, which read no tags"
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class Table(Featured):
     labels_column: str | None = option(None, "column of labels [labels or alike]")
     split_column: str | None = option(None, "column of the split's parts [split or alike]")
     label_columns: tuple[str, ...] | None = option(
-        None, "columns of 0 and 1, one per label: A,B,C or PREFIX* [found where labels are none]"
+        None, "columns of 0 and 1, a label each: A,B,C or PREFIX* [found]"
     )
     photos: Path | None = option(None, "folder that paths start from [the table's]")
 
@@ -103,6 +107,8 @@ class Table(Featured):
         rows = self._rows(notes)
         for line in notes:
             say(line)
+        if not rows["tags"].map(len).any() and not self.tags_only:
+            say(WITHOUT_TAGS)
         found = Collection(rows, [], {len(rows): np.arange(len(rows))})
         return self.with_features(found, cache)
 
@@ -197,6 +203,9 @@ class NusWide(Published):
 
     def photographs(self) -> Path | None:
         return nus_wide.photograph_folder(self.raw)
+
+    def official_lists(self) -> dict[str, Original]:
+        return nus_wide.official_lists(self.raw)
 
     def manifest_inputs(self) -> dict[str, Path]:
         return super().manifest_inputs() | ({} if self.ids is None else {"ids": self.ids})

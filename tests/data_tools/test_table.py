@@ -288,7 +288,7 @@ def test_features_files_that_are_something_else(tmp_path: Path) -> None:
         (write(tmp_path, "cut.npy", whole[:-1]), "is not a valid .npy file of numbers ("),
         (write(tmp_path, "cut.npz", zipped[:-30]), "is not a valid .npz file ("),
         (write(tmp_path, "empty.npy", b""), "is not a valid .npy file of numbers ("),
-        (write(tmp_path, "f.csv", "1,2"), "features must be a .npy, .npz, .h5 or .hdf5 file"),
+        (write(tmp_path, "f.csv", "1,2"), "features must be a .npy, .npz, .h5, .hdf5 or .mat file"),
         (write(tmp_path, "zip.npy", zipped), "is not a valid .npy file of numbers ("),
         (tmp_path / "absent.npy", "cannot be read (No such file"),
         (tmp_path / "absent.npz", "cannot be read (No such file"),
