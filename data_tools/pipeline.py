@@ -235,7 +235,8 @@ class _Preparation:
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:
         """The tags that have ids."""
-        return Vocabulary.load(self.out / "vocabulary.txt")
+        none = self.run.reports["vocabulary"]["tags"] == 0
+        return Vocabulary.load(self.out / "vocabulary.txt", empty=none)
 
     @functools.cached_property
     def tags(self) -> TagLists:
