@@ -346,6 +346,17 @@ def test_a_dry_run_says_what_would_be_removed(
     assert contents(out) == before
 
 
+def test_a_file_of_the_same_size_and_time_may_have_changed(table: Table, tmp_path: Path) -> None:
+    np.save(table.raw.with_name("f.npy"), table.phi)
+    given = table.settings(**QUICK, features=table.raw.with_name("f.npy"), word_vectors=None)
+    for sign in (1, -1):
+        np.save(table.raw.with_name("f.npy"), sign * table.phi)
+        os.utime(table.raw.with_name("f.npy"), (1, 1))
+        prepare(given, tmp_path / "out")
+        stored = PreparedDataset(tmp_path / "out").features
+        np.testing.assert_array_equal(stored, (sign * table.phi).astype(np.float16))
+
+
 def test_a_file_that_was_only_touched_has_not_changed(
     out: Path, table: Table, capsys: pytest.CaptureFixture[str]
 ) -> None:
