@@ -187,7 +187,9 @@ def _entries(value: Any, place: str, separator: str) -> list[str]:
                 f"{place} must be a list or entries with {separator!r} between them; received "
                 f"{value[:60]!r} ({error})"
             ) from error
-        value = value.split(separator) if found is None else found
+        if found is None:  # nearly all cells
+            return [stripped for entry in value.split(separator) if (stripped := entry.strip())]
+        value = found
     elif as_text(value) is not None:
         value = [value]
     if not isinstance(value, list):

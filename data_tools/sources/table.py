@@ -99,14 +99,13 @@ def read_table(
     """
     notes = [] if notes is None else notes
     opened = open_rows(path)
-    notes += opened.notes
     chosen = _choose(opened, columns or Columns(), path, notes)
     folder = (photos or path.parent).absolute()
     seen = hints.Cells(separator, label_separator or separator)
     on_disk = PhotoPaths(folder) if find_photos else None
     rows = _rows(opened, chosen, path, notes, seen, on_disk)
     table = manifest.from_rows(rows, path, separator, label_separator, notes)
-    notes += seen.notes(table)
+    notes += [*opened.notes, *seen.notes(table)]
     if on_disk is not None and on_disk.by_id:
         notes.append("table: photos are the files that the ids name")
         table["path"] = table["path"].where(table["path"].notna(), table["image_id"])

@@ -8,14 +8,16 @@ import csv
 import gzip
 import io
 import json
+import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
 
 from data_tools.sources import coco
 from tagnet.errors import InputError
+from tagnet.system.console import counted
 
 Rows = Iterator[tuple[int, Mapping[str, Any]]]
 DELIMITERS = ",;\t"
@@ -29,7 +31,7 @@ class RowFile:
         columns: their names.
         read: gives (number, fields) of every row, with these columns at least; a field that a
             row does not have is left out.
-        notes: what a user should be told about how the file is read.
+        notes: what a user should be told about how the file is read, complete when it was.
     """
 
     columns: Sequence[str]
@@ -103,15 +105,19 @@ def _open_csv(path: Path) -> RowFile:
     skipped = 1 if hint else 0
     lines = _csv_lines(path, delimiter, skipped)
     header = next(lines, (0, []))[1]
-    return RowFile(header, lambda names: _csv_rows(path, delimiter, skipped))
+    notes: list[str] = []
+    return RowFile(header, lambda names: _csv_rows(path, delimiter, skipped, notes), notes)
 
 
-def _csv_lines(path: Path, delimiter: str, skipped: int) -> Iterator[tuple[int, list[str]]]:
+def _csv_lines(
+    path: Path, delimiter: str, skipped: int, notes: list[str] | None = None
+) -> Iterator[tuple[int, list[str]]]:
     """The header, then the rows that have an entry, with their numbers."""
     with _open_text(path) as file:
         for _ in range(skipped):
             file.readline()
-        lines = csv.reader(file, delimiter=delimiter, strict=True)
+        mended: list[str] = []
+        lines = csv.reader(_mended(file, delimiter, mended), delimiter=delimiter, strict=True)
         number = -1
         try:
             for fields in lines:
@@ -120,12 +126,42 @@ def _csv_lines(path: Path, delimiter: str, skipped: int) -> Iterator[tuple[int, 
                 number += 1
                 if number == 0 or any(field.strip() for field in fields):
                     yield number, fields
+            if mended and notes is not None and not notes:
+                notes.append(
+                    f"table: {counted(len(mended), 'row')} with quotation marks in an entry that "
+                    f"are not doubled; the first: {mended[0].strip()[:60]!r}"
+                )
         except csv.Error as error:
             raise InputError(f"{path}: row {number + 1} is not CSV ({error})") from error
 
 
-def _csv_rows(path: Path, delimiter: str, skipped: int) -> Rows:
-    lines = _csv_lines(path, delimiter, skipped)
+def _mended(lines: Iterable[str], delimiter: str, mended: list[str]) -> Iterator[str]:
+    """The lines; quotation marks inside of an entry are doubled where they should have been."""
+    inside = re.compile(rf'(?<=[^{delimiter}\r\n])"(?=[^{delimiter}\r\n])')
+    number = 0
+    for line in lines:
+        if '"' in line:
+            try:
+                next(csv.reader([line], delimiter=delimiter, strict=True))
+            except csv.Error as error:
+                doubled = inside.sub('""', line)
+                if "expected after" in str(error) and _is_row(doubled, delimiter, number):
+                    mended.append(line)
+                    line = doubled
+        number = number or line.count(delimiter) + 1
+        yield line
+
+
+def _is_row(line: str, delimiter: str, fields: int) -> bool:
+    """Whether a line is a row of this many fields."""
+    try:
+        return len(next(csv.reader([line], delimiter=delimiter, strict=True))) == fields
+    except csv.Error:
+        return False
+
+
+def _csv_rows(path: Path, delimiter: str, skipped: int, notes: list[str]) -> Rows:
+    lines = _csv_lines(path, delimiter, skipped, notes)
     _, header = next(lines)
     for number, fields in lines:
         if len(fields) < len(header) or any(field.strip() for field in fields[len(header) :]):

@@ -415,3 +415,22 @@ def test_photographs_that_are_missing(tmp_path: Path, capsys: pytest.CaptureFixt
     ):
         path.write_text("path,labels\n8.jpg,x\n9.jpg,x\n")
         prepare(Settings.of(raw=path), tmp_path / "out")
+
+
+def test_quotation_marks_that_are_not_doubled(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "t.csv",
+        'image_id,tags,labels\n1,"a ""b"" c|d",x\n2,"with "stop" tape, and "art".",x\n'
+        '3,"two\nlines|e",y\n',
+    )
+    table, notes = read(path)
+    assert list(table["tags"]) == [
+        ['a "b" c', "d"],
+        ['with "stop" tape, and "art".'],
+        ["two lines", "e"],
+    ]
+    assert notes == [
+        "table: 1 row with quotation marks in an entry that are not doubled; "
+        'the first: \'2,"with "stop" tape, and "art".",x\''
+    ]
