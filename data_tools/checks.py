@@ -1,11 +1,13 @@
 """The checks of an audit, and its observations about the data."""
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from data_tools.sources import manifest
 from tagnet.data.dataset import Part, PreparedDataset
@@ -16,6 +18,9 @@ from tagnet.system.checksums import CHECKSUMS, read_checksums, sha256
 from tagnet.system.console import counted, say
 
 SAMPLE = 20  # images of each part whose neighbours are searched for again
+LONGEST_VECTOR = 1000  # times the median length of an embedding's vectors
+COMMON = 0.9  # share of the images, from which a label that looks like a list is one perhaps
+LISTED = re.compile(r"""[,;|/]|^\[.*\]$|['"]""")
 LIKE = 6  # nearest neighbours whose labels are compared with the image's own
 
 
@@ -116,11 +121,29 @@ def _check_images(report: Report, data: PreparedDataset) -> None:
     say(f"          {data.labels.sum() / data.num_images:.2f} labels per image")
     say(f"          {int((~data.labels.any(axis=1)).sum()):,} images without labels")
     say(f"          {int((carriers == 0).sum()):,} tags that no image has")
+    for line in _odd_labels(data, rows):
+        say(f"          {line}")
     if not data.feature_dim:
         say("          no features (prepared with --tags_only)")
         return
     copies = data.num_images - len(np.unique(report.twins))
     say(f"          {copies:,} images with the same features as an earlier image")
+
+
+def _odd_labels(data: PreparedDataset, rows: pd.DataFrame) -> list[str]:
+    """Lines on labels that may be others in another spelling, or lists that were not split."""
+    lines = manifest.remarks(rows)
+    shares = data.labels.mean(axis=0)
+    alone = (data.labels.sum(axis=1) <= 1).all()
+    listed = np.array([bool(LISTED.search(name)) for name in data.label_names])
+    if listed.any() and (alone or shares[listed].max() >= COMMON):
+        names = [data.label_names[at] for at in np.argsort(-shares * listed, kind="stable")[:3]]
+        names = [name for name in names if LISTED.search(name)]
+        lines.append(
+            f"labels: may be lists that were not split (see --label_separator): "
+            f"{', '.join(map(repr, names))}"
+        )
+    return lines
 
 
 def _blocks(count: int, size: int = 4096) -> Iterator[slice]:
@@ -131,6 +154,14 @@ def _check_embedding(report: Report, data: PreparedDataset, encoding: str) -> No
     embedding = data.embedding(encoding)
     promised, known = data.info["embeddings"][encoding], int(embedding.known.sum())
     size = embedding.vectors.shape[1]
+    lengths = np.linalg.norm(embedding.vectors[embedding.known].astype(np.float64), axis=1)
+    longest = lengths.max(initial=0)
+    word = data.vocabulary.words[int(np.flatnonzero(embedding.known)[lengths.argmax()])]
+    report.check(
+        longest <= LONGEST_VECTOR * max(float(np.median(lengths)), 1),
+        "no vector is far longer than the others",
+        f"that of {word!r} has length {longest:.1e}, half of them at most {np.median(lengths):.1e}",
+    )
     report.check(
         (promised["n"], promised["known"]) == (size, known),
         f"{promised['known']:,} of {len(data.vocabulary):,} tags have {promised['n']} numbers",

@@ -17,7 +17,7 @@ import tensorflow as tf
 import tagnet
 from data_tools.engines import Engine, Local, Ray, paths_of
 from data_tools.settings import Settings
-from data_tools.sources import image_features, manifest
+from data_tools.sources import feature_files, image_features, manifest, parts
 from data_tools.sources.base import Raw
 from data_tools.stages import MARKS, Stage, Stages
 from data_tools.steps import neighbours, splits
@@ -75,7 +75,8 @@ def prepare(
         return _prepare(settings, out, engine, None)
     with exclusive(out, "prepare") as lock:
         if isinstance(engine, Ray):
-            engine.check(out, [*paths_of(settings.source), *paths_of(settings)])
+            named = [*paths_of(settings.source), *paths_of(settings)]
+            engine.check(out, [file.path for path in named for file in feature_files.parse(path)])
         return _prepare(settings, out, engine, lock)
 
 
@@ -140,13 +141,18 @@ class _Preparation:
             after=["manifest"],
         )
         sizes = splits.parse_sizes(settings.sizes_or_default)
+        lists = settings.given_lists()
+        drawn: dict[str, Any] = {"splits": settings.splits_or_default, "sizes": sizes}
+        if lists:
+            drawn = {"split_lists": list(lists)}
+        elif source.own_parts and settings.draws:
+            drawn |= {"drawn": True}
         yield Stage(
             "splits",
-            lambda: splits.write_splits(
-                self.out, len(self.manifest), sizes, settings.splits_or_default, settings.seed
-            ),
+            self._write_splits,
             ["splits/split-*.npz"],
-            {"splits": settings.splits_or_default, "sizes": sizes, "seed": settings.seed},
+            drawn | {"seed": settings.seed},
+            {f"list of {part}": original.path for part, original in lists.items()},
             after=["manifest"],
         )
         embeddings = []
@@ -164,7 +170,8 @@ class _Preparation:
             "images",
             self._write_images,
             ["images-*-of-*.tfrecord"],
-            inputs=source.feature_inputs(),
+            source.feature_settings(),
+            source.feature_inputs(),
             after=["manifest", "vocabulary"],
         )
         names = []
@@ -196,7 +203,7 @@ class _Preparation:
             **reports["vocabulary"],
             "label_names": _lines(self.out / "labels.txt"),
             **reports["images"],
-            "splits": settings.splits_or_default,
+            "splits": self._num_splits,
             "split_sizes": reports["splits"],
             "encodings": list(settings.encodings_or_default),
             "embeddings": {name: reports[f"embeddings-{name}"] for name in self._origins},
@@ -228,7 +235,8 @@ class _Preparation:
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:
         """The tags that have ids."""
-        return Vocabulary.load(self.out / "vocabulary.txt")
+        none = self.run.reports["vocabulary"]["tags"] == 0
+        return Vocabulary.load(self.out / "vocabulary.txt", empty=none)
 
     @functools.cached_property
     def tags(self) -> TagLists:
@@ -262,6 +270,8 @@ class _Preparation:
 
     def _write_manifest(self) -> dict[str, Any]:
         raw = self._raw
+        for line in manifest.remarks(raw.manifest):
+            say(line)
         manifest.save(raw.manifest, self.out / "manifest.jsonl")
         if raw.left_out:
             lines = (json.dumps({"image_id": name, "reason": why}) for name, why in raw.left_out)
@@ -273,6 +283,39 @@ class _Preparation:
             "left_out": len(raw.left_out),
             "left_out_reasons": dict(reasons.most_common(MOST_REASONS)),
         }
+
+    @functools.cached_property
+    def _parts(self) -> list[str | None] | None:
+        """The given part of every image; None where parts are drawn."""
+        if lists := self.settings.given_lists():
+            return parts.read_lists(lists, self.manifest)
+        if "split" not in self.manifest or self.settings.draws:
+            return None
+        return list(self.manifest["split"])
+
+    @property
+    def _num_splits(self) -> int:
+        given = self.settings.split_lists is not None
+        if given or ("split" in self.manifest and not self.settings.draws):
+            return 1
+        return self.settings.splits_or_default
+
+    def _write_splits(self) -> dict[str, Any]:
+        settings = self.settings
+        if self._parts is not None:
+            if settings.split_lists is None:
+                say("splits: the parts are those that the source gives (--sizes draws others)")
+            return splits.write_given(self.out, parts.with_validation(self._parts, settings.seed))
+        if "split" in self.manifest:
+            say("splits: drawn, as --sizes or --splits is given; those of the source are not used")
+        return splits.write_splits(
+            self.out,
+            len(self.manifest),
+            splits.parse_sizes(settings.sizes_or_default),
+            settings.splits_or_default,
+            settings.seed,
+            self.run.reports["manifest"]["left_out"],
+        )
 
     def _write_embedding(self, encoding: str, origin: Origin) -> dict[str, Any]:
         table = origin.read(self.vocabulary, self.tags)
@@ -303,7 +346,7 @@ class _Preparation:
         search = neighbours.Search(
             self._encoded_tags(encoding), self.features, self._index(encoding), self.engine.map
         )
-        numbers = range(self.settings.splits_or_default)
+        numbers = range(self._num_splits)
         return neighbours.write_neighbours(
             self.out,
             f"{encoding}-{pool}",

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from data_tools.sources.base import Source
+from data_tools.sources.parts import OFFICIAL, list_files
+from data_tools.sources.published_files import Original
 from data_tools.sources.registry import SOURCES, NusWide
+from data_tools.sources.table import FLAGS
 from data_tools.steps.embedding import Origin, from_file, from_source, from_tags, from_wordnet
 from data_tools.steps.splits import parse_sizes
 from data_tools.vectors.wordnet import DIM as WORDNET_DIM
@@ -17,6 +20,8 @@ from tagnet.system.console import option, require_at_least, require_one_of
 
 VECTOR_FLAGS = {"w2v": "--word_vectors", "wnet": "--wordnet or --wordnet_vectors"}
 TRAIN = Path("train")  # in place of a file
+# Named in a data set's settings only where they were given, as few are.
+IF_GIVEN = {"split_lists", "label_separator", "label_columns", "photos", *FLAGS.values()}
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,10 @@ class Settings:
     encodings: tuple[str, ...] | None = option(
         None, "find neighbours by: id, w2v, wnet [id, and those with vectors]"
     )
+    split_lists: tuple[str, ...] | None = option(
+        None,
+        "lists of images: train,test or train,validation,test; or official [drawn]",
+    )
     seed: int = option(0, "seed of the random splits")
     name: str | None = option(None, "name of the data set [the file's or the source's]")
 
@@ -74,6 +83,7 @@ class Settings:
                 )
         require_at_least(self, tau=1, min_images=1, splits=1, M=1, wordnet_dim=1, seed=0)
         parse_sizes(self.sizes_or_default)
+        self._check_parts()
         if self.wordnet is not None and self.wordnet_vectors is not None:
             raise InputError("--wordnet and --wordnet_vectors must not be given together")
         if self.wordnet_dim is not None and self.wordnet is None:
@@ -81,6 +91,37 @@ class Settings:
         for encoding, flags in VECTOR_FLAGS.items():
             if encoding in self.encodings_or_default and self.origin(encoding) is None:
                 raise InputError(f"--encodings={encoding} needs {flags}; received none")
+
+    def _check_parts(self) -> None:
+        """Raises `InputError` if parts are given in two ways."""
+        given = {
+            "split_column": getattr(self.source, "split_column", None),
+            "split_lists": self.split_lists,
+            "sizes": self.sizes,
+            "splits": self.splits,
+        }
+        flags = [flag for flag, value in given.items() if value is not None]
+        if len(flags) > 1 and flags[0].startswith("split_"):
+            raise InputError(f"--{flags[0]} and --{flags[1]} must not be given together")
+        if self.split_lists is not None and self.split_lists != (OFFICIAL,):
+            list_files(self.split_lists)
+
+    def given_lists(self) -> dict[str, Original]:
+        """The lists of the parts by the part they play; empty where parts are drawn.
+
+        Raises:
+            InputError: the source has no official ones, or they cannot be found.
+        """
+        if self.split_lists is None:
+            return {}
+        if self.split_lists == (OFFICIAL,):
+            return self.source.official_lists()
+        return list_files(self.split_lists)
+
+    @property
+    def draws(self) -> bool:
+        """Whether parts are drawn even where the source has some of its own."""
+        return self.split_lists is None and (self.sizes is not None or self.splits is not None)
 
     @classmethod
     def of(cls, source: str = "table", **given: Any) -> "Settings":
@@ -155,7 +196,9 @@ class Settings:
             "name": self.name_or_default,
         }
         return {
-            name: str(value) if isinstance(value, Path) else value for name, value in values.items()
+            name: _as_json(value)
+            for name, value in values.items()
+            if value is not None or name not in IF_GIVEN
         }
 
 
@@ -190,6 +233,12 @@ def _flag(name: str) -> tuple[Any, Any]:
 def _fields(settings: Any) -> dict[str, dataclasses.Field]:
     """The settings of a source, or those that all have in common, by name."""
     return {field.name: field for field in dataclasses.fields(settings) if field.name != "source"}
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _values(settings: Any) -> dict[str, Any]:

@@ -236,10 +236,11 @@ def _digest(made_from: dict[str, Any]) -> str:
 
 
 def _fingerprint(path: Path, known: dict[str, Any]) -> dict[str, Any]:
-    """Size, time and SHA-256 of a file; read only when size or time differ from `known`."""
+    """Size, times and SHA-256 of a file; read only when the others differ from `known`."""
     try:
         stat = path.stat()
-        seen = {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+        # Archives and build tools give all files one time of change; the last is the system's own.
+        seen = {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, "ctime_ns": stat.st_ctime_ns}
         if seen == {key: known.get(key) for key in seen}:
             return known
         return seen | {"sha256": sha256(path)}

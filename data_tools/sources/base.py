@@ -1,19 +1,21 @@
 """The interface of raw data sets to the pipeline, and what several kinds share."""
 
 import dataclasses
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
-from data_tools.sources import image_features, table
+from data_tools.sources import feature_files, image_features, table
 from data_tools.sources.image_features import Cache, Features
 from data_tools.sources.published_files import Collection, Original
 from data_tools.vectors.vector_files import WordTable
 from tagnet.backbones.catalogue import BACKBONE_NAMES
+from tagnet.data.tags import normalise
 from tagnet.errors import InputError
-from tagnet.system.console import option, require_one_of
+from tagnet.system.console import counted, option, require_one_of, say
 
 if TYPE_CHECKING:  # flags are listed without Keras
     from tagnet.backbones.features import Backbone
@@ -46,6 +48,7 @@ class Source:
         reads: what `--raw` must name.
         sizes: of the parts, unless told otherwise.
         splits: how many, unless told otherwise.
+        own_parts: whether its images may come with the parts that they belong to.
         encodings: those for which it brings word vectors.
     """
 
@@ -54,6 +57,7 @@ class Source:
     sizes: ClassVar[str] = ".6,.2,.2"
     splits: ClassVar[int] = 1
     encodings: ClassVar[tuple[str, ...]] = ()
+    own_parts: ClassVar[bool] = False
 
     @property
     def title(self) -> str:
@@ -72,6 +76,10 @@ class Source:
         """Further files that Φ depends on."""
         return {}
 
+    def feature_settings(self) -> dict[str, Any]:
+        """The settings that Φ depends on."""
+        return {}
+
     def read(self, cache: Cache) -> Raw:
         """Reads the data set; `cache` keeps what is costly to compute.
 
@@ -79,6 +87,16 @@ class Source:
             InputError: names the file, the row or the field.
         """
         raise NotImplementedError
+
+    def official_lists(self) -> dict[str, Original]:
+        """The lists of images that the data set's authors published, by part.
+
+        Raises:
+            InputError: they published none, or a file is missing.
+        """
+        raise InputError(
+            f"--split_lists=official: --source={self.name} has no official lists; give files"
+        )
 
     def word_table(self, encoding: str) -> WordTable:
         """The word vectors that the source provides for one of its `encodings`."""
@@ -127,7 +145,8 @@ class Photographed(Source):
     ) -> Raw:
         """The images of `rows` whose photos can be read, with their Φ."""
         if self.tags_only:
-            return Raw(rows, image_features.none(len(rows)), left_out=left_out)
+            return _of_tags(rows, left_out, self)
+        _look_for(paths)
         features, unreadable = image_features.from_photographs(paths, self.network, cache)
         return Raw(
             rows.drop(index=list(unreadable)).reset_index(drop=True),
@@ -137,12 +156,41 @@ class Photographed(Source):
         )
 
 
+def _of_tags(rows: pd.DataFrame, left_out: list[tuple[str, str]], source: Photographed) -> Raw:
+    """The images that have tags, without Φ."""
+    tagged = rows["tags"].map(lambda tags: any(map(normalise, tags)))
+    if not tagged.any():
+        raise InputError(f"--tags_only needs tags; {source.raw} has none")
+    left_out = left_out + [(name, "no tags") for name in rows["image_id"][~tagged]]
+    rows = rows[tagged].reset_index(drop=True)
+    return Raw(rows, image_features.none(len(rows)), left_out=left_out)
+
+
+def _look_for(paths: list[str]) -> None:
+    """Says which photographs are missing, before the first one is opened.
+
+    Raises:
+        InputError: all are.
+    """
+    missing = [path for path in paths if not os.path.exists(path)]
+    if missing and len(missing) == len(paths):
+        raise InputError(
+            f"no photo can be read; first error: {missing[0]}: no such file, nor any of the "
+            f"{counted(len(paths), 'photo')}; a table's paths start from its folder, or --photos"
+        )
+    if missing:
+        say(
+            f"photos: {len(missing):,} of {len(paths):,} do not exist and are left out; "
+            f"the first is {missing[0]}"
+        )
+
+
 @dataclass(frozen=True)
 class Featured(Photographed):
     """A source whose Φ may also come from a file."""
 
     features: Path | None = option(
-        None, "feature file: .npy, or .npz or HDF5 with one array, in row order [from photos]"
+        None, "feature file: .npy, .npz or HDF5; FILE:ARRAY; FILE,FILE [from photos]"
     )
 
     def __post_init__(self) -> None:
@@ -154,13 +202,22 @@ class Featured(Photographed):
         return super().in_place_of_photographs() or ("--features" if self.features else None)
 
     def feature_inputs(self) -> dict[str, Path]:
-        return {} if self.features is None else {"features": self.features}
+        if self.features is None:
+            return {}
+        files = feature_files.parse(self.features)
+        more = {f"features {n}": file.path for n, file in enumerate(files[1:], 2)}
+        return {"features": files[0].path} | more
+
+    def feature_settings(self) -> dict[str, Any]:
+        files = [] if self.features is None else feature_files.parse(self.features)
+        arrays = [file.array for file in files]
+        return {"arrays": arrays} if any(arrays) else {}
 
     def with_features(self, found: Collection, cache: Cache) -> Raw:
         """Adds Φ: from a file, none, or from photos (unreadable ones are left out)."""
         rows = found.manifest
         if self.features is not None:
-            features = image_features.from_file(self.features, len(rows), found.orders)
+            features = image_features.from_file(self.features, len(rows), found.orders, rows)
             return Raw(rows, features, left_out=found.left_out)
         paths = [] if self.tags_only else table.photograph_paths(rows, self.raw)
         return self.with_photographs(rows, paths, found.left_out, cache)

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import h5py
 import numpy as np
+import pandas as pd
 
 from data_tools.engines import Engine
+from data_tools.sources import parts
+from data_tools.sources.feature_files import open_features
 from tagnet.errors import InputError
 from tagnet.system.console import say
 from tagnet.system.files import read_arrays, with_hint, write_arrays
@@ -22,9 +24,9 @@ if TYPE_CHECKING:  # flags are listed without Keras
 
 BLOCK = 4096  # rows that are checked and written together
 SPAN = 2  # how many times the wanted rows a block may read to get them
-HDF5 = (".h5", ".hdf5")
 CHUNK = 1024  # photographs whose features are kept in one file
 FLOAT16_MAX = float(np.finfo(np.float16).max)
+FLOAT16_MIN = float(np.finfo(np.float16).smallest_subnormal)
 
 
 class Blocks(Protocol):
@@ -49,35 +51,73 @@ class Features:
 
 
 def from_file(
-    path: Path, num_images: int, orders: Mapping[int, np.ndarray] | None = None
+    path: Path,
+    num_images: int,
+    orders: Mapping[int, np.ndarray | None] | None = None,
+    images: pd.DataFrame | None = None,
 ) -> Features:
-    """Opens `.npy`, or `.npz` or HDF5 with exactly one array: numbers [rows, D].
+    """Opens the features of all images in a file, or in several; see `feature_files`.
 
-    `.npy` and HDF5 are read from disk a block at a time.
+    Where names are beside them, the images take the rows of their names. Otherwise the
+    number of rows says whose they are.
 
     Args:
-        path: the file.
+        path: the file, perhaps with the array's name, or several files.
         num_images: N.
         orders: for each number of rows that the file may have the N rows that are
-            the images'; unless told otherwise N rows, in the images' order.
+            the images', None where there are two ways to number them; unless told
+            otherwise N rows, in the images' order.
+        images: the manifest, by which names are compared.
 
     Raises:
-        InputError: the file is something else, or has another number of rows. A
-            number that float16 cannot hold is found when its block is read.
+        InputError: the file is something else, has another number of rows, or lacks
+            an image. A number that float16 cannot hold is found when its block is read.
     """
     orders = orders or {num_images: np.arange(num_images)}
-    array = _one_array(path)
+    opened = open_features(path)
+    array = opened.array
     if array.ndim != 2 or not array.size or array.dtype.kind not in "fiu":
         raise InputError(
             f"{path}: must hold one array [images, dimensions] of numbers; "
             f"received {array.dtype} {list(array.shape)}"
         )
-    if len(array) not in orders:
+    rows: np.ndarray | None
+    if opened.names is not None and images is not None:
+        rows = _rows_of_names(opened.names, images, path)
+    elif len(array) not in orders:
         raise InputError(
             f"{path}: must have one row per image ({' or '.join(map(str, orders))}); "
             f"received {len(array)} rows"
         )
-    return Features(array.shape[1], _ArrayBlocks(array, path, orders[len(array)], path))
+    else:
+        rows = orders[len(array)]
+        if rows is None:
+            raise InputError(
+                f"{path}: its {len(array):,} rows may be in the order of the data set or of --ids, "
+                "which differ; add an array image_names beside the features (.npz, HDF5), or "
+                "leave out --ids if they are in the data set's order"
+            )
+    return Features(array.shape[1], _ArrayBlocks(array, path, rows, path))
+
+
+def _rows_of_names(names: Sequence[str], images: pd.DataFrame, path: Path) -> np.ndarray:
+    """The row of each image among the rows that have these names."""
+    index = parts.index_of([name] for name in names)
+    rows = np.empty(len(images), np.int64)
+    for at, (image_id, photo) in enumerate(zip(images["image_id"], images["path"], strict=True)):
+        found = parts.row_of(image_id, index)
+        if found is None and photo:
+            found = parts.row_of(photo, index)
+        if found is None:
+            raise InputError(
+                f"{path}: the names beside the features, such as {names[0]!r}, must have each "
+                f"image once; {image_id!r} is not so (without names, rows are in image order)"
+            )
+        rows[at] = found
+    if len(set(rows.tolist())) < len(rows):
+        raise InputError(f"{path}: two images have one name among those beside the features")
+    say(f"features: rows are those of the names in {path.name}")
+    return rows
 
 
 def from_array(array: Any, where: str | Path) -> Features:
@@ -109,7 +149,7 @@ class _ArrayBlocks:
     def __call__(self, first: int = 0, last: int | None = None) -> Iterator[np.ndarray]:
         if self._array is None:
             assert self._path is not None
-            self._array = _one_array(self._path)
+            self._array = open_features(self._path).array
         asked = self._chosen[first:last]
         for start in range(0, len(asked), BLOCK):
             wanted = asked[start : start + BLOCK]
@@ -144,49 +184,13 @@ def _check_numbers(block: np.ndarray, rows: np.ndarray, where: str | Path) -> No
             f"{where}: row {rows[row] + 1}, column {column + 1}: a feature must be finite and "
             f"at most {FLOAT16_MAX:.0f} in size (float16); received {block[row, column]}"
         )
-
-
-def _one_array(path: Path) -> Any:
-    if path.suffix == ".npz":
-        arrays = read_arrays(path)
-        if len(arrays) != 1:
-            names = ", ".join(sorted(arrays)) or "none"
-            raise InputError(f"{path}: must hold exactly one array; received {names}")
-        return next(iter(arrays.values()))
-    if path.suffix in HDF5:
-        return _one_hdf5_array(path)
-    if path.suffix != ".npy":
-        raise InputError(f"{path}: features must be a .npy, .npz, {' or '.join(HDF5)} file")
-    try:
-        return np.lib.format.open_memmap(path, mode="r")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except Exception as error:  # a damaged header can make NumPy's reader raise anything
-        reason = str(error).split("\n")[0]
-        raise InputError(f"{path}: is not a valid .npy file of numbers ({reason})") from error
-
-
-def _one_hdf5_array(path: Path) -> h5py.Dataset:
-    found: dict[str, h5py.Dataset] = {}
-
-    def note(name: str, item: h5py.Group | h5py.Dataset) -> None:
-        if isinstance(item, h5py.Dataset) and item.shape is not None:  # None: it is empty
-            found[name] = item
-            _ = item.dtype  # a damaged type raises here rather than later
-
-    try:
-        with open(path, "rb"):  # says what is wrong in the system's words
-            pass
-        h5py.File(path, "r").visititems(note)  # stays open as long as its array is used
-    except Exception as error:  # damaged inner tables can make h5py raise anything
-        if isinstance(error, OSError) and error.strerror:  # the system's, not HDF5's
-            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: is not a valid HDF5 file ({reason})") from error
-    if len(found) != 1:
-        names = ", ".join(sorted(found)) or "none"
-        raise InputError(f"{path}: must hold exactly one array; received {names}")
-    return next(iter(found.values()))
+    largest = np.abs(block).max(axis=1, initial=0)
+    if (vanishing := (largest > 0) & (largest < FLOAT16_MIN)).any():
+        row = int(vanishing.argmax())
+        raise InputError(
+            f"{where}: row {rows[row] + 1}: features below {FLOAT16_MIN:.0e} are 0 in float16; "
+            f"multiply all features by a constant; the largest is {largest[row]:.1e}"
+        )
 
 
 @dataclass(frozen=True)

@@ -1,68 +1,111 @@
-"""The manifest: one row per image with `image_id`, optional `path`, `tags` and `labels`.
+"""The manifest: one row per image: `image_id`, `path`, `tags`, `labels` and perhaps `split`.
 
-Every source ends here, so what is checked here holds for all of them.
+Every source ends here, so what is checked here holds for all of them: ids are in Unicode NFC,
+tags and labels are spelled as `cells.spelled` does.
 """
 
 import json
-import math
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from data_tools.sources.cells import as_text, is_null, list_in, spelled
+from tagnet.data.tags import normalise
 from tagnet.errors import InputError
+from tagnet.system.console import counted
 from tagnet.system.files import read_text, write_text
 
 REQUIRED = ("image_id", "tags", "labels")
 
 
 def from_rows(
-    rows: Iterable[tuple[int, Mapping[str, Any]]], where: str | Path, separator: str
+    rows: Iterable[tuple[int, Mapping[str, Any]]],
+    where: str | Path,
+    separator: str,
+    label_separator: str | None = None,
+    notes: list[str] | None = None,
 ) -> pd.DataFrame:
     """Builds a manifest from a source's rows and checks it.
 
     Args:
         rows: (row number as the user counts, fields). Lists may be lists of
-            strings or one string, split at `separator`; blanks around an entry
-            and empty entries are dropped. An integer is taken as an `image_id`; blanks
-            around one belong to it, as to a file's name.
+            strings or one string: a list in one of the notations of `cells`, or
+            split at `separator`; empty entries are dropped. A number stands for
+            its digits. `split`, where there is one, is train, validation, test or None.
         where: what error lines call the source.
         separator: between the entries of a list given as one string.
+        label_separator: likewise for labels, if it is another.
+        notes: given where several rows may be of one image that differ in labels
+            alone: these are united, and a line that says so is added to it.
 
     Returns:
-        Columns `image_id`, `path` (None where there is none), `tags`, `labels`.
+        Columns `image_id`, `path` (None where there is none), `tags`, `labels`, and
+        `split` if a row has one.
 
     Raises:
         InputError: names `where` and the row.
     """
-    images: list[dict[str, Any]] = []
+    images: dict[str, dict[str, Any]] = {}
     first_seen: dict[str, int] = {}
+    repeated: str | None = None
+    number_of_rows = 0
+    separators = {"tags": separator, "labels": label_separator or separator}
     for number, fields in rows:
+        number_of_rows += 1
         place = f"{where}: row {number}"
-        image = _image(fields, place, separator)
+        image = _image(fields, place, separators)
         image_id = image["image_id"]
-        if image_id in first_seen:
+        if image_id not in images:
+            first_seen[image_id] = number
+            images[image_id] = image
+            continue
+        first = images[image_id]
+        if notes is None or image | {"labels": []} != first | {"labels": []}:
             raise InputError(
                 f"{place}: image_id must be unique; {image_id!r} is also in row "
                 f"{first_seen[image_id]}"
+                + ("" if notes is None else ", with another path, split or tags")
             )
-        first_seen[image_id] = number
-        images.append(image)
+        repeated = repeated or image_id
+        first["labels"] = list(dict.fromkeys(first["labels"] + image["labels"]))
     if not images:
         raise InputError(f"{where}: must hold at least one image; received none")
-    if not any(image["labels"] for image in images):
+    if not any(image["labels"] for image in images.values()):
         raise InputError(f"{where}: at least one image must have a label; received none")
-    return _frame(images)
+    if repeated is not None and notes is not None:
+        notes.append(
+            f"labels: {number_of_rows:,} rows are of {counted(len(images), 'image')}; the labels "
+            f"of the rows of one image are united ({repeated!r}, for example)"
+        )
+    return _frame(list(images.values()))
+
+
+def remarks(manifest: pd.DataFrame) -> list[str]:
+    """Lines on labels that may be one label in several spellings."""
+    spellings: dict[str, set[str]] = defaultdict(set)
+    for labels in manifest["labels"]:
+        for label in labels:
+            spellings[normalise(label)].add(label)
+    several = sorted(
+        " and ".join(map(repr, sorted(names))) for names in spellings.values() if len(names) > 1
+    )
+    if not several:
+        return []
+    shown = "; ".join(several[:3]) + ("; …" if len(several) > 3 else "")
+    return [f"labels: differ only by capitals or the like, and are kept apart: {shown}"]
 
 
 def save(manifest: pd.DataFrame, path: str | Path) -> None:
-    """Writes one JSON object per line, without `path` if an image has none."""
+    """Writes one JSON object per line, without `path` or `split` if an image has none."""
     lines = []
     for image in manifest.to_dict("records"):
-        if image["path"] is None:
-            del image["path"]
+        for name in ("path", "split"):
+            if image.get(name, "") is None:
+                del image[name]
         lines.append(json.dumps(image, ensure_ascii=False))
     write_text(path, "\n".join(lines) + "\n")
 
@@ -87,37 +130,34 @@ def load(path: str | Path) -> pd.DataFrame:
 
 
 def _frame(images: list[dict[str, Any]]) -> pd.DataFrame:
-    columns = ("image_id", "path", "tags", "labels")
+    columns = ["image_id", "path", "tags", "labels"]
+    if any(image.get("split") is not None for image in images):
+        columns.append("split")
     # dtype object: pandas would turn None into NaN in a column of strings.
     return pd.DataFrame(
-        {name: pd.Series([image[name] for image in images], dtype=object) for name in columns}
+        {name: pd.Series([image.get(name) for image in images], dtype=object) for name in columns}
     )
 
 
-def _image(fields: Mapping[str, Any], place: str, separator: str) -> dict[str, Any]:
+def _image(fields: Mapping[str, Any], place: str, separators: Mapping[str, str]) -> dict[str, Any]:
     for name in REQUIRED:
         if name not in fields:
             raise InputError(f"{place}: lacks {name}; received {', '.join(fields) or 'nothing'}")
-    image_id = fields["image_id"]
-    if isinstance(image_id, int) and not isinstance(image_id, bool):
-        image_id = str(image_id)
-    if not isinstance(image_id, str) or not image_id.strip():
-        raise InputError(f"{place}: image_id must be a non-empty string; received {image_id!r}")
+    image_id = as_text(fields["image_id"])
+    if image_id is None or not image_id.strip():
+        raise InputError(
+            f"{place}: image_id must be a non-empty string; received {fields['image_id']!r}"
+        )
     path = fields.get("path")
-    if isinstance(path, float) and math.isnan(path):  # how pandas says "none"
+    if is_null(path):
         path = None
     if not isinstance(path, str | None):
         raise InputError(f"{place}: path must be a string; received {path!r}")
     if path and "\0" in path:
         raise InputError(f"{place}: path must not contain NUL; received {path!r}")
-    tags = _entries(fields["tags"], f"{place}: tags", separator)
-    # Canonically equal labels are one: some systems write an accent as a letter of its own.
-    labels = [
-        unicodedata.normalize("NFC", label)
-        for label in _entries(fields["labels"], f"{place}: labels", separator)
-    ]
-    labels = list(dict.fromkeys(labels))
-    for name in (image_id, *labels):
+    tags = _entries(fields["tags"], f"{place}: tags", separators["tags"])
+    labels = _entries(fields["labels"], f"{place}: labels", separators["labels"])
+    for name in (image_id.strip(), *labels):
         if len(name.splitlines()) > 1:  # artefacts hold one name a line
             raise InputError(f"{place}: names must not contain line breaks; received {name!r}")
     for text in (image_id, path or "", *tags, *labels):
@@ -127,16 +167,39 @@ def _image(fields: Mapping[str, Any], place: str, separator: str) -> dict[str, A
             raise InputError(
                 f"{place}: text must be Unicode without lone surrogates; received {ascii(text)}"
             ) from error
-    return {"image_id": image_id, "path": path or None, "tags": tags, "labels": labels}
+    return {
+        "image_id": unicodedata.normalize("NFC", image_id),
+        "path": path or None,
+        "tags": [word for tag in tags if (word := spelled(tag))],
+        "labels": list(dict.fromkeys(name for label in labels if (name := spelled(label)))),
+    } | ({} if fields.get("split") is None else {"split": fields["split"]})
 
 
 def _entries(value: Any, place: str, separator: str) -> list[str]:
     """The entries of a list field, which may be one string."""
+    if is_null(value):
+        return []
     if isinstance(value, str):
-        value = value.split(separator)
+        try:
+            found = list_in(value)
+        except ValueError as error:
+            raise InputError(
+                f"{place} must be a list or entries with {separator!r} between them; received "
+                f"{value[:60]!r} ({error})"
+            ) from error
+        if found is None:  # nearly all cells
+            return [stripped for entry in value.split(separator) if (stripped := entry.strip())]
+        value = found
+    elif as_text(value) is not None:
+        value = [value]
     if not isinstance(value, list):
         raise InputError(f"{place} must be a list of strings or one string; received {value!r}")
+    entries = []
     for entry in value:
-        if not isinstance(entry, str):
+        if is_null(entry):
+            continue
+        if (text := as_text(entry)) is None:
             raise InputError(f"{place} must hold only strings; received {entry!r}")
-    return [stripped for entry in value if (stripped := entry.strip())]
+        if stripped := text.strip():
+            entries.append(stripped)
+    return entries

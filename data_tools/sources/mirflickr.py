@@ -216,9 +216,11 @@ def _read_annotations(raw: Path, names: Sequence[str], num_images: int) -> dict[
         original = _annotation(raw, name)
         for line, text in original.lines():
             if not text.isdigit() or int(text) not in labels:
+                missing = text.isdigit() and num_images < int(text) <= SIZE
                 raise InputError(
                     f"{original}: line {line} must be the number of an image, 1 to {num_images}; "
                     f"received {decode(text)[:40]!r}"
+                    + (f" (is tags{num_images + 1}.txt missing?)" if missing else "")
                 )
             labels[int(text)].append(name)
     return labels

@@ -4,7 +4,7 @@ ImageList/Imagelist.txt names the 269,648 images, `actor\0001_2124494179.jpg`; t
 rows of Groundtruth/AllLabels and of AllTags1k.txt follow it. An image_id is that
 name with a slash and without its ending. The number after the last `_` is the
 photo's id at Flickr, by which NUS_WID_Tags/All_Tags.txt has its tags; six photos
-stand in the list twice.
+stand in the list twice, some with other labels: the first entry that can be used is.
 
 The paper's subset is the images with a label and tags. The authors used a fixed
 list of 190,253 of them, which `--ids` takes. A feature matrix has a row for each
@@ -33,6 +33,8 @@ TAG_SETS = {
 }
 LISTS, TAGS, TRUTH = "ImageList", "NUS_WID_Tags", "Groundtruth"
 PARTS = ("Test", "Train")
+OFFICIAL = {"train": "Train", "test": "Test"}
+SAMPLE = 1000  # images that are looked for in the folders they were published in
 PHOTOGRAPHS = ("Flickr", "images")
 SHOWN = 3  # of the label files that differ from each other
 ODD = 10  # values other than 0 and 1 that a label file may hold before it is refused
@@ -80,13 +82,14 @@ def read(raw: Path, tag_set: str = "all", ids: Path | None = None) -> Collection
         others = np.setdiff1d(np.arange(len(images)), rows)
         left_out = [(images[row].image_id, f"not in {ids.name}") for row in others]
     folder = photograph_folder(raw)
+    files_of = _photo_names(images, folder)
     table = manifest.from_rows(
         (
             (
                 row + 1,
                 {
                     "image_id": images[row].image_id,
-                    "path": folder and str(folder / images[row].name),
+                    "path": folder and str(folder / files_of[row]),
                     "tags": tags[row],
                     "labels": label_lists[row],
                 },
@@ -96,9 +99,10 @@ def read(raw: Path, tag_set: str = "all", ids: Path | None = None) -> Collection
         raw,
         "|",
     )
-    orders = {len(images): np.array(rows)}
-    if ids is not None:
-        orders[len(rows)] = np.arange(len(rows))
+    orders: dict[int, np.ndarray | None] = {len(images): np.array(rows)}
+    if ids is not None and rows != list(range(len(images))):
+        # A list of all images in another order: nobody can tell which one the features have.
+        orders[len(rows)] = None if len(rows) == len(images) else np.arange(len(rows))
     return Collection(table, left_out, orders)
 
 
@@ -116,6 +120,30 @@ def files(raw: Path, tag_set: str = "all") -> list[Original]:
 def photograph_folder(raw: Path) -> Path | None:
     """The folder of the photos; None if there is none."""
     return next((raw.absolute() / name for name in PHOTOGRAPHS if (raw / name).is_dir()), None)
+
+
+def _photo_names(images: Sequence[Image], folder: Path | None) -> list[str]:
+    """The photographs' names in their folder: as published, or without the folders in it.
+
+    Copies of NUS-WIDE have all photographs in one folder; the numbers of six stand for two.
+    """
+    names = [image.name for image in images]
+    if folder is None or any((folder / name).is_file() for name in names[:SAMPLE]):
+        return names
+    flat = [name.rpartition("/")[2] for name in names]
+    if not any((folder / name).is_file() for name in flat):
+        return names
+    say(f"photos: all in one folder ({folder})")
+    return flat
+
+
+def official_lists(raw: Path) -> dict[str, Original]:
+    """The published lists of training and test images.
+
+    Raises:
+        InputError: one is missing.
+    """
+    return {part: need(raw, LISTS, f"{name}Imagelist.txt") for part, name in OFFICIAL.items()}
 
 
 def read_image_list(original: Original) -> list[Image]:
@@ -316,10 +344,10 @@ def _usable(
     seen: set[str] = set()
     for row, image in enumerate(images):
         reason = lacking(tags[row], labels[row])
-        if image.photo in seen:
+        if reason is None and image.photo in seen:
             reason = "a photo that stands in the list twice"
-        seen.add(image.photo)
         if reason is None:
+            seen.add(image.photo)
             rows.append(row)
         else:
             left_out.append((image.image_id, reason))

@@ -26,12 +26,12 @@ class Collection:
         manifest: those that are used, see `data_tools.sources.manifest`.
         left_out: for each other image its image_id and the reason.
         orders: for each number of rows that a feature matrix may have, the rows of
-            the images that are used; see `data_tools.sources.image_features.from_file`.
+            the images that are used, or None; see `data_tools.sources.image_features.from_file`.
     """
 
     manifest: pd.DataFrame
     left_out: list[tuple[str, str]]
-    orders: Mapping[int, np.ndarray]
+    orders: Mapping[int, np.ndarray | None]
 
 
 def lacking(tags: Sequence[str], labels: Sequence[str]) -> str | None:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from data_tools.sources import (
+    coco,
     demo,
     image_features,
     manifest,
@@ -28,6 +29,10 @@ from tagnet.system.console import option, require_at_least, require_one_of, say
 
 LISTS = "separator between the entries of a list"
 SEPARATOR = "|"
+WITHOUT_TAGS = (
+    "tags: there are none, so neighbours are found by features; v_only, ltn, rtn, "
+    "logistic_features and knn_pixels can be trained, which read no tags"
+)
 
 
 @dataclass(frozen=True)
@@ -60,39 +65,75 @@ class Table(Featured):
 
     name: ClassVar[str] = "table"
     reads: ClassVar[str] = "the table's file"
+    own_parts: ClassVar[bool] = True
 
     separator: str = option(SEPARATOR, LISTS)
+    label_separator: str | None = option(None, "separator between labels [that of tags]")
+    image_column: str | None = option(None, "column of image ids [image_id or alike; the path]")
+    path_column: str | None = option(None, "column of photos [path, file_name or alike]")
+    tags_column: str | None = option(None, "column of tags [tags or alike]")
+    labels_column: str | None = option(None, "column of labels [labels or alike]")
+    split_column: str | None = option(None, "column of the split's parts [split or alike]")
+    label_columns: tuple[str, ...] | None = option(
+        None, "columns of 0 and 1, a label each: A,B,C or PREFIX* [found]"
+    )
+    photos: Path | None = option(None, "folder that paths start from [the table's]")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_separator(self.separator)
+        if self.label_separator is not None and not self.label_separator:
+            raise InputError("--label_separator must not be empty")
+        if self.labels_column is not None and self.label_columns:
+            raise InputError("--labels_column and --label_columns must not be given together")
 
     @property
     def title(self) -> str:
-        return self.raw.stem
+        return Path(self.raw.stem).stem if self.raw.suffix.lower() == ".gz" else self.raw.stem
 
     def manifest_settings(self) -> dict[str, Any]:
-        made_from: dict[str, Any] = {"separator": self.separator}
-        if self.in_place_of_photographs() is None:
-            paths = table.photograph_paths(self._rows(), self.raw)
+        made_from: dict[str, Any] = {"separator": self.separator} | self._given()
+        if self._opens_photos():
+            paths = table.photograph_paths(self._rows([]), self.raw)
             made_from["photographs"] = image_features.photographs_digest(paths, self.network)
         return made_from
 
     def manifest_inputs(self) -> dict[str, Path]:
-        return {"raw": self.raw}
+        captions = coco.captions_beside(self.raw)
+        return {"raw": self.raw} | ({} if captions is None else {"captions": captions})
 
     def read(self, cache: Cache) -> Raw:
-        rows = self._rows()
-        if max(map(len, rows["tags"])) == 1:
-            say(
-                f"tags: no image has more than one; are they separated by {self.separator!r}? "
-                "(see --separator)"
-            )
+        notes: list[str] = []
+        rows = self._rows(notes)
+        for line in notes:
+            say(line)
+        if not rows["tags"].map(len).any() and not self.tags_only:
+            say(WITHOUT_TAGS)
         found = Collection(rows, [], {len(rows): np.arange(len(rows))})
         return self.with_features(found, cache)
 
-    def _rows(self) -> pd.DataFrame:
-        return table.read_table(self.raw, self.separator)
+    def _opens_photos(self) -> bool:
+        return self.in_place_of_photographs() is None
+
+    def _given(self) -> dict[str, Any]:
+        """The settings that few tables need; those without them are prepared as ever."""
+        names = ("label_separator", *table.FLAGS.values(), "label_columns")
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return given | ({} if self.photos is None else {"photos": str(self.photos.absolute())})
+
+    def _rows(self, notes: list[str]) -> pd.DataFrame:
+        return table.read_table(
+            self.raw,
+            self.separator,
+            label_separator=self.label_separator,
+            columns=table.Columns(
+                {name: getattr(self, flag) for name, flag in table.FLAGS.items()},
+                self.label_columns or (),
+            ),
+            photos=self.photos,
+            find_photos=self._opens_photos(),
+            notes=notes,
+        )
 
 
 @dataclass(frozen=True)
@@ -134,7 +175,7 @@ class PhotoFolder(Photographed):
         photographs, left_out = find_photographs(self.raw)
         labels = None
         if self.label_table is not None:
-            labels = table.read_table(self.label_table, self.separator, tags=False)
+            labels = table.read_table(self.label_table, self.separator)
         rows = photo_folder.read_folder(self.raw, photographs, self.label_prefix, labels)
         return self.with_photographs(rows, list(rows["path"]), left_out, cache)
 
@@ -162,6 +203,9 @@ class NusWide(Published):
 
     def photographs(self) -> Path | None:
         return nus_wide.photograph_folder(self.raw)
+
+    def official_lists(self) -> dict[str, Original]:
+        return nus_wide.official_lists(self.raw)
 
     def manifest_inputs(self) -> dict[str, Path]:
         return super().manifest_inputs() | ({} if self.ids is None else {"ids": self.ids})

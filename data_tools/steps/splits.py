@@ -1,4 +1,4 @@
-"""The stage that splits the images at random into train, validation and test."""
+"""The stage that splits the images into train, validation and test: at random, or as given."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 
 from tagnet.errors import InputError
 from tagnet.settings import PARTS
-from tagnet.system.console import counted
+from tagnet.system.console import counted, say
 from tagnet.system.files import read_arrays, write_arrays
 
 
@@ -41,12 +41,13 @@ def parse_sizes(text: str) -> tuple[int, ...] | tuple[float, ...]:
     return fractions
 
 
-def part_sizes(num_images: int, sizes: Sequence[float]) -> list[int]:
+def part_sizes(num_images: int, sizes: Sequence[float], left_out: int = 0) -> list[int]:
     """How many images each part has.
 
     Args:
         num_images: N.
         sizes: three counts, or three fractions of N.
+        left_out: how many other images cannot be used, for an error line.
 
     Raises:
         InputError: together they need more than N images, or a part would be empty.
@@ -61,13 +62,15 @@ def part_sizes(num_images: int, sizes: Sequence[float]) -> list[int]:
         cuts = np.rint(np.cumsum([0, *sizes]) * num_images).astype(int)
         counts = np.diff(cuts).tolist()
     shown = ",".join(map(str, counts))
+    others = f" ({left_out:,} left out, see above)" if left_out else ""
     if sum(counts) > num_images:
         raise InputError(
-            f"--sizes must not exceed {counted(num_images, 'image')}; received {shown}"
+            f"--sizes must not exceed {counted(num_images, 'image')}{others}; received {shown}"
         )
     if min(counts) < 1:
         raise InputError(
-            f"--sizes must leave every part an image; {counted(num_images, 'image')} give {shown}"
+            f"--sizes must leave every part an image; {counted(num_images, 'image')}{others} give "
+            f"{shown}"
         )
     return counts
 
@@ -87,14 +90,43 @@ def draw_split(counts: Sequence[int], num_images: int, seed: int, index: int) ->
 
 
 def write_splits(
-    directory: Path, num_images: int, sizes: Sequence[float], number: int, seed: int
+    directory: Path,
+    num_images: int,
+    sizes: Sequence[float],
+    number: int,
+    seed: int,
+    left_out: int = 0,
 ) -> dict[str, Any]:
     """Writes `splits/split-0.npz` and so on, each with the arrays train, validation and test."""
-    counts = part_sizes(num_images, sizes)
+    counts = part_sizes(num_images, sizes, left_out)
     for index in range(number):
         split = draw_split(counts, num_images, seed, index)
         write_arrays(directory / "splits" / f"split-{index}.npz", split)
+    if others := num_images - sum(counts):
+        say(
+            f"splits: {others:,} of {counted(num_images, 'image')} are in no part; fractions such "
+            "as --sizes=.6,.2,.2 use all images"
+        )
     return dict(zip(PARTS, counts, strict=True))
+
+
+def write_given(directory: Path, parts: Sequence[str | None]) -> dict[str, Any]:
+    """Writes `splits/split-0.npz` from the part of every image.
+
+    Raises:
+        InputError: a part has no image.
+    """
+    split = {
+        part: np.array([row for row, own in enumerate(parts) if own == part], np.int32)
+        for part in PARTS
+    }
+    counts = {part: len(rows) for part, rows in split.items()}
+    if not all(counts.values()):
+        raise InputError(f"splits: every part must have an image; received {counts}")
+    write_arrays(directory / "splits" / "split-0.npz", split)
+    if others := parts.count(None):
+        say(f"splits: {others:,} of {counted(len(parts), 'image')} are in no part")
+    return counts
 
 
 def read_split(directory: Path, index: int) -> dict[str, np.ndarray]:

@@ -33,7 +33,8 @@ def write_vocabulary(
     blocks = (tags[first : first + BLOCK] for first in range(0, len(tags), BLOCK))
     for counted in engine.map(count_tags, blocks):
         counts.update(counted)
-    vocabulary = Vocabulary.of_counts(counts, size, min_images)
+    # Of images without any tags the neighbours are found by features.
+    vocabulary = Vocabulary.of_counts(counts, size, min_images) if counts else Vocabulary(())
     vocabulary.save(directory / "vocabulary.txt")
     labels = sorted({label for labels in manifest["labels"] for label in labels})
     write_text(directory / "labels.txt", "".join(f"{label}\n" for label in labels))

@@ -1,27 +1,55 @@
 """Reads files of word vectors, keeping only the wanted words.
 
 Formats: word2vec, binary or text, which begins with the number of words and the dimension
-(fastText's `.vec` is that text); GloVe's text, which begins with the first word. gzip where
-the name ends in `.gz`. A file is read once from beginning to end, and only what was wanted
-stays in memory; a reader of whole files needs 3.6 GB for GoogleNews' 3,000,000 words.
+(fastText's `.vec` is that text); GloVe's text, which begins with the first word; plain, or
+packed by gzip or bzip2, or alone in a zip. A file is read once from beginning to end, and only
+what was wanted stays in memory; a reader of whole files needs 3.6 GB for GoogleNews' 3,000,000
+words.
+
+The last n fields of a line are its vector, so a word may hold blanks. Published files have lines
+that are something else; they are counted and left out. See `binary_words` for words with blanks in
+binary files.
 """
 
+import bz2
+import contextlib
 import gzip
+import os
+import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import numpy as np
 
+from data_tools.vectors.binary_words import binary_rows
 from tagnet.errors import InputError
-from tagnet.system.console import counted, progress
+from tagnet.system.console import counted, progress, say
 
-READ_BYTES = 2**22
-LINE_BYTES = 2**20  # of a line of text, or of a word; generous
+LINE_BYTES = 2**20  # of a line of text; generous
+SAMPLE = 50  # first lines, most of which have as many numbers as all
+BOM = b"\xef\xbb\xbf"
+FEWER = 1  # words than line 1 says, with which a file is still taken to be whole
 
-Rows = Iterator[tuple[bytes, bytes]]  # words, and their numbers as they stand in the file
+Rows = Iterator[tuple[bytes, bytes]]  # words, and their numbers as they are in the file
+
+# What files begin with that hold vectors in forms that are not read.
+OTHERS = {
+    b"\xba\x16\x4f\x2f": (
+        "is a fastText model (.bin); save its words as text: fasttext.load_model(FILE), then "
+        "one line `word numbers` for each of get_words(), or download the .vec file"
+    ),
+    b"\x80": (
+        "is a pickle such as gensim's .kv, which is never opened; save it with "
+        "KeyedVectors.load(FILE).save_word2vec_format('vectors.bin', binary=True)"
+    ),
+    b"\x93NUMPY": "is an array without words; save words and vectors in word2vec format",
+    b"\x89HDF": "is HDF5; save words and vectors in word2vec format",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,122 +76,185 @@ def read_vectors(path: Path, wanted: Callable[[str], bool] = lambda word: True) 
         The words in the order of the file; of a word that occurs twice the first one.
 
     Raises:
-        InputError: the file is missing, cut off or something else.
+        InputError: the file is missing, cut off or something else, or the vector of a
+            wanted word is not finite.
     """
     vectors: dict[str, np.ndarray] = {}
+    odd = _Odd()
     try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as opened:
-            dim, is_text, rows = _open(cast(BinaryIO, opened), path)
+        with _opened(path) as file:
+            dim, is_text, rows = _open(file, path, odd)
             for name, field in progress(rows, path.name):
                 word = name.decode(errors="replace")
-                if word not in vectors and wanted(word):
-                    vectors[word] = (
-                        _parse(field, word, dim, path) if is_text else np.frombuffer(field, "<f4")
+                if word in vectors or not wanted(word):
+                    continue
+                vector = _parse(field, dim) if is_text else np.frombuffer(field, "<f4")
+                if vector is None:
+                    odd.add(name + b" " + field)
+                    odd.yielded += 1
+                elif not np.isfinite(vector).all():
+                    raise InputError(
+                        f"{path}: vectors must be finite; that of {word!r} has NaN or infinity"
                     )
-    except (OSError, EOFError, zlib.error) as error:
+                else:
+                    vectors[word] = vector
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: cannot be read ({reason})") from error
+    if odd.count:
+        say(
+            f"{path.name}: {counted(odd.count, 'line')} ignored that are not a word and {dim} "
+            f"numbers; the first: {odd.first[:40]!r}"
+        )
     table = np.array(list(vectors.values()), np.float32).reshape(len(vectors), dim)
     return WordTable(tuple(vectors), table)
 
 
-def _open(file: BinaryIO, path: Path) -> tuple[int, bool, Rows]:
+@dataclass
+class _Odd:
+    """The lines of a file that are no word and its vector; some are yielded before it is seen."""
+
+    count: int = 0
+    yielded: int = 0
+    first: bytes = b""
+
+    def add(self, line: bytes) -> None:
+        self.first = self.first if self.count else line
+        self.count += 1
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file, unpacked where it is packed, whatever its name."""
+    with open(path, "rb") as plain:
+        start = plain.read(6)
+        plain.seek(0)
+        if start[:2] == b"\x1f\x8b":
+            with gzip.open(plain) as file:
+                yield cast(BinaryIO, file)
+        elif start[:3] == b"BZh":
+            with bz2.open(plain) as packed:
+                yield cast(BinaryIO, packed)
+        elif start[:4] == b"PK\x03\x04":
+            with zipfile.ZipFile(plain) as archive:
+                names = [name for name in archive.namelist() if not name.endswith("/")]
+                if len(names) != 1:
+                    raise InputError(
+                        f"{path}: must hold one file; received {', '.join(names[:5]) or 'none'}; "
+                        "unpack it and name one of them"
+                    )
+                with archive.open(names[0]) as member:
+                    yield cast(BinaryIO, member)
+        else:
+            for magic, what in OTHERS.items():
+                if start.startswith(magic):
+                    raise InputError(f"{path}: {what}")
+            yield plain
+
+
+def _open(file: BinaryIO, path: Path, odd: _Odd) -> tuple[int, bool, Rows]:
     """Detects the format; returns the dimension, whether it is text, and the rows."""
     first = file.readline(LINE_BYTES)
-    fields = first.split()
+    fields = first.removeprefix(BOM).split()
     if len(fields) != 2 or not all(field.isdigit() for field in fields):
-        dim = len(fields) - 1
-        if not _is_text_row(first, dim):
+        lines = [first.removeprefix(BOM), *islice(_lines(file), SAMPLE - 1)]
+        (dim, _), *_ = Counter(len(line.split()) - 1 for line in lines).most_common(1)
+        if not any(_is_text_row(line, dim) for line in lines):
             raise InputError(
                 f"{path}: must begin with the number of words and the dimension (word2vec, "
                 f"fastText) or with a word and its numbers (GloVe); received {first[:40]!r}"
             )
-        file.seek(0)
-        return dim, True, _glove_rows(file, path, dim)
+        return dim, True, _text_rows(chain(lines, _lines(file)), path, dim, odd)
     count, dim = map(int, fields)
     if count < 1 or dim < 1:
         raise InputError(
             f"{path}: must have a word and at least one number per line; received {first!r}"
         )
-    if path.suffix != ".gz" and count * dim * 2 > path.stat().st_size:  # a number has two bytes
+    bytes_there = _size(file)
+    if bytes_there is not None and count * dim * 2 > bytes_there:  # a number has two bytes
         raise InputError(
             f"{path}: line 1 says {counted(count, 'word')} of {dim} numbers, more than "
-            f"{path.stat().st_size} bytes hold; was the file cut off?"
+            f"{bytes_there} bytes hold; was the file cut off?"
         )
     start = file.tell()
-    is_text = _is_text_row(file.readline(LINE_BYTES), dim)
+    is_text = any(_is_text_row(line, dim) for line in islice(_lines(file), 3))
     file.seek(start)
-    return dim, is_text, (_text_rows if is_text else _binary_rows)(file, path, count, dim)
+    if is_text:
+        return dim, True, _counted(_text_rows(_lines(file), path, dim, odd), path, count, odd)
+    return dim, False, binary_rows(file, path, count, dim)
+
+
+def _size(file: BinaryIO) -> int | None:
+    """The bytes of a file; None if it is packed."""
+    if isinstance(file, gzip.GzipFile | bz2.BZ2File | zipfile.ZipExtFile):
+        return None
+    return os.fstat(file.fileno()).st_size
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """The lines; one that is too long for text comes in pieces."""
+    while line := file.readline(LINE_BYTES):
+        yield line
 
 
 def _is_text_row(line: bytes, dim: int) -> bool:
-    """Whether a line is a word and `dim` numbers, one at least."""
-    fields = line.split()
+    """Whether the last `dim` fields of a line, one at least, are numbers and a word is before."""
+    fields = line.rsplit(None, dim) if dim > 0 else []
+    if len(fields) < dim or line[:1].isspace() < len(fields) == dim:
+        return False
     try:
-        return len([float(field) for field in fields[1:]]) == dim > 0
+        return dim > 0 and len([float(field) for field in fields[-dim:]]) == dim
     except ValueError:
         return False
 
 
-def _parse(field: bytes, word: str, dim: int, path: Path) -> np.ndarray:
+def _parse(field: bytes, dim: int) -> np.ndarray | None:
+    """The numbers of a line; None if they are not `dim` numbers."""
     try:
         numbers = [float(number) for number in field.split()]
-    except ValueError as error:
-        raise InputError(f"{path}: the vector of {word!r} must be numbers ({error})") from error
-    if len(numbers) != dim:  # two of them with a tab in between
-        raise InputError(
-            f"{path}: the vector of {word!r} must be {dim} numbers; received {len(numbers)}"
-        )
-    with np.errstate(over="ignore"):  # whoever uses the vectors refuses what is not finite
+    except ValueError:
+        return None
+    if len(numbers) != dim:
+        return None
+    with np.errstate(over="ignore"):  # what is not finite is refused
         return np.array(numbers, np.float32)
 
 
-def _glove_rows(file: BinaryIO, path: Path, dim: int) -> Rows:
-    for number, line in enumerate(file, 1):
-        fields = line.rstrip().rsplit(b" ", dim)  # a word may hold blanks
-        if len(fields) != dim + 1:
-            raise _bad_line(path, number, dim, line)
-        yield fields[0], b" ".join(fields[1:])
-
-
-def _text_rows(file: BinaryIO, path: Path, count: int, dim: int) -> Rows:
-    number = 1
-    for number, line in enumerate(file, 2):
-        word, _, field = line.strip().partition(b" ")
-        if field.count(b" ") != dim - 1 and len(field.split()) != dim:
-            raise _bad_line(path, number, dim, line)
-        yield word, field
-    if number != count + 1:
-        raise InputError(
-            f"{path}: line 1 says {counted(count, 'word')}; received {number - 1}; "
-            "was the file cut off?"
-        )
-
-
-def _bad_line(path: Path, number: int, dim: int, line: bytes) -> InputError:
-    return InputError(
-        f"{path}: line {number} must be a word and {dim} numbers; received {line[:40]!r}"
-    )
-
-
-def _binary_rows(file: BinaryIO, path: Path, count: int, dim: int) -> Rows:
-    """Reads a word, a space, `dim` float32, in some files a line feed, and so on."""
-    buffer, start = b"", 0
-    for number in range(1, count + 1):
-        blank = buffer.find(b" ", start)
-        while blank < 0 or len(buffer) < blank + 1 + 4 * dim:
-            more = file.read(READ_BYTES)
-            if not more or (blank < 0 and len(buffer) - start > LINE_BYTES):
+def _text_rows(lines: Iterator[bytes], path: Path, dim: int, odd: _Odd) -> Rows:
+    """Words and what should be their `dim` numbers, of which only the wanted ones are parsed."""
+    good = 0
+    for line in lines:
+        word, _, field = line.rstrip().partition(b" ")
+        if word and field.count(b" ") == dim - 1:  # nearly all lines
+            good += 1
+            yield word, field
+        elif len(fields := line.rstrip().rsplit(None, dim)) == dim + 1:
+            good += 1
+            yield fields[0], b" ".join(fields[1:])
+        elif line.strip():  # also of a word that is white space alone, which no tag is
+            odd.add(line)
+            if not line.endswith(b"\n"):
                 raise InputError(
-                    f"{path}: line 1 says {counted(count, 'word')} of {dim} numbers; the file "
-                    f"ends in word {number}; was it cut off?"
+                    f"{path}: the last line must be a word and {dim} numbers; received "
+                    f"{line[:40]!r}; was the file cut off?"
                 )
-            buffer, start = buffer[start:] + more, 0
-            blank = buffer.find(b" ")
-        end = blank + 1 + 4 * dim
-        yield buffer[start:blank].lstrip(b"\n"), buffer[blank + 1 : end]
-        start = end
-    if (buffer[start:] + file.read(READ_BYTES)).strip():
+    if odd.count > good:
         raise InputError(
-            f"{path}: line 1 says {counted(count, 'word')} of {dim} numbers; the file has more"
+            f"{path}: a line must be a word and {dim} numbers; {odd.count:,} of "
+            f"{odd.count + good:,} are not, the first is {odd.first[:40]!r}"
         )
+
+
+def _counted(rows: Rows, path: Path, count: int, odd: _Odd) -> Rows:
+    """The rows, whose number line 1 says."""
+    found = 0
+    for row in rows:
+        found += 1
+        yield row
+    found += odd.count - odd.yielded
+    if found == count:
+        return
+    line = f"line 1 says {counted(count, 'word')}; received {found:,}"
+    if found < count - FEWER:
+        raise InputError(f"{path}: {line}; was the file cut off?")
+    say(f"{path.name}: {line}, all of which are used")

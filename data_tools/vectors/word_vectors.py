@@ -26,7 +26,7 @@ from tagnet.data.embeddings import Embedding
 from tagnet.data.tags import Vocabulary
 from tagnet.errors import InputError
 
-JOINTS = re.compile("[_-]")
+JOINTS = re.compile("[ _-]")
 # Endings of plurals and of their singulars; what they give is used only if it is known.
 PLURALS = {
     "children": "child",

@@ -24,6 +24,8 @@ BASELINES: dict[str, str | None] = {
     "tagprop_rank": "neighbours",
     "tagprop_distance": "neighbours",
 }
+# Those that cannot be fitted to images without tags.
+WITH_TAGS = tuple(name for name in BASELINES if name not in ("logistic_features", "knn_pixels"))
 BASELINE_ROWS = tuple(
     Row(
         arch,

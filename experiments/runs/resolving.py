@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from experiments.runs.baselines import BaselineSettings, fit_and_evaluate
-from experiments.runs.options import BASELINES, Options
+from experiments.runs.options import BASELINES, WITH_TAGS, Options
 from experiments.runs.presets import PRESETS, Preset
 from experiments.runs.runner import RunSettings, train_and_evaluate
 from tagnet.data.dataset import PreparedDataset
 from tagnet.errors import InputError
-from tagnet.models.architectures import JOINT
+from tagnet.models.architectures import JOINT, VISUAL
 from tagnet.settings import Neighbourhood
 from tagnet.training.replicas import Workers
 
@@ -40,6 +40,12 @@ def resolve(options: Options, dataset: PreparedDataset) -> RunSettings | Baselin
         InputError: the data set lacks what the options ask for.
     """
     feed = None
+    if not len(dataset.vocabulary) and (options.arch in JOINT or options.arch in WITH_TAGS):
+        without = ", ".join([*VISUAL, *(name for name in BASELINES if name not in WITH_TAGS)])
+        raise InputError(
+            f"--arch={options.arch} reads tags, and {dataset.directory} has none; "
+            f"without tags there are {without}"
+        )
     if options.arch in JOINT or _reads(options.arch, "feed"):
         feed = options.feed or ("w2v" if "w2v" in dataset.encodings else "id")
         if feed not in dataset.encodings:

@@ -148,7 +148,7 @@ class PreparedDataset:
     def _prepared_vocabulary(self) -> Vocabulary:
         path = self.directory / "vocabulary.txt"
         with with_hint(HINT_PREPARE):
-            vocabulary = Vocabulary.load(path)
+            vocabulary = Vocabulary.load(path, empty=self.info.get("tags") == 0)
         self.check([path])
         return vocabulary
 

@@ -165,15 +165,19 @@ class Vocabulary:
         write_text(path, "".join(f"{word}\n" for word in self.words))
 
     @classmethod
-    def load(cls, path: str | Path) -> "Vocabulary":
+    def load(cls, path: str | Path, empty: bool = False) -> "Vocabulary":
         """Reads what `save` wrote.
+
+        Args:
+            path: the file.
+            empty: whether it may hold no word, as that of a data set without tags.
 
         Raises:
             InputError: the file holds no word, or a line that is empty, not normalised
                 or there already.
         """
         words = read_text(path).splitlines()
-        if not words:
+        if not words and not empty:
             raise InputError(f"{path}: must hold one word per line; the file is empty")
         lines: dict[str, int] = {}
         for line, word in enumerate(words, start=1):

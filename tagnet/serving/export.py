@@ -129,7 +129,7 @@ def _write_warmup(deployment: ServingModel, signatures: Iterable[str], folder: P
     One for each signature, of two images: one's tags find the neighbours, the other has none.
     """
     black = tf.io.encode_jpeg(np.zeros([8, 8, 3], np.uint8)).numpy()
-    word = deployment.vocabulary.words[0].encode()
+    word = "".join(deployment.vocabulary.words[:1]).encode()  # empty in a model without tags
     tags = np.array([[word], [b""]])
     m = deployment.settings.graph.m
     image = tf.train.Feature(bytes_list=tf.train.BytesList(value=[black]))
@@ -208,7 +208,7 @@ def load(folder: str | Path) -> ServingModel:
     with with_hint(HINT_EXPORT):
         settings, calibration_report = _read_settings(found[0] / "assets" / SETTINGS)
         _check(found[0])
-    vocabulary = Vocabulary.load(found[0] / "assets" / VOCABULARY)
+    vocabulary = Vocabulary.load(found[0] / "assets" / VOCABULARY, empty=True)
     try:
         reader = tf.train.load_checkpoint(str(found[0] / "variables" / "variables"))
         reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH")  # not needed; damage in it shows

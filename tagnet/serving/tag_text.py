@@ -28,17 +28,20 @@ class TagReader(tf.Module):
 
     def __init__(self, vocabulary: Path, num_tags: int) -> None:
         super().__init__()
-        self._num_tags = num_tags
-        self._ids = tf.lookup.StaticHashTable(
-            tf.lookup.TextFileInitializer(
+        self._num_tags = max(num_tags, 1)
+        if num_tags:
+            initialiser = tf.lookup.TextFileInitializer(
                 str(vocabulary),
                 tf.string,
                 tf.lookup.TextFileIndex.WHOLE_LINE,
                 tf.int64,
                 tf.lookup.TextFileIndex.LINE_NUMBER,
-            ),
-            UNKNOWN,
-        )
+            )
+        else:  # TensorFlow has no empty tables; the file is an asset all the same
+            self._vocabulary = tf.saved_model.Asset(str(vocabulary))
+            nothing = tf.constant([UNKNOWN], tf.int64)
+            initialiser = tf.lookup.KeyValueTensorInitializer(tf.constant(["\0"]), nothing)
+        self._ids = tf.lookup.StaticHashTable(initialiser, UNKNOWN)
         points, spellings = _changed_code_points()
         self._place = _table(points, np.arange(len(points)))
         self._spellings = tf.ragged.constant(spellings, dtype=tf.int32)

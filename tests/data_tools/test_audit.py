@@ -11,6 +11,7 @@ from helpers.tables import make_table
 
 from data_tools import audit, audit_plots, checks
 from data_tools.pipeline import prepare
+from data_tools.settings import Settings
 from tagnet.data.dataset import PreparedDataset
 from tagnet.data.records import write_images, write_neighbourhoods
 from tagnet.data.tags import TagLists
@@ -294,3 +295,31 @@ def test_a_folder_that_is_not_prepared(tmp_path: Path, capsys: pytest.CaptureFix
     assert "not a prepared data set (no dataset.json)" in capsys.readouterr().err
     assert run() == 2
     assert "give one prepared directory; received 0" in capsys.readouterr().err
+
+
+def test_vectors_of_impossible_length(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    embedding = PreparedDataset(copy).embedding("w2v")
+    word = int(np.flatnonzero(embedding.known)[2])
+    embedding.vectors[word, 0] = 7.6e35
+    embedding.save(copy / "embeddings" / "w2v.npz")
+    assert run(copy) == 1
+    name = PreparedDataset(copy, checked=False).vocabulary.words[word]
+    output = capsys.readouterr().out
+    assert f"no vector is far longer than the others; that of {name!r} has length 7.6e+35" in output
+
+
+def test_labels_that_look_odd(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "m.csv"
+    labels = ["sky", "Sky", "sea, sky", "city, sky"]
+    path.write_text(
+        "image_id,tags,labels\n" + "".join(f'p{row},a|b,"{labels[row % 4]}"\n' for row in range(12))
+    )
+    given = {"raw": path, "tags_only": True, "M": 1, "pools": ("open",), "sizes": "6,2,2"}
+    prepare(Settings.of(**given), tmp_path / "out")
+    spellings = "labels: differ only by capitals or the like, and are kept apart: 'Sky' and 'sky'"
+    assert spellings in capsys.readouterr().out
+    assert run(tmp_path / "out") == 0
+    output = capsys.readouterr().out
+    assert spellings in output
+    assert "labels: may be lists that were not split (see --label_separator): 'city, sky'" in output
+    assert "2 images in no part" in output

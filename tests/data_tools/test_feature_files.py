@@ -5,11 +5,13 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.io
 
 from data_tools.pipeline import prepare
 from data_tools.settings import Settings
-from data_tools.sources import image_features
+from data_tools.sources import image_features, manifest
 from tagnet.data.dataset import PreparedDataset
 from tagnet.errors import InputError
 
@@ -30,7 +32,7 @@ def read(features: image_features.Features) -> np.ndarray:
     return np.concatenate(list(features.blocks()))
 
 
-@pytest.mark.parametrize("ending", image_features.HDF5)
+@pytest.mark.parametrize("ending", [".h5", ".hdf5"])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.uint8])
 def test_one_array_anywhere_in_the_file(tmp_path: Path, ending: str, dtype: type) -> None:
     array = np.arange(30).reshape(10, 3).astype(dtype)
@@ -159,3 +161,117 @@ def test_a_table_without_features_or_photographs(tmp_path: Path) -> None:
     assert data.features.shape == (4, 0)
     with pytest.raises(InputError, match="prepared with --tags_only"):
         data.tables(None)
+
+
+# --- Arrays by name, names beside them, MATLAB --------------------------------------------
+
+
+def manifest_of(*ids: str) -> pd.DataFrame:
+    rows = [
+        {"image_id": name, "path": f"x/{name}.jpg", "tags": [], "labels": ["a"]} for name in ids
+    ]
+    return manifest.from_rows(enumerate(rows, 1), "here", "|")
+
+
+@pytest.mark.parametrize("ending", [".npz", ".h5"])
+@pytest.mark.parametrize("key", ["names", "image_names", "ids", "fileNames"])
+def test_rows_follow_the_names_beside_them(tmp_path: Path, ending: str, key: str) -> None:
+    array = np.arange(8.0).reshape(4, 2)
+    names = np.array(["c.jpg", "folder/a.jpg", "b", "unused"])
+    path = tmp_path / f"f{ending}"
+    if ending == ".npz":
+        np.savez(path, features=array, **{key: names})
+    else:
+        hdf5(path, features=array, **{key: np.char.encode(names)})
+    images = manifest_of("a", "b", "c")
+    found = image_features.from_file(path, 3, images=images)
+    np.testing.assert_array_equal(read(found), array[[1, 2, 0]])
+    with pytest.raises(InputError, match="must have each image once; 'd' is not so"):
+        image_features.from_file(path, 4, images=manifest_of("a", "b", "c", "d"))
+
+
+def test_names_that_are_numbers_and_names_twice(tmp_path: Path) -> None:
+    np.savez(tmp_path / "f.npz", phi=np.arange(3)[:, None], ids=np.array([30, 10, 20]))
+    found = image_features.from_file(tmp_path / "f.npz", 2, images=manifest_of("10", "30"))
+    assert read(found)[:, 0].tolist() == [1, 0]
+    np.savez(tmp_path / "f.npz", phi=np.arange(3)[:, None], ids=np.array([10, 10, 20]))
+    with pytest.raises(InputError, match="must have each image once; '10' is not so"):
+        image_features.from_file(tmp_path / "f.npz", 2, images=manifest_of("10", "20"))
+    np.savez(tmp_path / "f.npz", phi=np.arange(3)[:, None], ids=np.array([10, 20]))
+    with pytest.raises(InputError, match="ids must name each of the 3 rows of phi; received 2"):
+        image_features.from_file(tmp_path / "f.npz", 2, images=manifest_of("10", "20"))
+
+
+@pytest.mark.parametrize("ending", [".npz", ".h5"])
+def test_an_array_is_chosen_by_its_name(table, tmp_path: Path, ending: str) -> None:
+    arrays = {"phi": table.phi, "other": -table.phi, "labels": np.arange(60)}
+    path = tmp_path / f"f{ending}"
+    np.savez(path, **arrays) if ending == ".npz" else hdf5(path, **arrays)
+    with pytest.raises(
+        InputError, match=r"exactly one array; received labels, other, phi \(choose"
+    ):
+        image_features.from_file(path, 60)
+    with pytest.raises(InputError, match="has no array 'psi'; received labels, other, phi"):
+        image_features.from_file(Path(f"{path}:psi"), 60)
+    settings = table.settings(
+        features=Path(f"{path}:phi"), pools=("train",), encodings=("id",), splits=1
+    )
+    prepare(settings, tmp_path / "out")
+    first = PreparedDataset(tmp_path / "out").features
+    np.testing.assert_array_equal(first, table.phi.astype(np.float16))
+    other = table.settings(
+        features=Path(f"{path}:other"), pools=("train",), encodings=("id",), splits=1
+    )
+    prepare(other, tmp_path / "out")  # the file is the same
+    np.testing.assert_array_equal(PreparedDataset(tmp_path / "out").features, -first)
+
+
+@pytest.mark.parametrize("rows", [6, 10])
+@pytest.mark.parametrize("ending", [".mat", ".h5"])
+def test_matlab_stores_arrays_transposed(
+    tmp_path: Path, small_blocks: None, rows: int, ending: str
+) -> None:
+    array = np.random.default_rng(0).random([10, rows])
+    path = hdf5(tmp_path / f"f{ending}", feat=array.T)
+    with h5py.File(path, "a") as file:
+        file["feat"].attrs["MATLAB_class"] = np.bytes_("double")
+        file["name"] = np.zeros([1, 4], np.uint16)
+        file["name"].attrs["MATLAB_class"] = np.bytes_("char")
+    np.testing.assert_array_equal(
+        read(image_features.from_file(path, 10)), array.astype(np.float32)
+    )
+    chosen = np.array([9, 0, 4])
+    found = image_features.from_file(path, 3, {10: chosen})
+    np.testing.assert_array_equal(read(found), array[chosen].astype(np.float32))
+
+
+def test_matlab_of_old(tmp_path: Path) -> None:
+    scipy.io.savemat(tmp_path / "f.mat", {"feat": np.zeros([3, 2])})
+    with pytest.raises(InputError, match="is of MATLAB's older format; save it by save"):
+        image_features.from_file(tmp_path / "f.mat", 3)
+
+
+def test_several_files_are_one_below_the_other(tmp_path: Path, small_blocks: None) -> None:
+    array = np.random.default_rng(0).random([11, 3], np.float32)
+    np.save(tmp_path / "a.npy", array[:5])
+    np.savez(tmp_path / "b.npz", x=array[5:7], y=array[:1])
+    hdf5(tmp_path / "c.h5", phi=array[7:])
+    text = Path(f"{tmp_path}/a.npy,{tmp_path}/b.npz:x,{tmp_path}/c.h5")
+    np.testing.assert_array_equal(read(image_features.from_file(text, 11)), array)
+    order = np.array([10, 0, 6, 3])
+    found = image_features.from_file(text, 4, {11: order})
+    np.testing.assert_array_equal(read(found), array[order])
+    np.save(tmp_path / "a.npy", array[:5, :2])
+    with pytest.raises(
+        InputError, match=r"b\.npz: must have as many features .*\[2\]; received \[3\]"
+    ):
+        image_features.from_file(text, 11)
+
+
+def test_features_that_float16_makes_0(tmp_path: Path) -> None:
+    array = np.full([3, 2], 1e-9)
+    array[0] = 0  # an image without features is one
+    np.save(tmp_path / "f.npy", array)
+    (tmp_path / "f.npy").rename(tmp_path / "f.NPY")
+    with pytest.raises(InputError, match="row 2: features below 6e-08 are 0 in float16"):
+        read(image_features.from_file(tmp_path / "f.NPY", 3))

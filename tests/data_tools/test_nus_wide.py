@@ -107,6 +107,45 @@ def test_tags_in_latin_1_of_two_lines_and_of_other_photos(
     assert f"{path}: 1 line for photos that are not in Imagelist.txt\n" in capsys.readouterr().out
 
 
+def test_of_a_photo_that_is_listed_twice_the_first_usable_entry_counts(raw: Path) -> None:
+    for name, value in {"airport": b"0", "lake": b"1"}.items():
+        path = raw / "Groundtruth" / "AllLabels" / f"Labels_{name}.txt"
+        content = bytearray(path.read_bytes())
+        content[2 * 3 : 2 * 3 + 1] = b"0"  # the photo's first entry has no label
+        content[2 * 4 : 2 * 4 + 1] = value
+        path.write_bytes(content)
+    (raw / "ImageList" / "TestImagelist.txt").unlink()
+    found = nus_wide.read(raw)
+    assert IDS[4] in set(found.manifest["image_id"])
+    assert found.left_out[0] == (IDS[3], "no label")
+
+
+def test_photographs_in_one_folder(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (raw / "images").mkdir()
+    for row in KEPT:
+        (raw / "images" / IMAGES[row].rpartition("\\")[2]).touch()
+    paths = nus_wide.read(raw).manifest["path"]
+    assert all(Path(path).is_file() for path in paths)
+    assert f"photos: all in one folder ({raw / 'images'})\n" in capsys.readouterr().out
+
+
+def test_a_list_of_all_images_in_another_order(raw: Path, tmp_path: Path) -> None:
+    ids, phi = tmp_path / "ids.txt", np.random.default_rng(0).random([10, 4], np.float32)
+    ids.write_text("".join(f"{name}\n" for name in reversed(IDS)))
+    np.save(tmp_path / "phi.npy", phi)
+    given = {"tags_only": False, "ids": ids, "pools": ("open",), "splits": 1}
+    with pytest.raises(InputError, match="may be in the order of the data set or of --ids"):
+        prepare(settings(raw, features=tmp_path / "phi.npy", **given), tmp_path / "out")
+    np.savez(tmp_path / "phi.npz", phi=phi, image_names=np.array(IDS))
+    prepare(settings(raw, features=tmp_path / "phi.npz", **given), tmp_path / "out")
+    stored = PreparedDataset(tmp_path / "out").features
+    np.testing.assert_array_equal(stored, phi[::-1].astype(np.float16))
+    ids.write_text("".join(f"{name}\n" for name in IDS))  # the same order in both
+    prepare(settings(raw, features=tmp_path / "phi.npy", **given), tmp_path / "out")
+    stored = PreparedDataset(tmp_path / "out").features
+    np.testing.assert_array_equal(stored, phi.astype(np.float16))
+
+
 # --- The user's list ----------------------------------------------------------------------
 
 

@@ -346,6 +346,17 @@ def test_a_dry_run_says_what_would_be_removed(
     assert contents(out) == before
 
 
+def test_a_file_of_the_same_size_and_time_may_have_changed(table: Table, tmp_path: Path) -> None:
+    np.save(table.raw.with_name("f.npy"), table.phi)
+    given = table.settings(**QUICK, features=table.raw.with_name("f.npy"), word_vectors=None)
+    for sign in (1, -1):
+        np.save(table.raw.with_name("f.npy"), sign * table.phi)
+        os.utime(table.raw.with_name("f.npy"), (1, 1))
+        prepare(given, tmp_path / "out")
+        stored = PreparedDataset(tmp_path / "out").features
+        np.testing.assert_array_equal(stored, (sign * table.phi).astype(np.float16))
+
+
 def test_a_file_that_was_only_touched_has_not_changed(
     out: Path, table: Table, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -637,7 +648,10 @@ def test_a_separator_that_may_be_wrong_is_noted(
     table: Table, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prepare(table.settings(**QUICK, separator=";", word_vectors=None), tmp_path / "out")
-    expected = "tags: no image has more than one; are they separated by ';'? (see --separator)\n"
+    expected = (
+        "tags: no image has more than one, and '|' stands in them; if they are separated by it, "
+        "give --separator='|'\n"
+    )
     assert expected in capsys.readouterr().out
 
 
@@ -703,7 +717,7 @@ def test_help_explains_every_setting() -> None:
     output = data_tools_command("prepare", "--help").stdout
     for flag in [*Settings.__dataclass_fields__, "out", "dry_run", "engine", "address"]:
         assert re.search(rf"^  --{flag} +\S.*$", output, re.M)
-    assert len(output.splitlines()) <= 41
+    assert len(output.splitlines()) <= 52
     assert max(map(len, output.splitlines())) <= 100
 
 

@@ -1,8 +1,10 @@
 """Word vectors: the formats of their files, and which words stand for a tag."""
 
+import bz2
 import gzip
 import re
 import tracemalloc
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from helpers.tables import WORDS, Table, make_table
 from helpers.wordnet import write as write_wordnet
 
 from data_tools.pipeline import prepare
-from data_tools.vectors import vector_files
+from data_tools.vectors import binary_words, vector_files
 from data_tools.vectors.vector_files import WordTable, read_vectors
 from data_tools.vectors.word_vectors import RULES, look_up, spellings, train, wanted
 from tagnet.data.dataset import PreparedDataset
@@ -44,7 +46,7 @@ def binary(table: Table) -> Path:
 def test_all_formats_give_the_same(
     table: Table, binary: Path, monkeypatch: pytest.MonkeyPatch, read_bytes: int
 ) -> None:
-    monkeypatch.setattr(vector_files, "READ_BYTES", read_bytes)
+    monkeypatch.setattr(binary_words, "READ_BYTES", read_bytes)
     expected = [line.split()[1:] for line in table.word_vectors.read_text().splitlines()[1:]]
     lines = table.word_vectors.read_bytes().split(b"\n")
     size = 4 * len(expected[0])
@@ -85,8 +87,9 @@ def test_only_what_is_wanted_is_kept(table: Table, binary: Path, name: str) -> N
 def test_memory_does_not_grow_with_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("READ_BYTES", "LINE_BYTES"):
-        monkeypatch.setattr(vector_files, name, 2**14)
+    monkeypatch.setattr(binary_words, "READ_BYTES", 2**14)
+    monkeypatch.setattr(binary_words, "WORD_BYTES", 2**14)
+    monkeypatch.setattr(vector_files, "LINE_BYTES", 2**14)
     rows = [f"w{row} ".encode() + bytes(400) for row in range(10_000)]
     path = write(tmp_path, "v.bin", b"10000 100\n" + b"".join(rows))  # 4 MB
     tracemalloc.start()
@@ -136,18 +139,19 @@ def test_gzip_cut_off_anywhere_is_refused(binary: Path) -> None:
     [
         ("", "must begin with the number of words and the dimension (word2vec, fastText) or"),
         ("a b c\n", "must begin with the number of words"),
-        ("\x80\x04\x95 pickled", "must begin with the number of words"),
+        (b"\x80\x04\x95 pickled", "is a pickle such as gensim's .kv, which is never opened"),
         ("0 2\n", "must have a word and at least one number per line; received b'0 2\\n'"),
-        ("2 2\na 0.1 0.2\n", "line 1 says 2 words; received 1; was the file cut off?"),
-        ("1 2\na 0.1 0.2\nb 0.1 0.2\n", "line 1 says 1 word; received 2"),
-        ("2 2\na 0.1 0.2\nb 0.3\n", "line 3 must be a word and 2 numbers; received b'b 0.3\\n'"),
-        ("2 2\na 0.1 0.2\nb c 0.3 1\n", "line 3 must be a word and 2 numbers"),
-        ("3 2\na 0.1 0.2\nb 0.3 x\nc 1 2\n", "the vector of 'b' must be numbers (could not"),
-        ("a 0.1 0.2\nb 0.3\t1 2\n", "the vector of 'b' must be 2 numbers; received 3"),
-        ("a 0.1 0.2\nb 0.3\n", "line 2 must be a word and 2 numbers; received b'b 0.3\\n'"),
+        ("3 2\na 0.1 0.2\n", "line 1 says 3 words; received 1; was the file cut off?"),
+        ("2 2\na 0.1 0.2\nb 0.3", "the last line must be a word and 2 numbers; received b'b 0.3'"),
+        ("a 0.1 0.2\nb 0.3", "the last line must be a word and 2 numbers; received b'b 0.3'; was"),
+        ("5 2\na 0.1 0.2\nb\nc\nd\ne\n", "a line must be a word and 2 numbers; 4 of 5 are not"),
+        ("2 2\na 0.1 0.2\nb nan 1\n", "vectors must be finite; that of 'b' has NaN or infinity"),
+        ("a 0.1 0.2\nb 1e99 1\n", "vectors must be finite; that of 'b' has NaN or infinity"),
+        (b"\xba\x16\x4f\x2f\x0c", "is a fastText model (.bin); save its words as text"),
+        (b"\x93NUMPY\x01", "is an array without words"),
         ("900 300\na 0.1 0.2\n", "line 1 says 900 words of 300 numbers, more than 18 bytes hold"),
         (b"1 2\na 12345678b", "line 1 says 1 word of 2 numbers; the file has more"),
-        (b"2 1\na 1234b 123", "line 1 says 2 words of 1 numbers; the file ends in word 2"),
+        (b"2 2\na 12345678b 1234567", "line 1 says 2 words of 2 numbers; the file ends in word 2"),
     ],
 )
 def test_bad_vectors(tmp_path: Path, content: str | bytes, message: str) -> None:
@@ -165,8 +169,116 @@ def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
     vectors = KeyedVectors(2)
     vectors.add_vectors(["a"], [[1, 2]])
     vectors.save(str(tmp_path / "v.kv"))  # gensim's own format, a pickle
-    with pytest.raises(InputError, match="must begin with the number of words"):
+    with pytest.raises(InputError, match=r"is a pickle .*save_word2vec_format\("):
         read_vectors(tmp_path / "v.kv")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"new york 0.5 1 1.5 2",
+        b"new york\t0.5\t1\t1.5\t2",
+        b"new\xc2\xa0york 0.5 1 1.5 2 ",
+        b"\t 0.5 1 1.5 2",
+        b"  0.5 1 1.5 2",
+        b" 0.5 1 1.5 2",
+        b"b 0.5 1",
+        b"b 0.5 1 x 2",
+    ],
+)
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("header", [b"\xef\xbb\xbf3 4\n", b"4 4\n", b"2 4\n", b""])
+def test_one_odd_line_does_no_harm(tmp_path: Path, line: bytes, place: int, header: bytes) -> None:
+    lines = [b"sea 1 2 3 4", b"5 5 6 7 8"]
+    lines.insert(place, line)
+    found = read_vectors(write(tmp_path, "v.vec", header + b"\n".join(lines) + b"\n"))
+    vectors = dict(zip(found.words, found.vectors.tolist(), strict=True))
+    if line.startswith(b"new"):
+        (name,) = vectors.keys() - {"sea", "5"}
+        assert "_".join(name.split()) == "new_york"
+        assert vectors[name] == [0.5, 1, 1.5, 2]
+    assert {name: vectors[name] for name in ("sea", "5")} == {
+        "sea": [1, 2, 3, 4],
+        "5": [5, 6, 7, 8],
+    }
+
+
+def test_odd_lines_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    read_vectors(write(tmp_path, "v.vec", "5 2\na 1 2\nb 1\nc 1 2\nd 1 x\n"))
+    assert capsys.readouterr().out == (
+        "v.vec: line 1 says 5 words; received 4, all of which are used\n"
+        "v.vec: 2 lines ignored that are not a word and 2 numbers; the first: b'b 1\\n'\n"
+    )
+
+
+@pytest.mark.parametrize("dim", [4, 50, 300])
+@pytest.mark.parametrize("between", [b"", b"\n"])
+@pytest.mark.parametrize(
+    "name", ["new york", "a b", "the sea", "NEW YORK CITY", "route 66", "ab cde", "Ö Ä", " ", "x "]
+)
+def test_words_with_blanks_in_binary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, between: bytes, dim: int
+) -> None:
+    monkeypatch.setattr(binary_words, "READ_BYTES", 100)
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        words = ["sea", "sky", name, "new", name.replace(" ", "  "), "été"]
+        vectors = rng.normal(scale=0.3, size=[len(words), dim]).astype("<f4")
+        content = f"{len(words)} {dim}\n".encode()
+        for word, vector in zip(words, vectors, strict=True):
+            content += word.encode() + b" " + vector.tobytes() + between
+        found = read_vectors(write(tmp_path, "v.bin", content))
+        kept = [row for row, word in enumerate(words) if word in found.words]
+        assert found.words == tuple(dict.fromkeys(words))
+        np.testing.assert_array_equal(found.vectors, vectors[kept][: len(found.words)])
+
+
+def test_what_gensim_writes_of_words_with_blanks(table: Table, tmp_path: Path) -> None:
+    words = ["lake", "new york", "new", "san francisco bay", "bread"]
+    vectors = np.random.default_rng(0).normal(size=[len(words), 8]).astype(np.float32)
+    keyed = KeyedVectors(8)
+    keyed.add_vectors(words, vectors)
+    for name, binary in {"v.bin": True, "v.vec": False}.items():
+        keyed.save_word2vec_format(str(tmp_path / name), binary=binary)
+        found = read_vectors(tmp_path / name)
+        assert found.words == tuple(words)
+        np.testing.assert_allclose(found.vectors, vectors, rtol=1e-5)
+    vocabulary = Vocabulary(("new_york", "newyork", "new", "san_francisco_bay", "paris"))
+    kept = read_vectors(tmp_path / "v.bin", wanted(vocabulary))
+    embedding, _ = look_up(vocabulary, kept)
+    np.testing.assert_array_equal(embedding.vectors[[0, 1, 2, 3]], vectors[[1, 1, 2, 3]])
+    assert embedding.known.tolist() == [True, True, True, True, False]
+
+
+def test_a_binary_file_of_other_numbers_is_refused(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=[20, 8])
+    content = b"20 8\n" + b"".join(
+        b"w%d " % n + row.astype("<f2").tobytes() for n, row in enumerate(rows)
+    )
+    with pytest.raises(
+        InputError, match=r"word \d+ must be text, a blank and 8 numbers|cut off|has more"
+    ):
+        read_vectors(write(tmp_path, "v.bin", content))
+
+
+def test_packed_files(table: Table, tmp_path: Path) -> None:
+    content = table.word_vectors.read_bytes()
+    expected = read_vectors(table.word_vectors)
+    files = [
+        write(tmp_path, "v.bz2", bz2.compress(content)),
+        write(tmp_path, "v", gzip.compress(content)),
+    ]
+    with zipfile.ZipFile(tmp_path / "v.zip", "w") as archive:
+        archive.writestr("folder/", "")
+        archive.writestr("folder/v.vec", content)
+    for path in [*files, tmp_path / "v.zip"]:
+        np.testing.assert_array_equal(read_vectors(path).vectors, expected.vectors)
+    with zipfile.ZipFile(tmp_path / "v.zip", "a") as archive:
+        archive.writestr("w.vec", content)
+    with pytest.raises(
+        InputError, match="must hold one file; received folder/v.vec, w.vec; unpack"
+    ):
+        read_vectors(tmp_path / "v.zip")
 
 
 # --- The words of a tag -------------------------------------------------------------------

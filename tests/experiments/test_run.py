@@ -18,6 +18,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.api_pb2 import STATUS_SUCCESS
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+from data_tools.pipeline import prepare
+from data_tools.settings import Settings
 from experiments import run as command
 from experiments.runs import presets, resolving
 from experiments.runs.runner import experiment_of
@@ -25,6 +27,7 @@ from tagnet.data.dataset import PreparedDataset
 from tagnet.evaluation import metrics
 from tagnet.models.architectures import ARCHITECTURES, JOINT, VISUAL
 from tagnet.serving import export
+from tagnet.serving.annotator import Annotator
 from tagnet.system import console
 
 LOADING = "loading TensorFlow …\n"  # and none of TensorFlow's own lines, whatever the processor
@@ -344,3 +347,30 @@ def test_a_linear_path_is_penalised_like_logistic_regression_on_all_training_ima
     layer = experiment_of(settings, dataset).model.get_layer("W_o")
     images = len(dataset.split(0)["train"])
     assert layer.kernel_regularizer.l2 == pytest.approx(1600 / (0.8 * images))
+
+
+def test_images_without_tags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    rows = "".join(f"p{row},{'xy'[row % 2]}\n" for row in range(20))
+    (tmp_path / "m.csv").write_text(f"path,labels\n{rows}")
+    np.save(tmp_path / "f.npy", rng.random([20, 4]))
+    given = {"raw": tmp_path / "m.csv", "features": tmp_path / "f.npy", "pools": ("open",)}
+    prepare(Settings.of(**given, M=4), tmp_path / "data")
+    capsys.readouterr()
+    flags = [f"--data={tmp_path / 'data'}", "--preset=demo", "--max_epochs=1"]
+
+    def made(*given: str) -> int:
+        return console.execute(command.Options, command.main, "usage", ["run", *given])
+
+    for arch in ("v_only", "ltn"):
+        assert made("--arch=" + arch, f"--out={tmp_path / arch}", *flags) == 0
+        annotator = Annotator.load(tmp_path / arch)
+        assert annotator.vocabulary == ()
+        assert (tmp_path / arch / "saved_model" / "1" / "assets" / "vocabulary.txt").is_file()
+    capsys.readouterr()
+    for arch in ("ltwin", "svm_tags"):
+        assert made("--arch=" + arch, flags[0], f"--out={tmp_path / arch}") == 2
+        assert (
+            f"--arch={arch} reads tags, and {tmp_path / 'data'} has none; without tags there "
+            in (capsys.readouterr().err)
+        )

@@ -34,6 +34,12 @@ def test_ids_are_those_of_the_vocabulary(reader):
     assert reader.ids(tf.constant([[b"\xff\xfe", b"sea"]])).to_list() == [[0]]
 
 
+def test_a_model_without_tags_knows_none(tmp_path: Path) -> None:
+    (tmp_path / "vocabulary.txt").write_text("")
+    none = TagReader(tmp_path / "vocabulary.txt", 0)
+    assert none.ids(tf.constant([["sea", ""], ["", "\0"]])).to_list() == [[], []]
+
+
 # Without capital sigma, which ends a word otherwise, and without marks that stand alone.
 LETTERS = st.characters(exclude_categories=["Cs", "Mn", "Mc"], exclude_characters="Σ")
 
