@@ -11,6 +11,8 @@ from tagnet.settings import PARTS
 from tagnet.system.console import counted, say
 from tagnet.system.files import read_arrays, write_arrays
 
+FEWEST = 6  # images for three parts of which each has neighbours in itself
+
 
 def parse_sizes(text: str) -> tuple[int, ...] | tuple[float, ...]:
     """Reads `train,validation,test` as three counts or three fractions.
@@ -70,7 +72,7 @@ def part_sizes(num_images: int, sizes: Sequence[float], left_out: int = 0) -> li
     if min(counts) < 1:
         raise InputError(
             f"--sizes must leave every part an image; {counted(num_images, 'image')}{others} give "
-            f"{shown}"
+            f"{shown}{' (too few images for three parts)' if num_images < FEWEST else ''}"
         )
     return counts
 
