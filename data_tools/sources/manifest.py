@@ -51,6 +51,7 @@ def from_rows(
     """
     images: dict[str, dict[str, Any]] = {}
     first_seen: dict[str, int] = {}
+    written: dict[str, str | None] = {}  # an id as its first row has it
     repeated: str | None = None
     number_of_rows = 0
     separators = {"tags": separator, "labels": label_separator or separator}
@@ -59,7 +60,12 @@ def from_rows(
         place = f"{where}: row {number}"
         image = _image(fields, place, separators)
         image_id = image["image_id"]
+        given = as_text(fields["image_id"])
+        if image_id in images and written[image_id] != given and image["path"] is not None:
+            # Two files whose names differ only in how an accent is written.
+            image_id = image["image_id"] = unicodedata.normalize("NFD", image_id)
         if image_id not in images:
+            written[image_id] = given
             first_seen[image_id] = number
             images[image_id] = image
             continue

@@ -45,13 +45,17 @@ def test_labels_and_names_are_compared_in_one_normal_form(tmp_path: Path) -> Non
     assert sorted(table["labels"].map(tuple)) == [("Caf\u00e9",), ("Caf\u00e9",), ("Caf\u00e9 2",)]
     names = tmp_path / "labels.csv"
     names.write_text("image_id,labels\nCaf\u00e9/a.jpg,x\nCaf\u00e9 2/ b.jpg,y\n")
-    listed = read_table(names, "|", tags=False)
+    listed = read_table(names, "|")
     labels = read_folder(tmp_path, photographs, None, listed)
     assert dict(zip(labels["image_id"], labels["labels"], strict=True)) == {
-        "Cafe\u0301/a.jpg": ["x"],
+        "Caf\u00e9/a.jpg": ["x"],
         "Caf\u00e9 2/ b.jpg": ["y"],
         "Caf\u00e9/c.jpg": [],
     }
+    write(tmp_path / "Caf\u00e9" / "a.jpg")  # another file, though its name looks the same
+    both = read_folder(tmp_path, find_photographs(tmp_path)[0], None)
+    assert {"Caf\u00e9/a.jpg", "Cafe\u0301/a.jpg"} < set(both["image_id"])
+    assert len(both) == 4
 
 
 def test_labels_that_tagnet_wrote_are_not_learned(tmp_path: Path) -> None:

@@ -289,9 +289,9 @@ def digests(arrays: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def untimed(value: Any) -> Any:
-    """What JSON holds, without the entries that say how long something took."""
+    """What JSON holds, without the entries that say how long something took, or when."""
     if isinstance(value, dict):
-        return {k: untimed(v) for k, v in value.items() if not k.startswith("seconds")}
+        return {k: untimed(v) for k, v in value.items() if not k.startswith(("seconds", "ctime"))}
     if isinstance(value, list):
         return [untimed(one) for one in value]
     return value
