@@ -7,6 +7,7 @@ import pandas as pd
 
 SEPARATORS = ("|", ",", ";", "/", "\t", " ")
 FLAGS = {"tags": "--separator", "labels": "--label_separator"}
+WITHIN_NAMES = ("/", " ")  # these may well stand in a name
 SAMPLE = 10_000  # distinct cells that are looked at
 
 
@@ -51,9 +52,11 @@ class Cells:
 
 
 def likely_separator(cells: Counter[str], used: str) -> str | None:
-    """A separator that at least half of the cells have, and between whose parts words recur.
+    """A separator that many cells have, and between whose parts words of other cells recur.
 
     >>> likely_separator(Counter({"sea, sky": 3, "city, sky": 1}), "|")
+    ','
+    >>> likely_separator(Counter({"sea": 5, "sky": 3, "sea,sky": 2}), "|")
     ','
     """
     total = sum(count for cell, count in cells.items() if cell.strip())
@@ -61,12 +64,16 @@ def likely_separator(cells: Counter[str], used: str) -> str | None:
         if mark == used:
             continue
         having = [cell.strip() for cell in cells if mark in cell.strip()]
-        if 2 * sum(cells[cell] for cell in cells if mark in cell.strip()) < total:
+        count = sum(cells[cell] for cell in cells if mark in cell.strip())
+        if count < total / (2 if mark in WITHIN_NAMES else 20) or not having:
             continue
         owners: dict[str, set[str]] = defaultdict(set)
-        for cell in having:
-            for part in cell.split(mark):
+        for cell in cells:
+            for part in cell.strip().split(mark):
                 owners[part.strip()].add(cell)
-        if any(part and len(cells_of) > 1 for part, cells_of in owners.items()):
+        parts = {part.strip() for cell in having for part in cell.split(mark)} - {""}
+        recurring = sum(len(owners[part]) > 1 for part in parts)
+        # Where few cells have it, it may be part of a name: most of its words must recur.
+        if recurring >= (1 if 2 * count >= total else len(parts) / 2):
             return mark
     return None
