@@ -1,6 +1,7 @@
 """What several test files share: the flag --large, and small data sets made on the spot."""
 
 import gc
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Prepares a process that runs tests; the one that only hands them out stays light."""
     if getattr(config.option, "dist", "no") == "no" or hasattr(config, "workerinput"):
+        # Several processes share the cores; more threads for small arrays only get in their way.
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
         from tagnet.system.runtime import import_tensorflow
 
         import_tensorflow()  # before any test module imports it

@@ -206,11 +206,13 @@ def test_a_finished_run_is_shown_again(finished, prepared, capsys):
 def test_more_epochs_go_on_from_the_last_one(prepared, tmp_path):
     """To the bit what a run ends with that is asked for them at once."""
 
+    dataset = PreparedDataset(prepared)
+
     def made(name, epochs):
-        out = tmp_path / name
-        flags = (f"--data={prepared}", f"--out={out}", "--hidden=4", "--m=2", "--M=4")
-        assert execute("--arch=ltn", "--preset=demo", f"--max_epochs={epochs}", *flags) == 0
-        return out
+        flags = dict(arch="ltn", data=prepared, preset="demo", hidden=4, m=2, M=4)
+        settings = resolving.resolve(command.Options(**flags, max_epochs=epochs), dataset)
+        resolving.make(settings, dataset, tmp_path / name, exports=False)
+        return tmp_path / name
 
     made("two", 1)
     begun = (tmp_path / "two" / "history.csv").read_text()
@@ -362,11 +364,9 @@ def test_images_without_tags(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     def made(*given: str) -> int:
         return console.execute(command.Options, command.main, "usage", ["run", *given])
 
-    for arch in ("v_only", "ltn"):
-        assert made("--arch=" + arch, f"--out={tmp_path / arch}", *flags) == 0
-        annotator = Annotator.load(tmp_path / arch)
-        assert annotator.vocabulary == ()
-        assert (tmp_path / arch / "saved_model" / "1" / "assets" / "vocabulary.txt").is_file()
+    assert made("--arch=ltn", f"--out={tmp_path / 'ltn'}", *flags) == 0
+    assert Annotator.load(tmp_path / "ltn").vocabulary == ()
+    assert (tmp_path / "ltn" / "saved_model" / "1" / "assets" / "vocabulary.txt").is_file()
     capsys.readouterr()
     for arch in ("ltwin", "svm_tags"):
         assert made("--arch=" + arch, flags[0], f"--out={tmp_path / arch}") == 2

@@ -130,6 +130,12 @@ def ltwin(tmp_path_factory: pytest.TempPathFactory) -> tuple[ServingModel, Path]
     return model, write_saved_model(model, tmp_path_factory.mktemp("ltwin"))
 
 
+@pytest.fixture(scope="module")
+def signatures_of_ltwin(ltwin: tuple[ServingModel, Path]) -> Iterator[dict[str, Any]]:
+    loaded = tf.saved_model.load(ltwin[1])  # is not to go before its signatures
+    yield loaded.signatures
+
+
 def example(image: bytes, tags: list[str]) -> bytes:
     """A serialised `tf.train.Example`; its fields are in the order of their names."""
     lists = {"image": [image], "tags": [tag.encode() for tag in tags]}
@@ -242,7 +248,7 @@ def as_tensors(request: dict) -> dict[str, tf.Tensor]:
     }
 
 
-def test_the_requests_of_the_guide_are_those_of_the_signatures(ltwin):
+def test_the_requests_of_the_guide_are_those_of_the_signatures(signatures_of_ltwin):
     """The JSON in docs/serving.md is answered, and the answer has what the guide's has.
 
     Its image and its vectors are cut short there, and take their true size here.
@@ -250,7 +256,6 @@ def test_the_requests_of_the_guide_are_those_of_the_signatures(ltwin):
     text = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
     requests = [json.loads(body) for body in re.findall(r"-d '(\{.*?\})'", text, re.DOTALL)]
     (told,) = (json.loads(body) for body in re.findall(r"```json\n(.*?)```", text, re.DOTALL))
-    served = tf.saved_model.load(ltwin[1]).signatures
     assert [request["signature_name"] for request in requests] == [
         "annotate_image",
         "annotate_features",
@@ -263,7 +268,7 @@ def test_the_requests_of_the_guide_are_those_of_the_signatures(ltwin):
                 instance["image"]["b64"] = base64.b64encode(photo.read_bytes()).decode()
             else:
                 instance["phi"] = [*instance["phi"], 0.0, 0.0, 0.0]
-        answer = served[request["signature_name"]](**as_tensors(request))
+        answer = signatures_of_ltwin[request["signature_name"]](**as_tensors(request))
         (expected,) = told["predictions"]
         assert set(answer) == set(expected)
         for name, value in answer.items():
@@ -291,29 +296,26 @@ def test_max_pool_graphs_answer_more_neighbours_with_the_mean_over_subsets(tmp_p
 # --- What a server must not answer ----------------------------------------------------------
 
 
-def served(folder: Path) -> dict[str, Any]:
-    return tf.saved_model.load(folder).signatures
-
-
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_numbers_that_are_not_finite_are_refused_by_name(ltwin, value):
+def test_numbers_that_are_not_finite_are_refused_by_name(ltwin, signatures_of_ltwin, value):
     """A max-pool over rectified units would hide them behind a confident answer."""
-    model, folder = ltwin
+    model, _ = ltwin
     phi = random_inputs(None, count=2)["phi_x"]
     phi[1, 0] = value
     tags = tf.constant([["tag 1"], [""]])
     with pytest.raises(tf.errors.InvalidArgumentError, match="phi must be finite; received NaN"):
-        served(folder)["annotate_features"](phi=tf.constant(phi), tags=tags)
+        signatures_of_ltwin["annotate_features"](phi=tf.constant(phi), tags=tags)
     for name in ("phi_x", "phi_z", "pi_x", "pi_z"):
         inputs = taken_by(model.core, random_inputs("w2v", count=2))
         inputs[name][1].flat[0] = value
         with pytest.raises(tf.errors.InvalidArgumentError, match=f"{name} must be finite"):
-            served(folder)["serving_default"](**{k: tf.constant(v) for k, v in inputs.items()})
+            signatures_of_ltwin["serving_default"](**{k: tf.constant(v) for k, v in inputs.items()})
 
 
 def test_tags_fed_as_ids_are_lists_of_row_numbers(tmp_path):
     model = deployed("ltwin", "id")
-    serve = served(write_saved_model(model, tmp_path))["serving_default"]
+    loaded = tf.saved_model.load(write_saved_model(model, tmp_path))
+    serve = loaded.signatures["serving_default"]
     given = {tensor.name: input_name(tensor) for tensor in model.core.inputs}
     assert set(serve.structured_input_signature[1]) == set(given.values())
     assert set(given.values()) == {"phi_x", "phi_z", "tag_ids_x", "tag_ids_z"}
@@ -327,9 +329,8 @@ def test_tags_fed_as_ids_are_lists_of_row_numbers(tmp_path):
         serve(**named | {"tag_ids_x": binary})
 
 
-def test_a_batch_of_no_images(ltwin):
-    model, folder = ltwin
-    signatures = served(folder)
+def test_a_batch_of_no_images(signatures_of_ltwin):
+    signatures = signatures_of_ltwin
     nothing = {
         name: tf.zeros([0, *(size or 1 for size in spec.shape[1:])], spec.dtype)
         for name, spec in signatures["serving_default"].structured_input_signature[1].items()
