@@ -189,3 +189,15 @@ def test_a_corpus_that_is_too_small_or_not_finite():
     with pytest.raises(InputError, match="vectors must be finite; row 1 is not"):
         Vectors(np.array([[1.0], [np.nan]], np.float32))
     assert TAGS == 9  # what the random images draw from
+
+
+def test_functions_that_are_run_eagerly_for_debugging_take_arrays():
+    deployment = deployed("ltn", None)
+    expected = answer(deployment)["scores"]
+    tf.config.run_functions_eagerly(True)
+    try:
+        phi = QUERIES.phi.astype(np.float32)
+        found = deployment.function()(phi, ragged(QUERIES.tags))["scores"]
+    finally:
+        tf.config.run_functions_eagerly(False)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
