@@ -63,11 +63,12 @@ def open_features(text: str | Path) -> Opened:
     Raises:
         InputError: a file is something else, or does not fit the others.
     """
-    opened = [_open(file) for file in parse(text)]
+    files = parse(text)
+    opened = [_open(file) for file in files]
     if len(opened) == 1:
         return opened[0]
     sizes = [part.array.shape[1:] for part in opened]
-    for file, size in zip(parse(text), sizes, strict=True):
+    for file, size in zip(files, sizes, strict=True):
         if size != sizes[0]:
             raise InputError(
                 f"{file.path}: must have as many features per image as the first file, "

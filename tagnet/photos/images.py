@@ -17,8 +17,6 @@ from PIL import Image, features
 
 from tagnet.errors import InputError
 from tagnet.photos import png
-from tagnet.photos.png import PROFILE_HEADER as PROFILE_HEADER
-from tagnet.photos.png import SIGNATURE as PNG
 
 ImageSource: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
 """An image: a file's path, a file's bytes, a PIL image, or a uint8 array [height, width, 3]."""
@@ -120,7 +118,7 @@ def _decoded(open_image: Callable[[], Image.Image], what: str) -> Image.Image:
 
 def _opened(contents: bytes, reduced_to: int | None) -> Image.Image:
     exif = None
-    if contents.startswith(PNG):
+    if contents.startswith(png.SIGNATURE):
         contents, exif = _parts_of_png(contents)
     # Filters of warnings belong to the process, so only one thread at a time changes
     # them; opening reads the header alone and is quick.
@@ -174,7 +172,7 @@ def _orientation(exif: bytes) -> int:
 
 def _parts_of_png(contents: bytes) -> tuple[bytes, bytes]:
     """Splits a PNG into a PNG without metadata, which cannot fail on it, and its EXIF."""
-    kept, exif = [PNG], b""
+    kept, exif = [png.SIGNATURE], b""
     for kind, start, end in png.chunks(io.BytesIO(contents)):
         if kind in _PNG_PIXELS or kind == b"IEND":
             kept.append(contents[start - 8 : end + 4])

@@ -17,12 +17,12 @@ from tagnet.photos.images import (
     EXIF_HEADERS,
     LONG,
     ORIENTATION,
-    PNG,
     PROFILE,
     PROFILE_BYTES,
-    PROFILE_HEADER,
     SHORT,
 )
+from tagnet.photos.png import PROFILE_HEADER
+from tagnet.photos.png import SIGNATURE as PNG
 
 JPEG = b"\xff\xd8"  # the signature
 SIDES, COLOUR_TYPE = 16, 25  # offsets in a PNG: width and height of 4 bytes each, and 1 byte
