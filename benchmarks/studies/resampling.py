@@ -18,8 +18,8 @@ import tensorflow as tf
 from tagnet.backbones.efficientnet import central_square
 from tagnet.backbones.features import BACKBONES
 from tagnet.errors import InputError
+from tagnet.photos.folders import find_photographs
 from tagnet.photos.images import read_image
-from tagnet.photos.library import find_photographs
 from tagnet.serving import pixels
 from tagnet.serving.signatures import PREPARED
 from tagnet.system import console

@@ -17,7 +17,7 @@ from PIL import Image
 
 from experiments.annotation.sidecars import write_labels
 from tagnet.errors import InputError
-from tagnet.photos.library import photograph_at
+from tagnet.photos.folders import photograph_at
 from tagnet.photos.xmp import EMPTY
 from tagnet.system import console
 from tagnet.system.console import say

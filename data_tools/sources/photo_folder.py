@@ -15,8 +15,8 @@ import pandas as pd
 
 from data_tools.sources import manifest
 from tagnet.errors import InputError
+from tagnet.photos.folders import Photograph
 from tagnet.photos.keywords import read_keywords, split_keywords
-from tagnet.photos.library import Photograph
 from tagnet.system.console import counted, progress, say
 
 

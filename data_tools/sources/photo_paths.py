@@ -10,8 +10,7 @@ import unicodedata
 from pathlib import Path
 
 from data_tools.sources.cells import trimmed
-
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".heic", ".heif")
+from tagnet.photos.folders import SUFFIXES
 
 
 class PhotoPaths:
@@ -43,7 +42,7 @@ class PhotoPaths:
         """The file that an id names, with or without its ending; None if there is none."""
         if "\0" in image_id:
             return None
-        for name in (image_id, *(image_id + ending for ending in ENDINGS)):
+        for name in (image_id, *(image_id + ending for ending in SUFFIXES)):
             found = name if os.path.isfile(self._folder / name) else self._same_letters(name)
             if found is not None:
                 self.by_id = True

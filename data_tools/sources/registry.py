@@ -24,7 +24,7 @@ from data_tools.sources.image_features import Cache, Features
 from data_tools.sources.published_files import Collection, Original
 from data_tools.vectors.vector_files import WordTable
 from tagnet.errors import InputError
-from tagnet.photos.library import find_photographs
+from tagnet.photos.folders import find_photographs
 from tagnet.system.console import option, require_at_least, require_one_of, say
 
 LISTS = "separator between the entries of a list"

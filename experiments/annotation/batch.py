@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 
 from tagnet.errors import CannotWrite, InputError, single_line
+from tagnet.photos.folders import LeftOut, Listing, Photograph, find_photographs, photograph_at
 from tagnet.photos.keywords import read_keywords, split_keywords
-from tagnet.photos.library import LeftOut, Listing, Photograph, find_photographs, photograph_at
 from tagnet.settings import MAX_TAGS
 from tagnet.system.console import progress
 from tagnet.system.files import atomic_write, read_text, writing

@@ -17,7 +17,7 @@ from experiments.annotation.batch import Answer, Job
 from experiments.reports import page
 from experiments.reports.page import Thumbnail, thumbnail
 from tagnet.errors import InputError
-from tagnet.photos.library import SUFFIXES
+from tagnet.photos.folders import SUFFIXES
 from tagnet.system.console import progress
 from tagnet.system.files import read_json
 

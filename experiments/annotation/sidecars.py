@@ -19,9 +19,9 @@ from pathlib import Path
 
 from experiments.annotation import packet_labels
 from tagnet.errors import CannotWrite, InputError
-from tagnet.photos.added import VERSION, Added
+from tagnet.photos.added import VERSION, Added, Keyword
+from tagnet.photos.folders import Photograph
 from tagnet.photos.keywords import embedded_keywords
-from tagnet.photos.library import Photograph
 from tagnet.photos.metadata import read_metadata
 from tagnet.photos.xmp import EMPTY, NAMESPACES, Packet
 from tagnet.system.files import atomic_write, writing
@@ -85,9 +85,9 @@ def write_labels(photograph: Photograph, labels: Sequence[str], prefix: str) -> 
         target = own[0] if own else target
         base = after.get(target)
         is_new = base is None
-        if base is None:
-            base = _new(photograph, after.get(shared) if shared is not None else None)
         embedded, _ = embedded_keywords(photograph)
+        if base is None:
+            base = _new(photograph, after.get(shared) if shared is not None else None, embedded)
         after[target] = packet_labels.with_labels(base, labels, prefix, is_new, embedded)
     changes = Changes()
     for path, packet in after.items():
@@ -111,7 +111,7 @@ def _without_labels(packet: Packet) -> Packet | None:
     return None if is_ours and packet_labels.is_empty(stripped) else stripped
 
 
-def _new(photograph: Photograph, shared: Packet | None) -> Packet:
+def _new(photograph: Photograph, shared: Packet | None, embedded: Sequence[Keyword]) -> Packet:
     """A sidecar without labels: what other programs knew of the photo without it."""
     if shared is not None:
         return shared.as_new_file()
@@ -121,7 +121,7 @@ def _new(photograph: Photograph, shared: Packet | None) -> Packet:
             with suppress(InputError):
                 packet = packet_labels.without_labels(Packet(contents).as_new_file())
                 break
-    return packet_labels.with_keywords(packet, embedded_keywords(photograph)[0])
+    return packet_labels.with_keywords(packet, embedded)
 
 
 # --- Files ------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from tagnet.errors import InputError
 from tagnet.photos import added, iptc
 from tagnet.photos.added import SEPARATORS, Added, Keyword, as_keyword
-from tagnet.photos.library import Photograph
+from tagnet.photos.folders import Photograph
 from tagnet.photos.metadata import Metadata, read_metadata
 from tagnet.photos.xmp import Packet
 

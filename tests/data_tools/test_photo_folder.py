@@ -16,7 +16,7 @@ from data_tools.sources.table import read_table
 from experiments.annotation.sidecars import write_labels
 from tagnet.errors import InputError
 from tagnet.photos import images
-from tagnet.photos.library import find_photographs, photograph_at
+from tagnet.photos.folders import find_photographs, photograph_at
 from tagnet.system.files import read_json
 
 # --- Tags and labels ------------------------------------------------------------------------

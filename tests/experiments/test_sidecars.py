@@ -13,8 +13,8 @@ from experiments.annotation import packet_labels
 from experiments.annotation.sidecars import Changes, write_labels
 from tagnet.errors import InputError
 from tagnet.photos.added import SEPARATORS
+from tagnet.photos.folders import find_photographs, photograph_at
 from tagnet.photos.keywords import read_keywords
-from tagnet.photos.library import find_photographs, photograph_at
 from tagnet.photos.xmp import Packet
 
 # What a person wrote: keywords, a hierarchy, a rating that is none of our business.

@@ -8,7 +8,7 @@ import pytest
 from helpers.photographs import write, xmp
 
 from tagnet.errors import InputError
-from tagnet.photos.library import find_photographs, photograph_at
+from tagnet.photos.folders import find_photographs, photograph_at
 
 
 def sidecars(folder: Path) -> dict[str, list[str]]:

@@ -13,8 +13,8 @@ from helpers.photographs import write
 
 from experiments.annotation.sidecars import write_labels
 from tagnet.photos.added import RECORDS, SEPARATORS, as_keyword
+from tagnet.photos.folders import Photograph, find_photographs, photograph_at
 from tagnet.photos.keywords import read_keywords, split_keywords
-from tagnet.photos.library import Photograph, find_photographs, photograph_at
 from tagnet.photos.xmp import Packet
 
 pytestmark = [

@@ -9,8 +9,8 @@ from helpers.photographs import NAMESPACES, iim, write, xmp
 from PIL import Image
 
 from tagnet.photos import keywords
+from tagnet.photos.folders import Photograph
 from tagnet.photos.keywords import read_keywords, split_keywords
-from tagnet.photos.library import Photograph
 
 
 def photograph(path: Path, *sidecars: Path) -> Photograph:

@@ -8,8 +8,8 @@ from helpers.photographs import iim, png_chunk, write, xmp
 from PIL import Image
 
 from tagnet.photos import iptc
+from tagnet.photos.folders import Photograph
 from tagnet.photos.keywords import read_keywords
-from tagnet.photos.library import Photograph
 
 PACKET = xmp(dc_subject=["sea"])
 IPTC = iim(b"sky")

@@ -37,9 +37,9 @@ from tagnet.data import records
 from tagnet.data.embeddings import Embedding
 from tagnet.data.tags import Vocabulary
 from tagnet.errors import InputError
+from tagnet.photos.folders import Photograph
 from tagnet.photos.images import read_image
 from tagnet.photos.keywords import read_keywords
-from tagnet.photos.library import Photograph
 from tagnet.system.checksums import read_checksums
 from tagnet.system.files import read_json
 
