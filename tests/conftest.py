@@ -27,6 +27,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if getattr(config.option, "dist", "no") == "no" or hasattr(config, "workerinput"):
         # Several processes share the cores; more threads for small arrays only get in their way.
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+        # What commands print is compared; a user's own level would let TensorFlow's lines through.
+        os.environ.pop("TF_CPP_MIN_LOG_LEVEL", None)
         from tagnet.system.runtime import import_tensorflow
 
         import_tensorflow()  # before any test module imports it

@@ -7,7 +7,7 @@ import shutil
 import keras
 import numpy as np
 import pytest
-from helpers.graphs import lanes, small
+from helpers.graphs import small
 from helpers.tables import make_table
 
 from data_tools.pipeline import prepare
@@ -50,11 +50,11 @@ def stream(data, inputs, epochs, tables=None):
     return training_batches(data, settings, inputs, epochs, tables)
 
 
-@pytest.mark.parametrize("feed", [None, "id", "w2v"])
+@pytest.mark.parametrize("feed", ["id", "w2v"])
 @pytest.mark.parametrize("table", OTHERS)
 def test_the_same_batches(many_shards, table, feed):
     """What is looked up by row numbers on the device comes with the batches here."""
-    names = ["phi_x", "phi_z"] + (["pi_x", "pi_z"] if feed else [])
+    names = ["phi_x", "phi_z", "pi_x", "pi_z"]
     data = PreparedDataset(many_shards)
     on_device = lookup_tables(data.tables(feed))
     other = PreparedDataset(many_shards, table)
@@ -119,7 +119,8 @@ def trained(directory, table, arch, feed, out):
     return weights, np.stack(scores)
 
 
-@pytest.mark.parametrize(("arch", "feed"), lanes(FAMILIES, FAMILIES[1:2]))
+@pytest.mark.large
+@pytest.mark.parametrize(("arch", "feed"), FAMILIES)
 def test_the_same_weights_and_scores(many_shards, tmp_path, arch, feed):
     weights, scores = trained(many_shards, "device", arch, feed, tmp_path / "device")
     assert scores.std() > 0.01

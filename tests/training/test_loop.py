@@ -101,12 +101,6 @@ def test_the_best_weights_are_kept(prepared, tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_the_same_seed_gives_the_same_weights(prepared, tmp_path, undisturbed):
-    second, _ = trained(prepared, tmp_path)
-    for ours, theirs in zip(undisturbed[1], second.get_weights(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-
-
 def test_a_later_start_ends_with_the_same_weights(prepared, tmp_path, undisturbed):
     """One epoch, then the rest in a new process's place; dropout's random state goes along."""
     trained(prepared, tmp_path / "split", dataclasses.replace(SETTINGS, max_epochs=1))

@@ -126,7 +126,7 @@ def apart(count, arch, data, out, clip=0.0):
 
 
 def test_two_devices_reach_the_weights_of_one(prepared, tmp_path):
-    assert apart(2, "ltn", prepared, tmp_path) < 1e-5
+    assert apart(2, "v_only", prepared, tmp_path) < 1e-5
 
 
 @pytest.mark.large
