@@ -22,12 +22,13 @@ from data_tools.sources.base import Raw
 from data_tools.stages import MARKS, Stage, Stages
 from data_tools.steps import neighbours, splits
 from data_tools.steps.embedding import Origin
+from data_tools.steps.image_weights import write_image_weights
 from data_tools.steps.tfds_files import TFDS_FILES, write_tfds_files
 from data_tools.steps.vocabulary import write_vocabulary
 from data_tools.vectors import word_vectors
 from tagnet.data import records
 from tagnet.data.cache import CACHE
-from tagnet.data.dataset import FORMAT, SUMMARY
+from tagnet.data.dataset import FORMAT, IMAGE_WEIGHTS, SUMMARY
 from tagnet.data.embeddings import Embedding, Sums, rho
 from tagnet.data.tags import TagLists, Vocabulary
 from tagnet.errors import InputError
@@ -127,7 +128,7 @@ class _Preparation:
         yield Stage(
             "manifest",
             self._write_manifest,
-            ["manifest.jsonl", "left_out.jsonl"],
+            ["manifest.jsonl", "left_out.jsonl", IMAGE_WEIGHTS],
             {"format": FORMAT, "source": source.name, **source.manifest_settings()},
             source.manifest_inputs(),
         )
@@ -276,12 +277,14 @@ class _Preparation:
         if raw.left_out:
             lines = (json.dumps({"image_id": name, "reason": why}) for name, why in raw.left_out)
             write_text(self.out / "left_out.jsonl", "".join(f"{line}\n" for line in lines))
+        weighted = {"weighted": True} if write_image_weights(self.out, raw.manifest) else {}
         # What an unreadable photograph's reason begins with is its path.
         reasons = Counter(why.rpartition(": ")[2] for _, why in raw.left_out)
         return {
             "images": len(raw.manifest),
             "left_out": len(raw.left_out),
             "left_out_reasons": dict(reasons.most_common(MOST_REASONS)),
+            **weighted,
         }
 
     @functools.cached_property

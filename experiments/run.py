@@ -19,8 +19,7 @@ USAGE = f"""Trains one model on a prepared data set, scores it on the test split
   python -m experiments.run --arch=ltwin_2rnn [--data=DIR] [--out=RUN]
 
 visual architectures: {", ".join(VISUAL)}
-joint architectures: {", ".join(JOINT)}
-  (not in the paper: {", ".join(OURS)})
+joint architectures: {", ".join(f"{arch} (ours)" if arch in OURS else arch for arch in JOINT)}
 {textwrap.fill("baselines: " + ", ".join(BASELINES), 100, subsequent_indent="  ")}"""
 
 

@@ -21,6 +21,7 @@ INDEXES = {
 }
 PLACEMENTS = ("device", "host", "mmap")  # where the tables of features and tags are
 MAX_TAGS = 1000  # of one image that is annotated
+CLASS_WEIGHTS = ("balanced",)
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
@@ -65,6 +66,8 @@ class TrainingSettings:
         loss_over_labels: the sigmoid cross-entropy of an image is the `sum` over its
             labels (eq. 3 takes the loss of an image whole) or their `mean`.
         clip_norm: the gradients' joint norm is clipped to this; None leaves it.
+        class_weight: `balanced` weights each label's images with it and without it so that both
+            count alike, as in scikit-learn; None weights all alike.
     """
 
     learning_rate: float = 1e-4
@@ -75,6 +78,7 @@ class TrainingSettings:
     patience: int = 2
     loss_over_labels: str = "sum"
     clip_norm: float | None = None
+    class_weight: str | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.min_epochs <= self.max_epochs:

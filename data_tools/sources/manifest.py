@@ -1,10 +1,11 @@
-"""The manifest: one row per image: `image_id`, `path`, `tags`, `labels` and perhaps `split`.
+"""The manifest: one row per image: `image_id`, `path`, `tags`, `labels`, perhaps `split`, `weight`.
 
 Every source ends here, so what is checked here holds for all of them: ids are in Unicode NFC,
 tags and labels are spelled as `cells.spelled` does.
 """
 
 import json
+import math
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -20,6 +21,7 @@ from tagnet.system.console import counted
 from tagnet.system.files import read_text, write_text
 
 REQUIRED = ("image_id", "tags", "labels")
+OPTIONAL = ("split", "weight")
 
 
 def from_rows(
@@ -35,7 +37,8 @@ def from_rows(
         rows: (row number as the user counts, fields). Lists may be lists of
             strings or one string: a list in one of the notations of `cells`, or
             split at `separator`; empty entries are dropped. A number stands for
-            its digits. `split`, where there is one, is train, validation, test or None.
+            its digits. `split`, where there is one, is train, validation, test or None;
+            `weight` is a number.
         where: what error lines call the source.
         separator: between the entries of a list given as one string.
         label_separator: likewise for labels, if it is another.
@@ -44,7 +47,7 @@ def from_rows(
 
     Returns:
         Columns `image_id`, `path` (None where there is none), `tags`, `labels`, and
-        `split` if a row has one.
+        `split` and `weight` if a row has one.
 
     Raises:
         InputError: names `where` and the row.
@@ -106,10 +109,10 @@ def remarks(manifest: pd.DataFrame) -> list[str]:
 
 
 def save(manifest: pd.DataFrame, path: str | Path) -> None:
-    """Writes one JSON object per line, without `path` or `split` if an image has none."""
+    """Writes one JSON object per line, without what an image does not have."""
     lines = []
     for image in manifest.to_dict("records"):
-        for name in ("path", "split"):
+        for name in ("path", *OPTIONAL):
             if image.get(name, "") is None:
                 del image[name]
         lines.append(json.dumps(image, ensure_ascii=False))
@@ -137,8 +140,9 @@ def load(path: str | Path) -> pd.DataFrame:
 
 def _frame(images: list[dict[str, Any]]) -> pd.DataFrame:
     columns = ["image_id", "path", "tags", "labels"]
-    if any(image.get("split") is not None for image in images):
-        columns.append("split")
+    for name in OPTIONAL:
+        if any(image.get(name) is not None for image in images):
+            columns.append(name)
     # dtype object: pandas would turn None into NaN in a column of strings.
     return pd.DataFrame(
         {name: pd.Series([image.get(name) for image in images], dtype=object) for name in columns}
@@ -178,7 +182,27 @@ def _image(fields: Mapping[str, Any], place: str, separators: Mapping[str, str])
         "path": path or None,
         "tags": [word for tag in tags if (word := spelled(tag))],
         "labels": list(dict.fromkeys(name for label in labels if (name := spelled(label)))),
-    } | ({} if fields.get("split") is None else {"split": fields["split"]})
+    } | {
+        name: value
+        for name, value in (
+            ("split", fields.get("split")),
+            ("weight", _weight(fields.get("weight"), place)),
+        )
+        if value is not None
+    }
+
+
+def _weight(value: Any, place: str) -> float | None:
+    """How much an image counts in the loss; None where its row does not say."""
+    if is_null(value) or value == "":
+        return None
+    try:
+        weight = float(value)
+    except (TypeError, ValueError):
+        weight = math.nan
+    if not 0 <= weight < math.inf:
+        raise InputError(f"{place}: weight must be a number of 0 or more; received {value!r}")
+    return weight
 
 
 def _entries(value: Any, place: str, separator: str) -> list[str]:

@@ -31,6 +31,7 @@ USUAL = {
     "tags": ("tags", "tag", "keywords", "caption", "captions"),
     "labels": ("labels", "label", "labelname", "categories", "category", "classes", "class"),
     "split": ("split", "subset", "partition"),
+    "weight": ("weight", "sampleweight", "imageweight"),
 }
 FLAGS = {
     "image_id": "image_column",
@@ -38,6 +39,7 @@ FLAGS = {
     "tags": "tags_column",
     "labels": "labels_column",
     "split": "split_column",
+    "weight": "weight_column",
 }
 CONFIDENCE = "confidence"
 CONFIDENT = 0.5  # of a row's label, from which it counts
@@ -179,6 +181,8 @@ def _choose(opened: RowFile, asked: Columns, path: Path, notes: list[str]) -> _C
         usual.append(f"image_id is the path ({names['path']!r})")
     if usual:
         notes.append(f"table: {'; '.join(usual)}")
+    if "weight" in names:
+        notes.append(f"weights: the column {names['weight']!r} weights the images in the loss")
     return _Chosen(names, ones, confidence[0] if confidence else None)
 
 

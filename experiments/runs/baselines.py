@@ -22,7 +22,8 @@ from sklearn.svm import LinearSVC
 from experiments.runs import label_transfer
 from experiments.runs.label_transfer import Neighbours
 from experiments.runs.results import BASELINE, read_checked
-from experiments.runs.runner import Evaluation, being_made, write_results
+from experiments.runs.run_directory import being_made
+from experiments.runs.runner import Evaluation, write_results
 from tagnet.data.dataset import PreparedDataset
 from tagnet.data.embeddings import rho
 from tagnet.data.tags import TagLists

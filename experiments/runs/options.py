@@ -10,7 +10,7 @@ from experiments.paper.published import Row
 from experiments.runs.presets import PRESETS
 from tagnet.errors import InputError
 from tagnet.models.architectures import ARCHITECTURES, JOINT, VISUAL
-from tagnet.settings import PLACEMENTS, POLICIES
+from tagnet.settings import CLASS_WEIGHTS, PLACEMENTS, POLICIES
 from tagnet.system.console import option, require_all_of, require_at_least, require_one_of
 
 # The baselines, and the flag of a run that each reads.
@@ -38,6 +38,7 @@ BASELINE_ROWS = tuple(
 )
 FOR_GRAPHS = (
     *("preset", "m", "M", "max_epochs", "hidden", "dropout", "learning_rate", "l2", "placement"),
+    *("class_weight", "from_run"),
 )
 
 
@@ -64,6 +65,10 @@ class Options:
     dropout: float | None = option(None, "dropout rate of hidden units [from the preset]")
     learning_rate: float | None = option(None, "learning rate of RMSProp [from the preset]")
     l2: float | None = option(None, "L2 penalty λ on the kernels [from the preset]")
+    class_weight: str | None = option(
+        None, f"weights of the labels in the loss: {', '.join(CLASS_WEIGHTS)} [all alike]"
+    )
+    from_run: Path | None = option(None, "finished run whose weights to begin with")
     placement: str | None = option(
         None, f"where to keep the features: {', '.join(PLACEMENTS)} [chosen by size]"
     )
@@ -80,6 +85,7 @@ class Options:
             if value not in known:
                 raise InputError(f"--{flag} must be one of {', '.join(known)}; received {value!r}")
         require_one_of("placement", self.placement, PLACEMENTS)
+        require_one_of("class_weight", self.class_weight, CLASS_WEIGHTS)
         if self.feed and self.arch in VISUAL:
             raise InputError(
                 f"--feed is for joint models ({', '.join(JOINT)}); "

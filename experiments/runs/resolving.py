@@ -76,6 +76,7 @@ def resolve(options: Options, dataset: PreparedDataset) -> RunSettings | Baselin
         seed=options.seed,
         precision=options.precision,
         settings=settings,
+        from_run=None if options.from_run is None else str(options.from_run.resolve()),
     )
 
 
@@ -110,6 +111,7 @@ def _overridden(preset: Preset, options: Options, stored: int) -> Preset:
         "learning_rate": options.learning_rate,
         "max_epochs": epochs,
         "min_epochs": min(preset.training.min_epochs, epochs),
+        "class_weight": options.class_weight,
     }
     return dataclasses.replace(
         preset,
@@ -128,4 +130,7 @@ def default_name(dataset: PreparedDataset, run: RunSettings | BaselineSettings) 
     parts = [flat[name] for name in ("arch", "neighbours", "feed", "pool", "preset")]
     size = [f"m{flat['m']}-M{flat['max_rank']}"] if flat["m"] else []
     numbers = [*size, f"split{run.split}", f"seed{run.seed}"]
-    return "-".join([dataset.name, *filter(None, parts), *numbers])
+    changed = [flat["class_weight"]] if flat.get("class_weight") else []
+    if flat.get("from_run"):
+        changed.append(f"from-{Path(flat['from_run']).name}")
+    return "-".join([dataset.name, *filter(None, parts), *numbers, *changed])

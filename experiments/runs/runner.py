@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import importlib.metadata
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +13,12 @@ import numpy as np
 import tensorflow as tf
 from scipy.special import expit
 
-import tagnet
 from experiments import plots
 from experiments.runs.presets import Preset
 from experiments.runs.results import METRICS, TITLES, VALIDATION, check, finish, read_checked
+from experiments.runs.run_directory import asks_for_more_epochs, being_made, settle_run
+from experiments.runs.warm_start import begin_with
 from tagnet.data.dataset import PreparedDataset, available_memory
-from tagnet.errors import InputError
 from tagnet.evaluation.calibration import CalibrationReport
 from tagnet.models import architectures
 from tagnet.models.parts import Parts
@@ -27,9 +26,7 @@ from tagnet.serving.export import write_saved_model
 from tagnet.serving.model import build_serving_model
 from tagnet.settings import BatchSettings, GraphSettings, Neighbourhood, ScoringSettings
 from tagnet.system import console
-from tagnet.system.checksums import CHECKSUMS, HINT_RERUN
-from tagnet.system.files import Check, read_json, remove_leftovers, write_arrays, write_json
-from tagnet.system.locks import exclusive
+from tagnet.system.files import Check, write_arrays
 from tagnet.training import loop, tensorboard
 from tagnet.training.experiment import Evaluation, Experiment
 from tagnet.training.replicas import Workers, company, is_chief
@@ -53,6 +50,7 @@ class RunSettings:
         seed: of weights, order, draws and dropout.
         precision: Keras' dtype policy.
         settings: everything else.
+        from_run: the finished run whose weights it begins with; None to begin anew.
     """
 
     arch: str
@@ -65,6 +63,7 @@ class RunSettings:
     seed: int
     precision: str
     settings: Preset
+    from_run: str | None = None
 
     def flat(self) -> dict[str, Any]:
         """All settings by name, without nesting."""
@@ -105,8 +104,8 @@ def _help(
     run: RunSettings, dataset: PreparedDataset, out: Path, workers: Workers
 ) -> dict[str, Any]:
     """Trains as a worker of a run whose files another process writes."""
-    if (out / METRICS).exists() and not _asks_for_more_epochs(run.flat(), out):
-        _settle_run(run.flat(), out)
+    if (out / METRICS).exists() and not asks_for_more_epochs(run.flat(), out):
+        settle_run(run.flat(), out)
     else:
         experiment_of(run, dataset, workers).fit(out)
         workers.wait()
@@ -285,6 +284,8 @@ def experiment_of(
         seed=run.seed,
     )
     model = architectures.build(run.arch, _graph_settings(run, dataset))
+    if run.from_run is not None:
+        begin_with(model, Path(run.from_run), dataset)
     return Experiment(model, dataset, batches, preset.training, scoring_of(preset), workers)
 
 
@@ -298,103 +299,6 @@ def _say_epoch(run: RunSettings, epoch: loop.Epoch) -> None:
     )
     for name in ("loss", *(f"validation_{name}" for name in WATCHED)):
         tf.summary.scalar(f"epoch/{name}", epoch[name], step=epoch["epoch"])
-
-
-@contextlib.contextmanager
-def being_made(
-    flat: dict[str, Any], out: Path, results: str = METRICS
-) -> Iterator[tuple[dict[str, Any] | None, Check | None]]:
-    """Yields a finished run's results, or locks `out` so that the run can be made.
-
-    If there are no results it yields None and a function to call before each file of the run
-    is written, see `files.atomic_write`.
-
-    Args:
-        flat: the settings of the run.
-        out: the run directory.
-        results: the file's name.
-
-    Raises:
-        InputError: `out` holds a run with other settings, another process is making it,
-            or it cannot be written to.
-    """
-    file = out / results
-    if file.exists() and not _asks_for_more_epochs(flat, out):
-        _settle_run(flat, out)
-        yield read_checked(out, results), None
-        return
-    with exclusive(out, "run") as lock:
-        if _asks_for_more_epochs(flat, out):
-            _reopen(flat, out)
-        _settle_run(flat, out)
-        remove_leftovers(out)
-        yield (read_checked(out, results) if file.exists() else None), lock.check
-
-
-def _asks_for_more_epochs(flat: dict[str, Any], out: Path) -> bool:
-    """Whether `out` holds a run with these settings but fewer epochs, so that it can go on."""
-    config = out / "config.json"
-    if not config.exists() or "max_epochs" not in flat:  # a baseline has no epochs
-        return False
-    there = read_checked(out, config.name)
-    epochs = there.get("max_epochs")
-    return _different(flat, there) == ["max_epochs"] and flat["max_epochs"] > (epochs or 0)
-
-
-def _reopen(flat: dict[str, Any], out: Path) -> None:
-    """Gives a run other settings and makes it unfinished; it goes on from its last epoch."""
-    for name in (METRICS, VALIDATION, CHECKSUMS):
-        (out / name).unlink(missing_ok=True)
-    _write_settings(flat, out / "config.json")
-
-
-def _settle_run(flat: dict[str, Any], out: Path) -> None:
-    """As `settle`, but reports damaged or missing settings as such."""
-    config = out / "config.json"
-    if config.exists():
-        read_checked(out, config.name)
-    elif any((out / name).exists() for name in (METRICS, VALIDATION, "checkpoints")):
-        raise InputError(f"{config}: is missing from an existing run; {HINT_RERUN}")
-    settle(flat, out)
-
-
-def settle(settings: dict[str, Any], out: Path, what: str = "run", file: str = "config") -> None:
-    """Writes settings to a file of `out`, or checks that existing ones are the same.
-
-    Args:
-        settings: by name, as JSON has them.
-        out: the folder.
-        what: what it holds, for the message.
-        file: the file's name without `.json`.
-
-    Raises:
-        InputError: `out` holds others, or cannot be written to.
-    """
-    config = out / f"{file}.json"
-    if not config.exists():
-        _write_settings(settings, config)
-        return
-    there = read_json(config)
-    for name in _different(settings, there):
-        raise InputError(
-            f"{config}: holds a {what} with {name} {there.get(name)!r}; received "
-            f"{settings[name]!r}; choose another --out or remove the folder"
-        )
-
-
-def _write_settings(settings: dict[str, Any], file: Path) -> None:
-    """Writes settings with the versions of what their results depend on."""
-    packages = ("tensorflow", "keras", "numpy")
-    versions = {package: importlib.metadata.version(package) for package in packages}
-    write_json(file, settings | {"versions": versions | {"tagnet": tagnet.__version__}})
-
-
-def _different(settings: dict[str, Any], there: dict[str, Any]) -> list[str]:
-    """The names of the settings that differ, without those that follow from another one."""
-    names = [name for name, value in settings.items() if there.get(name) != value]
-    if "max_epochs" in names and "min_epochs" in names:  # at most as many
-        names.remove("min_epochs")
-    return names
 
 
 def _announce(run: RunSettings, experiment: Experiment, out: Path) -> None:

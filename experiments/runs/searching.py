@@ -10,7 +10,8 @@ import pandas as pd
 
 from experiments.runs import options, plan, resolving
 from experiments.runs.options import GRID, SearchOptions
-from experiments.runs.runner import RunSettings, settle, train_and_validate
+from experiments.runs.run_directory import settle
+from experiments.runs.runner import RunSettings, train_and_validate
 from experiments.runs.sweeping import POLL, forget_graphs, until
 from tagnet.data.dataset import PreparedDataset
 from tagnet.errors import InputError

@@ -6,6 +6,7 @@ up on its device, or what stands in those rows, for one that does not.
 
 import functools
 
+import numpy as np
 import tensorflow as tf
 
 from tagnet.data import records
@@ -23,6 +24,7 @@ def training_batches(
     inputs: list[str],
     epochs: range,
     lookups: Lookups | None = None,
+    weights: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """Streams the training neighbourhoods of `epochs`, each in an order of its own.
 
@@ -38,10 +40,11 @@ def training_batches(
             what stands in those rows (`phi_x`, `phi_z`, `pi_x`, `pi_z`).
         epochs: which epochs, counted from 0.
         lookups: the tables on the host, see `tables.lookup_tables`; None for row numbers.
+        weights: of every image and label in the loss, float32 [N, L]; None for 1.
 
     Returns:
         A data set of ({"row": [B], "neighbours": [B, m]}, labels [B, L]), or with `phi_x`
-        [B, D] and so on for keys.
+        [B, D] and so on for keys. With weights the labels are [B, L, 2]: label, weight.
 
     Raises:
         InputError: the data set lacks such neighbours, or a shard.
@@ -58,6 +61,8 @@ def training_batches(
         drawn = _draw(nearest, wanted.m, settings.seed, epoch, index)
         given = {ROWS["x"]: tf.cast(parsed["row"], tf.int32), ROWS["z"]: drawn}
         targets = tf.cast(tf.gather(labels, parsed["row"]), tf.float32)
+        if weights is not None:
+            targets = tf.stack([targets, tf.gather(weights, parsed["row"])], axis=2)
         if lookups is None:
             return {key: given[key] for key in inputs}, targets
         return gather_inputs(inputs, given, lookups), targets

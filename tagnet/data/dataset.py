@@ -24,6 +24,7 @@ from tagnet.system.files import read_arrays, read_json, read_text, with_hint
 
 FORMAT = 1
 SUMMARY = "dataset.json"
+IMAGE_WEIGHTS = "image_weights.npz"
 LARGEST_SHARE = 0.5  # of the memory that is available, for a table that is chosen to be in it
 CONTAINER = Path("/sys/fs/cgroup")  # what its limits and use of memory are told in
 
@@ -206,6 +207,22 @@ class PreparedDataset:
     def labels(self) -> np.ndarray:
         """y, uint8 [N, L] of 0 and 1."""
         return self._images.labels.multi_hot(len(self.label_names)).astype(np.uint8)
+
+    @functools.cached_property
+    def image_weights(self) -> np.ndarray | None:
+        """The weight of every image in the loss, float32 [N]; None where all are 1."""
+        path = self.directory / IMAGE_WEIGHTS
+        if not self.info.get("weighted"):
+            return None
+        with with_hint(HINT_PREPARE):
+            weights = read_arrays(path, "weights")["weights"]
+        self.check([path])
+        if weights.shape != (self.num_images,):
+            raise InputError(
+                f"{path}: must have {self.num_images} weights; received {weights.shape}; "
+                "prepare the data again"
+            )
+        return weights
 
     def embedding(self, encoding: str) -> Embedding:
         """β of `w2v` or `wnet` for the vocabulary."""

@@ -73,6 +73,7 @@ class Experiment:
         self._looks_up = tables.on_device
         self._batches = batches
         self._training = training
+        self._weights = loss_weights(dataset, self.split["train"], training.class_weight)
         self._workers = workers
         self._scorer = Scorer(model, self._lookups, scoring)
 
@@ -104,11 +105,37 @@ class Experiment:
 
     def _stream(self, inputs: list[str], epochs: range) -> tf.data.Dataset:
         lookups = None if self._looks_up else self._lookups
-        return training_batches(self.dataset, self._batches, inputs, epochs, lookups)
+        return training_batches(self.dataset, self._batches, inputs, epochs, lookups, self._weights)
 
     def _validate(self) -> dict[str, float]:
         figures = self.evaluate("validation").figures
         return {name: figures[name] for name in WATCHED}
+
+
+def loss_weights(
+    dataset: PreparedDataset, rows: np.ndarray, class_weight: str | None
+) -> np.ndarray | None:
+    """The weight of every image and label in the loss.
+
+    Args:
+        dataset: its images may have weights of their own.
+        rows: the training images.
+        class_weight: see `TrainingSettings`.
+
+    Returns:
+        float32 [N, L]; None where all are 1.
+    """
+    if class_weight is None and dataset.image_weights is None:
+        return None
+    weights = np.ones(dataset.labels.shape, np.float32)
+    if class_weight == "balanced":
+        positive = dataset.labels[rows].sum(axis=0, dtype=np.float64)
+        counts = np.stack([len(rows) - positive, positive])  # [2, L]
+        balanced = len(rows) / (2 * np.maximum(counts, 1))
+        weights = np.where(dataset.labels, balanced[1], balanced[0]).astype(np.float32)
+    if dataset.image_weights is not None:
+        weights *= dataset.image_weights[:, None]
+    return weights
 
 
 def train(

@@ -162,16 +162,18 @@ def image_loss(settings: TrainingSettings) -> Callable[[tf.Tensor, tf.Tensor], t
     """The loss of each image [B], of labels [B, L] and logits [B, L], or [B, L, P] of P paths.
 
     The sigmoid cross-entropy, summed over the paths, so that each learns as if it were alone,
-    and over the labels, unless the settings say that it be their mean.
+    and over the labels, unless the settings say that it be their mean. Labels [B, L, 2] have the
+    weight of each term beside them.
     """
     over_labels = {"sum": keras.ops.sum, "mean": keras.ops.mean}[settings.loss_over_labels]
 
     def loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
         paths = tf.unstack(logits, axis=2) if len(logits.shape) == 3 else [logits]
+        labels, weights = tf.unstack(labels, axis=2) if len(labels.shape) == 3 else (labels, 1.0)
         entropies = (
             keras.ops.binary_crossentropy(labels, path, from_logits=True) for path in paths
         )
-        return tf.add_n([over_labels(entropy, axis=-1) for entropy in entropies])
+        return tf.add_n([over_labels(weights * entropy, axis=-1) for entropy in entropies])
 
     return loss
 

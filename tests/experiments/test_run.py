@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers.tables import LABELS, one_line
+from helpers.tables import LABELS, make_table, one_line
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.api_pb2 import STATUS_SUCCESS
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
@@ -232,6 +232,33 @@ def test_more_epochs_go_on_from_the_last_one(prepared, tmp_path):
     assert found[0]["epochs"] == 2
 
 
+def test_a_run_begins_with_the_weights_of_another(finished, prepared, tmp_path, capsys):
+    """All of them where the labels are the same; otherwise what does not depend on the labels."""
+    source, out = finished[0], tmp_path / "tuned"
+    flags = (f"--from_run={source}", "--learning_rate=1e-9", *SMALL)
+    assert execute("--arch=ltwin_2rnn", f"--data={prepared}", f"--out={out}", *flags) == 0
+    layers = "W_z, W_zu, W_x, W_RNN, W_xu, W_oRNN"
+    expected = f"weights from {source}: {layers}, W_fRNN; new: none\n"
+    assert expected in capsys.readouterr().out
+    scores = [np.load(run / "predictions.npz")["scores"] for run in (source, out)]
+    np.testing.assert_allclose(*scores, atol=1e-4)
+    assert json.loads((out / "config.json").read_text())["from_run"] == str(source)
+    renamed = make_table(tmp_path / "raw")
+    renamed.raw.write_text(renamed.raw.read_text().replace("beach", "shore"))
+    prepare(renamed.settings(splits=1, pools=("open",)), tmp_path / "other")
+    flags = (*flags, f"--data={tmp_path / 'other'}", f"--out={tmp_path / 'shore'}")
+    assert execute("--arch=ltwin_2rnn", *flags) == 0
+    assert f"{layers}; new: W_fRNN\n" in capsys.readouterr().out
+
+
+def test_a_run_that_nothing_can_be_taken_from(finished, prepared, tmp_path, capsys):
+    flags = (f"--data={prepared}", f"--out={tmp_path / 'out'}", "--hidden=7", "--m=2", "--M=4")
+    assert execute("--arch=ltn", f"--from_run={tmp_path}", *flags) == 2
+    assert "not a finished run or a SavedModel" in one_line(capsys)
+    assert execute("--arch=ltn", f"--from_run={finished[0]}", *flags) == 2
+    assert "at least one layer must fit ltn with 7 hidden units" in one_line(capsys)
+
+
 def test_fewer_epochs_are_refused(finished, prepared, capsys):
     out, _ = finished
     flags = (f"--data={prepared}", f"--out={out}", *SMALL[:-1], "--max_epochs=1")
@@ -264,6 +291,7 @@ def test_another_run_in_the_same_place(finished, prepared, capsys):
         (["--m=0"], "--m must be at least 1; received 0"),
         (["--M=7"], "--M must be at most 6 .neighbours stored in .*; received 7"),
         (["--max_epochs=0"], "--max_epochs must be at least 1; received 0"),
+        (["--class_weight=x"], "--class_weight must be one of balanced; received 'x'"),
         (["--precision=x"], "--precision must be one of float32, .*; received 'x'"),
         (["--hidden=0"], "--hidden must be at least 1; received 0"),
         (["--dropout=-0.1"], "--dropout must be at least 0; received -0.1"),

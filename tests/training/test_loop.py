@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 from helpers.graphs import L, operations, random_inputs, small, taken_by, weights_by_name
+from sklearn.utils.class_weight import compute_sample_weight
 
 from tagnet.data.batches import BatchSettings, training_batches
 from tagnet.data.dataset import PreparedDataset
@@ -22,6 +23,7 @@ from tagnet.data.tables import lookup_tables
 from tagnet.errors import InputError
 from tagnet.models.architectures import JOINT
 from tagnet.settings import Neighbourhood, TrainingSettings
+from tagnet.training.experiment import loss_weights
 from tagnet.training.loop import Diverged, best_epoch, compiled, image_loss, should_stop, train
 
 SETTINGS = TrainingSettings(learning_rate=1e-3, min_epochs=1, max_epochs=3, patience=3)
@@ -169,6 +171,25 @@ def test_the_first_of_equal_epochs_is_the_best():
 def test_epochs_must_make_sense(least, most):
     with pytest.raises(InputError, match=f"received min_epochs {least}, max_epochs {most}"):
         TrainingSettings(min_epochs=least, max_epochs=most)
+
+
+def test_weights_multiply_the_terms_of_the_loss():
+    labels, weights = np.array([[1.0, 0.0]]), np.array([[2.0, 0.5]])
+    logits = tf.constant([[0.3, -0.7]])
+    one, two = np.logaddexp(0, -0.3), np.logaddexp(0, -0.7)
+    loss = image_loss(SETTINGS)(tf.constant(np.stack([labels, weights], 2), tf.float32), logits)
+    assert float(loss[0]) == pytest.approx(2 * one + 0.5 * two, rel=1e-6)
+
+
+def test_balanced_weights_are_those_of_scikit_learn(prepared):
+    dataset = PreparedDataset(prepared)
+    rows = dataset.split(0)["train"]
+    weights = loss_weights(dataset, rows, "balanced")
+    assert weights.shape == dataset.labels.shape
+    for label in range(weights.shape[1]):
+        expected = compute_sample_weight("balanced", dataset.labels[rows, label])
+        np.testing.assert_allclose(weights[rows, label], expected, rtol=1e-6)
+    assert loss_weights(dataset, rows, None) is None
 
 
 @pytest.mark.parametrize(("over", "expected"), [("sum", 3.0), ("mean", 1.5)])
