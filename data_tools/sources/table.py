@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from data_tools import packed
 from data_tools.sources import coco, hints, manifest
 from data_tools.sources.cells import as_text, is_null, trimmed
 from data_tools.sources.parts import RULE, part_named
@@ -100,7 +101,7 @@ def read_table(
     notes = [] if notes is None else notes
     opened = open_rows(path)
     chosen = _choose(opened, columns or Columns(), path, notes)
-    folder = (photos or path.parent).absolute()
+    folder = (photos or packed.file_of(path).parent).absolute()
     seen = hints.Cells(separator, label_separator or separator)
     on_disk = PhotoPaths(folder) if find_photos else None
     rows = _rows(opened, chosen, path, notes, seen, on_disk)

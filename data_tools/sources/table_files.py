@@ -1,9 +1,10 @@
-"""The rows of a table's file: CSV, TSV, JSONL, JSON, COCO's JSON, Parquet, plain or `.gz`.
+"""The rows of a table's file: CSV, TSV, JSONL, JSON, COCO's JSON, Parquet; plain, `.gz` or zipped.
 
 Rows are counted from 1, a CSV's header not counted; of JSONL they are the lines. A CSV may be
 separated by commas, semicolons or tabs, as its header says; rows without any entry are ignored.
 """
 
+import contextlib
 import csv
 import gzip
 import io
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
 
+from data_tools import packed
 from data_tools.sources import coco
 from tagnet.errors import InputError
 from tagnet.system.console import counted
@@ -47,8 +49,9 @@ def open_rows(path: Path) -> RowFile:
     """
     if path.is_dir():
         raise InputError(f"{path}: is a folder; a table must be a file")
-    kind = Path(path.stem if path.suffix.lower() == ".gz" else path.name).suffix.lower()
-    if kind not in KINDS or (kind == ".parquet" and path.suffix.lower() == ".gz"):
+    name = Path(_explained(path, lambda: packed.inner_name(path)))
+    kind = Path(name.stem if name.suffix.lower() == ".gz" else name).suffix.lower()
+    if kind not in KINDS or (kind == ".parquet" and name.suffix.lower() == ".gz"):
         raise InputError(f"{path}: a table must end in {', '.join(KINDS)}")
     opened = _explained(path, lambda: KINDS[kind](path))
     return RowFile(opened.columns, lambda names: _explained_rows(path, opened, names), opened.notes)
@@ -80,15 +83,15 @@ def _encoding(content: bytes) -> str:
     return "UTF-16" if zeros or content[:2] in (b"\xff\xfe", b"\xfe\xff") else "WINDOWS-1252"
 
 
-def _open_text(path: Path, newline: str = "") -> TextIO:
+@contextlib.contextmanager
+def _open_text(path: Path, newline: str = "") -> Iterator[TextIO]:
     """Opens text, with or without a byte order mark."""
-    with open(path, "rb") as file:
-        first = file.read(2)
-    if first == b"\x1f\x8b":
-        binary = cast(BinaryIO, gzip.open(path))
-    else:
-        binary = open(path, "rb")
-    return io.TextIOWrapper(binary, encoding="utf-8-sig", newline=newline)
+    with packed.opened(path) as file:
+        is_gzip = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        binary = cast(BinaryIO, gzip.open(file)) if is_gzip else file
+        with io.TextIOWrapper(binary, encoding="utf-8-sig", newline=newline) as text:
+            yield text
 
 
 def _open_csv(path: Path) -> RowFile:
@@ -240,7 +243,7 @@ def _open_parquet(path: Path) -> RowFile:
     except ImportError as error:
         raise InputError(f"{path}: Parquet needs pyarrow; run `pip install pyarrow`") from error
     try:
-        columns = list(parquet.read_schema(path).names)
+        columns = list(parquet.read_schema(packed.seekable(path)).names)
     except ArrowException as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: is not a valid Parquet file ({reason})") from error
@@ -253,7 +256,7 @@ def _parquet_rows(path: Path, names: Sequence[str]) -> Rows:
     number = 0
     try:
         # Without pandas, whose own types a file may name and another version not know.
-        with parquet.ParquetFile(path) as file:
+        with parquet.ParquetFile(packed.seekable(path)) as file:
             for batch in file.iter_batches(columns=list(names)):
                 for fields in batch.to_pylist():
                     number += 1
