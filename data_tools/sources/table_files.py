@@ -49,24 +49,26 @@ def open_rows(path: Path) -> RowFile:
     """
     if path.is_dir():
         raise InputError(f"{path}: is a folder; a table must be a file")
-    name = Path(_explained(path, lambda: packed.inner_name(path)))
+    with _explaining(path):
+        name = Path(packed.inner_name(path))
     kind = Path(name.stem if name.suffix.lower() == ".gz" else name).suffix.lower()
     if kind not in KINDS or (kind == ".parquet" and name.suffix.lower() == ".gz"):
         raise InputError(f"{path}: a table must end in {', '.join(KINDS)}")
-    opened = _explained(path, lambda: KINDS[kind](path))
+    with _explaining(path):
+        opened = KINDS[kind](path)
     return RowFile(opened.columns, lambda names: _explained_rows(path, opened, names), opened.notes)
 
 
 def _explained_rows(path: Path, rows: RowFile, names: Sequence[str]) -> Rows:
-    iterator = rows.read(names)
-    while (row := _explained(path, lambda: next(iterator, None))) is not None:
-        yield row
+    with _explaining(path):
+        yield from rows.read(names)
 
 
-def _explained(path: Path, work: Callable[[], Any]) -> Any:
+@contextlib.contextmanager
+def _explaining(path: Path) -> Iterator[None]:
     """Turns what the system or a decoder refuses into one line."""
     try:
-        return work()
+        yield
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: cannot be read ({reason})") from error
@@ -127,7 +129,7 @@ def _csv_lines(
                 if not fields:  # a blank line
                     continue
                 number += 1
-                if number == 0 or any(field.strip() for field in fields):
+                if number == 0 or fields[0].strip() or any(field.strip() for field in fields):
                     yield number, fields
             if mended and notes is not None and not notes:
                 notes.append(
@@ -167,7 +169,8 @@ def _csv_rows(path: Path, delimiter: str, skipped: int, notes: list[str]) -> Row
     lines = _csv_lines(path, delimiter, skipped, notes)
     _, header = next(lines)
     for number, fields in lines:
-        if len(fields) < len(header) or any(field.strip() for field in fields[len(header) :]):
+        more = fields[len(header) :]
+        if len(fields) < len(header) or (more and any(field.strip() for field in more)):
             raise InputError(
                 f"{path}: row {number} must have {len(header)} fields, as the header; "
                 f"received {len(fields)} (an entry with {delimiter!r} in it needs quotation marks)"
