@@ -103,6 +103,8 @@ class Settings:
         flags = [flag for flag, value in given.items() if value is not None]
         if len(flags) > 1 and flags[0].startswith("split_"):
             raise InputError(f"--{flags[0]} and --{flags[1]} must not be given together")
+        if self.split_lists is None and not self.draws:
+            self.source.require_parts()
         if self.split_lists is not None and self.split_lists != (OFFICIAL,):
             list_files(self.split_lists)
 

@@ -3,7 +3,8 @@
     python -m benchmarks.studies.sidecar_readers
 
 Twelve kinds of photos and sidecars are written by exiftool, labelled, and unlabelled again. Each
-program that is installed reads the sidecar, or without one the photo; darktable reads both.
+program that is installed reads the sidecar, or without one the photo; darktable and digiKam read
+both.
 """
 
 import dataclasses
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from benchmarks.studies import digikam
 from experiments.annotation.sidecars import write_labels
 from tagnet.errors import InputError
 from tagnet.photos.folders import photograph_at
@@ -62,32 +64,46 @@ def main(options: Options) -> None:
     """Prints the table."""
     if shutil.which("exiftool") is None:
         raise InputError("exiftool is not installed; it writes the photos")
-    readers = {name: read for name, read in READERS.items() if shutil.which(PROGRAMS[name])}
-    columns = " | ".join(f"{name}: before | after" for name in readers)
-    say(f"| photo | {columns} | after `--remove` |")
-    say("|---" * (2 + 2 * len(readers)) + "|")
-    for kind, (suffix, embedded, beside, flags) in KINDS.items():
-        with tempfile.TemporaryDirectory() as place:
-            photo = Path(place, f"a{suffix}")
-            Image.new("RGB", (64, 48), "red").save(photo)
-            _write(photo, embedded)
-            if beside:
-                Path(place, beside).write_text(EMPTY, encoding="utf-8")
-                _write(Path(place, beside), flags)
-            files = _files(place)
-            before = {name: read(photo) for name, read in readers.items()}
-            write_labels(photograph_at(photo, {})[0], LABELS, "auto")
-            after = {name: read(photo) for name, read in readers.items()}
-            write_labels(photograph_at(photo, {})[0], [], "auto")
-            again = {name: read(photo) for name, read in readers.items()}
-            same = "as before" if again == before else "DIFFERENT"
-            same += ", every byte" if _files(place) == files else ", OTHER BYTES"
-        cells = [text or "–" for name in readers for text in (before[name], after[name])]
-        say(f"| {kind} | {' | '.join(cells)} | {same} |")
+    readers = {name: read for name, (is_there, read) in READERS.items() if is_there()}
+    with tempfile.TemporaryDirectory() as place:
+        photos = [path for number in range(len(KINDS)) for path in _states(Path(place), number)]
+        told = {name: read(photos) for name, read in readers.items()}
+        columns = " | ".join(f"{name}: before | after" for name in readers)
+        say(f"| photo | {columns} | after `--remove` |")
+        say("|---" * (2 + 2 * len(readers)) + "|")
+        for number, kind in enumerate(KINDS):
+            first, labelled, last = range(3 * number, 3 * number + 3)
+            is_same = all(cells[last] == cells[first] for cells in told.values())
+            same = "as before" if is_same else "DIFFERENT"
+            is_same = _files(photos[last].parent) == _files(photos[first].parent)
+            same += ", every byte" if is_same else ", OTHER BYTES"
+            cells = [told[name][at] or "–" for name in readers for at in (first, labelled)]
+            say(f"| {kind} | {' | '.join(cells)} | {same} |")
 
 
-def _files(place: str) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in Path(place).iterdir()}
+def _states(place: Path, number: int) -> list[Path]:
+    """A photo of one kind in three folders: before labels, with them, and after `--remove`."""
+    suffix, embedded, beside, flags = list(KINDS.values())[number]
+    photo = place / f"{number}-now" / f"a{suffix}"
+    photo.parent.mkdir()
+    Image.new("RGB", (64, 48), "red").save(photo)
+    _write(photo, embedded)
+    if beside:
+        (photo.parent / beside).write_text(EMPTY, encoding="utf-8")
+        _write(photo.parent / beside, flags)
+    found = []
+    for state, labels in (("before", None), ("after", LABELS), ("removed", [])):
+        if labels is not None:
+            write_labels(photograph_at(photo, {})[0], labels, "auto")
+        copy = place / f"{number}-{state}"
+        shutil.copytree(photo.parent, copy)
+        found.append(copy / photo.name)
+    shutil.rmtree(photo.parent)
+    return found
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def _write(path: Path, flags: list[str]) -> None:
@@ -134,11 +150,24 @@ def _told(text: str) -> str:
     return "; ".join(word for word in words if word).replace("|", "\\|")
 
 
-PROGRAMS = {"exiftool": "exiftool", "exiv2": "exiv2", "darktable": "darktable-cli"}
-READERS: dict[str, Callable[[Path], str]] = {
-    "exiftool": _by_exiftool,
-    "exiv2": _by_exiv2,
-    "darktable": _by_darktable,
+def _by_digikam(photos: list[Path]) -> list[str]:
+    return [_told("\n".join(found)) for found in digikam.read([photo.parent for photo in photos])]
+
+
+def _each(read: Callable[[Path], str]) -> Callable[[list[Path]], list[str]]:
+    return lambda photos: [read(photo) for photo in photos]
+
+
+def _has(program: str) -> Callable[[], bool]:
+    return lambda: shutil.which(program) is not None
+
+
+# Whether a program is installed, and what reads photos with it.
+READERS: dict[str, tuple[Callable[[], bool], Callable[[list[Path]], list[str]]]] = {
+    "exiftool": (_has("exiftool"), _each(_by_exiftool)),
+    "exiv2": (_has("exiv2"), _each(_by_exiv2)),
+    "darktable": (_has("darktable-cli"), _each(_by_darktable)),
+    "digiKam": (digikam.is_installed, _by_digikam),
 }
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
+from data_tools import packed
 from data_tools.sources import feature_files, image_features, table
 from data_tools.sources.image_features import Cache, Features
 from data_tools.sources.published_files import Collection, Original
@@ -88,6 +89,13 @@ class Source:
         """
         raise NotImplementedError
 
+    def require_parts(self) -> None:
+        """Checks the parts that the names of its files tell of.
+
+        Raises:
+            InputError: one is missing.
+        """
+
     def official_lists(self) -> dict[str, Original]:
         """The lists of images that the data set's authors published, by part.
 
@@ -108,7 +116,9 @@ class Photographed(Source):
     """A source whose Φ can be computed from photos."""
 
     raw: Path = option(
-        None, "table (.csv, .jsonl, .parquet) or folder to read (required by most sources)"
+        None,
+        "table (.csv, .json, .parquet, …; FILE,FILE; FILE.zip:MEMBER) or folder to read "
+        "(required by most sources)",
     )
     tags_only: bool = option(False, "prepare without features: neighbours only, no training [off]")
     backbone: str | None = option(
@@ -190,7 +200,8 @@ class Featured(Photographed):
     """A source whose Φ may also come from a file."""
 
     features: Path | None = option(
-        None, "feature file: .npy, .npz or HDF5; FILE:ARRAY; FILE,FILE [from photos]"
+        None,
+        "feature file: .npy, .npz or HDF5; FILE:ARRAY; FILE,FILE; FILE.zip:MEMBER [from photos]",
     )
 
     def __post_init__(self) -> None:
@@ -205,13 +216,16 @@ class Featured(Photographed):
         if self.features is None:
             return {}
         files = feature_files.parse(self.features)
-        more = {f"features {n}": file.path for n, file in enumerate(files[1:], 2)}
-        return {"features": files[0].path} | more
+        paths = [packed.file_of(file.path) for file in files]
+        more = {f"features {n}": path for n, path in enumerate(paths[1:], 2)}
+        return {"features": paths[0]} | more
 
     def feature_settings(self) -> dict[str, Any]:
         files = [] if self.features is None else feature_files.parse(self.features)
         arrays = [file.array for file in files]
-        return {"arrays": arrays} if any(arrays) else {}
+        members = [packed.split(file.path)[1] for file in files]
+        chosen = {"arrays": arrays, "members": members}
+        return {name: values for name, values in chosen.items() if any(values)}
 
     def with_features(self, found: Collection, cache: Cache) -> Raw:
         """Adds Φ: from a file, none, or from photos (unreadable ones are left out)."""

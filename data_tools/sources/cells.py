@@ -26,6 +26,7 @@ from tagnet.data.tags import INVISIBLE
 
 JOINERS = "\u200c\u200d"  # invisible, and part of words in some scripts and of some pictograms
 BRACKETS = {"[": "]", "(": ")", "{": "}"}
+CLOSING = tuple(BRACKETS.values())
 ARRAY = re.compile(r"(?:np\.|numpy\.)?array\((\[.*\])(?:,\s*dtype=[^\]]*)?\)", re.DOTALL)
 SEVERAL = re.compile(r"\[[^\[\]'\"]*\][^\[\]'\"]*\[[^'\"]*\]")  # names in brackets of their own
 BETWEEN = re.compile(r"""['"]\s*,?\s*['"]""")  # two entries
@@ -53,6 +54,8 @@ def spelled(text: str) -> str:
 
 def trimmed(text: str) -> str:
     """A table's name of an image or a file: without white space and invisible ends, in NFC."""
+    if text.isascii() and text.isprintable():  # nearly all names
+        return text.strip()
     start, end = 0, len(text)
     while start < end and _is_blank(text[start]):
         start += 1
@@ -95,6 +98,8 @@ def list_in(cell: str) -> list[Any] | None:
     (['sea', 'sky'], ['sea', 7], None, None)
     """
     cell = cell.strip()
+    if cell[-1:] not in CLOSING:  # nearly all cells
+        return None
     if found := ARRAY.fullmatch(cell):
         cell = found[1]
     if len(cell) < 2 or BRACKETS.get(cell[0]) != cell[-1] or SEVERAL.fullmatch(cell):

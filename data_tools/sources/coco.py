@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from data_tools import packed
 from tagnet.errors import InputError
 from tagnet.system.console import counted
 
@@ -35,10 +36,20 @@ def is_coco(content: Any) -> bool:
 
 def captions_beside(path: Path) -> Path | None:
     """The captions of the images whose categories are in `path`; None without such a file."""
-    if not path.name.startswith("instances"):
-        return None
-    other = path.with_name(path.name.replace("instances", "captions", 1))
-    return other if other.is_file() else None
+    zipped, member = packed.split(path)
+    if member is not None:
+        folder, slash, name = member.rpartition("/")
+        other = f"{folder}{slash}{_captions(name)}"
+        return Path(f"{zipped}:{other}") if other in packed.members(zipped) else None
+    for place in dict.fromkeys((path, path.resolve())):  # a link's own name may tell of a part
+        other_file = place.with_name(_captions(place.name) or place.name)
+        if other_file != place and other_file.is_file():
+            return other_file
+    return None
+
+
+def _captions(name: str) -> str:
+    return name.replace("instances", "captions", 1) if name.startswith("instances") else ""
 
 
 def read(

@@ -1,10 +1,12 @@
 """Arrays of features in files: `.npy`, `.npz`, HDF5, and MATLAB's HDF5 (`.mat`, -v7.3).
 
-`FILE:NAME` chooses an array where a file has several; `FILE,FILE` are one below the other. Where
+`FILE:NAME` chooses an array where a file has several; `FILE,FILE` are one below the other;
+`FILE.zip:MEMBER` is unpacked, since parts of it are read at a time. Where
 names of images are beside the features (`names`, `image_names`, `ids`, …) they say whose rows
 these are. MATLAB stores its arrays transposed, and says so in an attribute.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from data_tools import packed
 from data_tools.sources.cells import as_text
 from tagnet.errors import InputError
 from tagnet.system.files import read_arrays
@@ -25,7 +28,7 @@ NAMES = ("names", "imagenames", "ids", "imageids", "filenames", "imagefiles", "p
 
 @dataclass(frozen=True)
 class FeatureFile:
-    """A file, and which of its arrays is meant; None for the only one."""
+    """A file, or one in a zip, and which of its arrays is meant; None for the only one."""
 
     path: Path
     array: str | None = None
@@ -45,7 +48,7 @@ def parse(text: str | Path) -> list[FeatureFile]:
     >>> parse("a.h5:group/phi,b.npy")[0].array
     'group/phi'
     """
-    if Path(text).exists():
+    if os.path.exists(text):
         return [FeatureFile(Path(text))]
     files = []
     for part in str(text).split(","):
@@ -82,6 +85,20 @@ def open_features(text: str | Path) -> Opened:
 
 
 def _open(file: FeatureFile) -> Opened:
+    zipped, member = packed.split(file.path)
+    if member is None and zipped.suffix.lower() != ".zip":
+        return _open_plain(file)
+    try:
+        path = packed.unpacked(file.path)
+    except OSError as error:
+        raise InputError(f"{file.path}: cannot be unpacked ({error.strerror or error})") from error
+    try:
+        return _open_plain(FeatureFile(path, file.array))
+    except InputError as error:
+        raise InputError(str(error).replace(str(path), str(file.path))) from error
+
+
+def _open_plain(file: FeatureFile) -> Opened:
     path, kind = file.path, file.path.suffix.lower()
     if kind == ".npz":
         return _choose(file, read_arrays(path))

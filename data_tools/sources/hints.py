@@ -27,7 +27,7 @@ class Cells:
         """Notes the cells of a row."""
         for name, cells in self._cells.items():
             value = image.get(name)
-            if isinstance(value, str) and (value in cells or len(cells) < SAMPLE):
+            if isinstance(value, str) and (len(cells) < SAMPLE or value in cells):
                 cells[value] += 1
 
     def notes(self, table: pd.DataFrame) -> list[str]:

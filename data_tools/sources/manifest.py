@@ -4,6 +4,7 @@ Every source ends here, so what is checked here holds for all of them: ids are i
 tags and labels are spelled as `cells.spelled` does.
 """
 
+import functools
 import json
 import math
 import unicodedata
@@ -22,6 +23,7 @@ from tagnet.system.files import read_text, write_text
 
 REQUIRED = ("image_id", "tags", "labels")
 OPTIONAL = ("split", "weight")
+WORDS = 2**18  # distinct tags and labels whose spelling is remembered
 
 
 def from_rows(
@@ -58,12 +60,12 @@ def from_rows(
     repeated: str | None = None
     number_of_rows = 0
     separators = {"tags": separator, "labels": label_separator or separator}
+    table = str(where)
     for number, fields in rows:
         number_of_rows += 1
-        place = f"{where}: row {number}"
-        image = _image(fields, place, separators)
+        place = f"{table}: row {number}"
+        given, image = _image(fields, place, separators)
         image_id = image["image_id"]
-        given = as_text(fields["image_id"])
         if image_id in images and written[image_id] != given and image["path"] is not None:
             # Two files whose names differ only in how an accent is written.
             image_id = image["image_id"] = unicodedata.normalize("NFD", image_id)
@@ -149,7 +151,10 @@ def _frame(images: list[dict[str, Any]]) -> pd.DataFrame:
     )
 
 
-def _image(fields: Mapping[str, Any], place: str, separators: Mapping[str, str]) -> dict[str, Any]:
+def _image(
+    fields: Mapping[str, Any], place: str, separators: Mapping[str, str]
+) -> tuple[str, dict[str, Any]]:
+    """The id as it is written, and the image."""
     for name in REQUIRED:
         if name not in fields:
             raise InputError(f"{place}: lacks {name}; received {', '.join(fields) or 'nothing'}")
@@ -165,31 +170,28 @@ def _image(fields: Mapping[str, Any], place: str, separators: Mapping[str, str])
         raise InputError(f"{place}: path must be a string; received {path!r}")
     if path and "\0" in path:
         raise InputError(f"{place}: path must not contain NUL; received {path!r}")
-    tags = _entries(fields["tags"], f"{place}: tags", separators["tags"])
-    labels = _entries(fields["labels"], f"{place}: labels", separators["labels"])
+    tags = _entries(fields["tags"], place, "tags", separators["tags"])
+    labels = _entries(fields["labels"], place, "labels", separators["labels"])
     for name in (image_id.strip(), *labels):
-        if len(name.splitlines()) > 1:  # artefacts hold one name a line
+        if not name.isprintable() and len(name.splitlines()) > 1:  # artefacts: one name a line
             raise InputError(f"{place}: names must not contain line breaks; received {name!r}")
-    for text in (image_id, path or "", *tags, *labels):
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise InputError(
-                f"{place}: text must be Unicode without lone surrogates; received {ascii(text)}"
-            ) from error
-    return {
+    try:
+        image_id.encode()
+        (path or "").encode()
+        words, names = [_word(tag) for tag in tags], [_word(label) for label in labels]
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{place}: text must be Unicode without lone surrogates; received {ascii(error.object)}"
+        ) from error
+    image = {
         "image_id": unicodedata.normalize("NFC", image_id),
         "path": path or None,
-        "tags": [word for tag in tags if (word := spelled(tag))],
-        "labels": list(dict.fromkeys(name for label in labels if (name := spelled(label)))),
-    } | {
-        name: value
-        for name, value in (
-            ("split", fields.get("split")),
-            ("weight", _weight(fields.get("weight"), place)),
-        )
-        if value is not None
+        "tags": [word for word in words if word],
+        "labels": [name for name in dict.fromkeys(names) if name],
     }
+    optional = {"split": fields.get("split"), "weight": _weight(fields.get("weight"), place)}
+    image |= {name: value for name, value in optional.items() if value is not None}
+    return image_id, image
 
 
 def _weight(value: Any, place: str) -> float | None:
@@ -205,8 +207,19 @@ def _weight(value: Any, place: str) -> float | None:
     return weight
 
 
-def _entries(value: Any, place: str, separator: str) -> list[str]:
-    """The entries of a list field, which may be one string."""
+@functools.lru_cache(maxsize=WORDS)
+def _word(text: str) -> str:
+    """The spelling of a tag or label, of which most occur often.
+
+    Raises:
+        UnicodeEncodeError: it has lone surrogates.
+    """
+    text.encode()
+    return spelled(text)
+
+
+def _entries(value: Any, place: str, name: str, separator: str) -> list[str]:
+    """The entries of the list field `name`, which may be one string."""
     if is_null(value):
         return []
     if isinstance(value, str):
@@ -214,8 +227,8 @@ def _entries(value: Any, place: str, separator: str) -> list[str]:
             found = list_in(value)
         except ValueError as error:
             raise InputError(
-                f"{place} must be a list or entries with {separator!r} between them; received "
-                f"{value[:60]!r} ({error})"
+                f"{place}: {name} must be a list or entries with {separator!r} between them; "
+                f"received {value[:60]!r} ({error})"
             ) from error
         if found is None:  # nearly all cells
             return [stripped for entry in value.split(separator) if (stripped := entry.strip())]
@@ -223,13 +236,15 @@ def _entries(value: Any, place: str, separator: str) -> list[str]:
     elif as_text(value) is not None:
         value = [value]
     if not isinstance(value, list):
-        raise InputError(f"{place} must be a list of strings or one string; received {value!r}")
+        raise InputError(
+            f"{place}: {name} must be a list of strings or one string; received {value!r}"
+        )
     entries = []
     for entry in value:
         if is_null(entry):
             continue
         if (text := as_text(entry)) is None:
-            raise InputError(f"{place} must hold only strings; received {entry!r}")
+            raise InputError(f"{place}: {name} must hold only strings; received {entry!r}")
         if stripped := text.strip():
             entries.append(stripped)
     return entries

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from data_tools import packed
 from data_tools.sources import (
     coco,
     demo,
@@ -16,6 +17,7 @@ from data_tools.sources import (
     mirflickr,
     nus_wide,
     photo_folder,
+    several_tables,
     table,
     twin,
 )
@@ -61,7 +63,7 @@ class Demo(Source):
 
 @dataclass(frozen=True)
 class Table(Featured):
-    """A table with one row per image."""
+    """A table with one row per image, or several."""
 
     name: ClassVar[str] = "table"
     reads: ClassVar[str] = "the table's file"
@@ -90,7 +92,17 @@ class Table(Featured):
 
     @property
     def title(self) -> str:
-        return Path(self.raw.stem).stem if self.raw.suffix.lower() == ".gz" else self.raw.stem
+        first = Path(packed.shown(self.files[0]))
+        return Path(first.stem).stem if first.suffix.lower() == ".gz" else first.stem
+
+    @property
+    def files(self) -> list[Path]:
+        """The tables that `--raw` names, as a rule one."""
+        return several_tables.files(self.raw)
+
+    def require_parts(self) -> None:
+        if self.split_column is None:
+            several_tables.require_parts(self.files)
 
     def manifest_settings(self) -> dict[str, Any]:
         made_from: dict[str, Any] = {"separator": self.separator} | self._given()
@@ -100,8 +112,13 @@ class Table(Featured):
         return made_from
 
     def manifest_inputs(self) -> dict[str, Path]:
-        captions = coco.captions_beside(self.raw)
-        return {"raw": self.raw} | ({} if captions is None else {"captions": captions})
+        found = {}
+        for number, path in enumerate(self.files, 1):
+            more = f" {number}" if number > 1 else ""
+            found[f"raw{more}"] = packed.file_of(path)
+            if (captions := coco.captions_beside(path)) is not None:
+                found[f"captions{more}"] = packed.file_of(captions)
+        return found
 
     def read(self, cache: Cache) -> Raw:
         notes: list[str] = []
@@ -120,18 +137,31 @@ class Table(Featured):
         """The settings that few tables need; those without them are prepared as ever."""
         names = ("label_separator", *table.FLAGS.values(), "label_columns")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        return given | ({} if self.photos is None else {"photos": str(self.photos.absolute())})
+        given |= {} if self.photos is None else {"photos": str(self.photos.absolute())}
+        if parts := several_tables.parts_of(self.files):
+            given["parts"] = parts
+        members = [packed.split(path)[1] for path in self.files]
+        return given | ({"members": members} if any(members) else {})
+
+    def _photos_of(self, path: Path) -> Path | None:
+        """Where a table's paths start: of several in a folder that is called as COCO's are."""
+        folder = self.photos or packed.file_of(path).parent
+        own = folder / Path(packed.shown(path)).stem.rpartition("_")[2]  # instances_val2017.json
+        return own if len(self.files) > 1 and own.is_dir() else self.photos
 
     def _rows(self, notes: list[str]) -> pd.DataFrame:
+        return several_tables.read(self.files, self._rows_of, notes)
+
+    def _rows_of(self, path: Path, notes: list[str]) -> pd.DataFrame:
         return table.read_table(
-            self.raw,
+            path,
             self.separator,
             label_separator=self.label_separator,
             columns=table.Columns(
                 {name: getattr(self, flag) for name, flag in table.FLAGS.items()},
                 self.label_columns or (),
             ),
-            photos=self.photos,
+            photos=self._photos_of(path),
             find_photos=self._opens_photos(),
             notes=notes,
         )

@@ -7,14 +7,17 @@ may be.
 """
 
 import fnmatch
+import functools
+import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from data_tools import packed
 from data_tools.sources import coco, hints, manifest
 from data_tools.sources.cells import as_text, is_null, trimmed
 from data_tools.sources.parts import RULE, part_named
@@ -102,7 +105,7 @@ def read_table(
     notes = [] if notes is None else notes
     opened = open_rows(path)
     chosen = _choose(opened, columns or Columns(), path, notes)
-    folder = (photos or path.parent).absolute()
+    folder = (photos or packed.file_of(path).parent).absolute()
     seen = hints.Cells(separator, label_separator or separator)
     on_disk = PhotoPaths(folder) if find_photos else None
     rows = _rows(opened, chosen, path, notes, seen, on_disk)
@@ -111,15 +114,21 @@ def read_table(
     if on_disk is not None and on_disk.by_id:
         notes.append("table: photos are the files that the ids name")
         table["path"] = table["path"].where(table["path"].notna(), table["image_id"])
-    table["path"] = pd.Series([name and str(folder / name) for name in table["path"]], dtype=object)
+    table["path"] = pd.Series(_below(folder, table["path"]), dtype=object)
     return table
 
 
-def _without_blanks(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    image_id = fields.get("image_id")
-    if not isinstance(image_id, str):
-        return fields
-    return {**fields, "image_id": image_id.strip() or image_id}
+def _below(folder: Path, names: Iterable[str | None]) -> list[str | None]:
+    """The paths of files, as pathlib joins them; most share their folder with others."""
+    folder_of = functools.lru_cache(maxsize=2**12)(lambda name: str(folder / name))
+
+    def joined(name: str) -> str:
+        within, _, last = name.rpartition("/")
+        if not within or last in ("", ".") or (place := folder_of(within)).endswith(os.sep):
+            return str(folder / name)
+        return f"{place}{os.sep}{last}"
+
+    return [name and joined(name) for name in names]
 
 
 def photograph_paths(table: pd.DataFrame, where: Path) -> list[str]:
@@ -271,15 +280,16 @@ def _rows(
         notes.append(f"tags: the words of the column {names['tags']!r}, without stop words")
     for number, fields in opened.read(chosen.all):
         rows += 1
-        place = f"{path}: row {number}"
         image = {name: _text(fields.get(column)) for name, column in names.items()}
         image.setdefault("tags", [])
         if caption:
             image["tags"] = coco.words(str(image["tags"] or ""))
         if chosen.ones:
-            image["labels"] = list(_ones(fields, chosen.ones, place))
+            image["labels"] = list(_ones(fields, chosen.ones, f"{path}: row {number}"))
         seen.add(image)
-        if chosen.confidence and not _confident(fields.get(chosen.confidence), place):
+        if chosen.confidence and not _confident(
+            fields.get(chosen.confidence), f"{path}: row {number}"
+        ):
             image["labels"] = []
             unsure += 1
         if "split" in image:
@@ -327,7 +337,7 @@ def _confident(value: Any, place: str) -> bool:
 
 
 def _with_path(image: dict[str, Any], photos: PhotoPaths | None) -> dict[str, Any]:
-    """The image with its id, and with the path under which its photograph is found."""
+    """Gives the image its id, and the path under which its photograph is found."""
     path = image.get("path")
     if is_null(path) or (isinstance(path, str) and not path.strip()):
         path = None
@@ -339,4 +349,5 @@ def _with_path(image: dict[str, Any], photos: PhotoPaths | None) -> dict[str, An
         path = photos.find_id(image_id) if path is None else photos.find(str(path))
     elif isinstance(path, str) and path != path.strip():
         path = path.strip()
-    return image | {"image_id": image_id, "path": path}
+    image["image_id"], image["path"] = image_id, path
+    return image

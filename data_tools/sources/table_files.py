@@ -1,9 +1,10 @@
-"""The rows of a table's file: CSV, TSV, JSONL, JSON, COCO's JSON, Parquet, plain or `.gz`.
+"""The rows of a table's file: CSV, TSV, JSONL, JSON, COCO's JSON, Parquet; plain, `.gz` or zipped.
 
 Rows are counted from 1, a CSV's header not counted; of JSONL they are the lines. A CSV may be
 separated by commas, semicolons or tabs, as its header says; rows without any entry are ignored.
 """
 
+import contextlib
 import csv
 import gzip
 import io
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
 
+from data_tools import packed
 from data_tools.sources import coco
 from tagnet.errors import InputError
 from tagnet.system.console import counted
@@ -47,23 +49,26 @@ def open_rows(path: Path) -> RowFile:
     """
     if path.is_dir():
         raise InputError(f"{path}: is a folder; a table must be a file")
-    kind = Path(path.stem if path.suffix.lower() == ".gz" else path.name).suffix.lower()
-    if kind not in KINDS or (kind == ".parquet" and path.suffix.lower() == ".gz"):
+    with _explaining(path):
+        name = Path(packed.inner_name(path))
+    kind = Path(name.stem if name.suffix.lower() == ".gz" else name).suffix.lower()
+    if kind not in KINDS or (kind == ".parquet" and name.suffix.lower() == ".gz"):
         raise InputError(f"{path}: a table must end in {', '.join(KINDS)}")
-    opened = _explained(path, lambda: KINDS[kind](path))
+    with _explaining(path):
+        opened = KINDS[kind](path)
     return RowFile(opened.columns, lambda names: _explained_rows(path, opened, names), opened.notes)
 
 
 def _explained_rows(path: Path, rows: RowFile, names: Sequence[str]) -> Rows:
-    iterator = rows.read(names)
-    while (row := _explained(path, lambda: next(iterator, None))) is not None:
-        yield row
+    with _explaining(path):
+        yield from rows.read(names)
 
 
-def _explained(path: Path, work: Callable[[], Any]) -> Any:
+@contextlib.contextmanager
+def _explaining(path: Path) -> Iterator[None]:
     """Turns what the system or a decoder refuses into one line."""
     try:
-        return work()
+        yield
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: cannot be read ({reason})") from error
@@ -80,15 +85,15 @@ def _encoding(content: bytes) -> str:
     return "UTF-16" if zeros or content[:2] in (b"\xff\xfe", b"\xfe\xff") else "WINDOWS-1252"
 
 
-def _open_text(path: Path, newline: str = "") -> TextIO:
+@contextlib.contextmanager
+def _open_text(path: Path, newline: str = "") -> Iterator[TextIO]:
     """Opens text, with or without a byte order mark."""
-    with open(path, "rb") as file:
-        first = file.read(2)
-    if first == b"\x1f\x8b":
-        binary = cast(BinaryIO, gzip.open(path))
-    else:
-        binary = open(path, "rb")
-    return io.TextIOWrapper(binary, encoding="utf-8-sig", newline=newline)
+    with packed.opened(path) as file:
+        is_gzip = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        binary = cast(BinaryIO, gzip.open(file)) if is_gzip else file
+        with io.TextIOWrapper(binary, encoding="utf-8-sig", newline=newline) as text:
+            yield text
 
 
 def _open_csv(path: Path) -> RowFile:
@@ -124,7 +129,7 @@ def _csv_lines(
                 if not fields:  # a blank line
                     continue
                 number += 1
-                if number == 0 or any(field.strip() for field in fields):
+                if number == 0 or fields[0].strip() or any(field.strip() for field in fields):
                     yield number, fields
             if mended and notes is not None and not notes:
                 notes.append(
@@ -164,7 +169,8 @@ def _csv_rows(path: Path, delimiter: str, skipped: int, notes: list[str]) -> Row
     lines = _csv_lines(path, delimiter, skipped, notes)
     _, header = next(lines)
     for number, fields in lines:
-        if len(fields) < len(header) or any(field.strip() for field in fields[len(header) :]):
+        more = fields[len(header) :]
+        if len(fields) < len(header) or (more and any(field.strip() for field in more)):
             raise InputError(
                 f"{path}: row {number} must have {len(header)} fields, as the header; "
                 f"received {len(fields)} (an entry with {delimiter!r} in it needs quotation marks)"
@@ -240,7 +246,7 @@ def _open_parquet(path: Path) -> RowFile:
     except ImportError as error:
         raise InputError(f"{path}: Parquet needs pyarrow; run `pip install pyarrow`") from error
     try:
-        columns = list(parquet.read_schema(path).names)
+        columns = list(parquet.read_schema(packed.seekable(path)).names)
     except ArrowException as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: is not a valid Parquet file ({reason})") from error
@@ -253,7 +259,7 @@ def _parquet_rows(path: Path, names: Sequence[str]) -> Rows:
     number = 0
     try:
         # Without pandas, whose own types a file may name and another version not know.
-        with parquet.ParquetFile(path) as file:
+        with parquet.ParquetFile(packed.seekable(path)) as file:
             for batch in file.iter_batches(columns=list(names)):
                 for fields in batch.to_pylist():
                     number += 1

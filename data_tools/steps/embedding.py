@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from data_tools import packed
 from data_tools.sources.base import Source
 from data_tools.vectors import word_vectors, wordnet
 from data_tools.vectors.vector_files import WordTable, read_vectors
@@ -33,12 +34,13 @@ class Origin:
 
 
 def from_file(path: Path, encoding: str) -> Origin:
-    """Word vectors from a file."""
+    """Word vectors from a file, perhaps in a zip."""
+    zipped, member = packed.split(path)
     return Origin(
         str(path),
-        {"from": "a file"},
+        {"from": "a file"} | ({} if member is None else {"member": member}),
         lambda vocabulary, tags: read_vectors(path, word_vectors.wanted(vocabulary)),
-        {f"{encoding} vectors": path},
+        {f"{encoding} vectors": zipped},
     )
 
 

@@ -2,9 +2,9 @@
 
 Formats: word2vec, binary or text, which begins with the number of words and the dimension
 (fastText's `.vec` is that text); GloVe's text, which begins with the first word; plain, or
-packed by gzip or bzip2, or alone in a zip. A file is read once from beginning to end, and only
-what was wanted stays in memory; a reader of whole files needs 3.6 GB for GoogleNews' 3,000,000
-words.
+packed by gzip or bzip2, or in a zip (see `packed`). A file is read once from beginning to end, and
+only what was wanted stays in memory; a reader of whole files needs 3.6 GB for GoogleNews'
+3,000,000 words.
 
 The last n fields of a line are its vector, so a word may hold blanks. Published files have lines
 that are something else; they are counted and left out. See `binary_words` for words with blanks in
@@ -26,6 +26,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
+from data_tools import packed
 from data_tools.vectors.binary_words import binary_rows
 from tagnet.errors import InputError
 from tagnet.system.console import counted, progress, say
@@ -98,7 +99,7 @@ def read_vectors(path: Path, wanted: Callable[[str], bool] = lambda word: True) 
                     )
                 else:
                     vectors[word] = vector
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: cannot be read ({reason})") from error
     if odd.count:
@@ -126,25 +127,15 @@ class _Odd:
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
     """Opens a file, unpacked where it is packed, whatever its name."""
-    with open(path, "rb") as plain:
+    with packed.opened(path) as plain:
         start = plain.read(6)
         plain.seek(0)
         if start[:2] == b"\x1f\x8b":
             with gzip.open(plain) as file:
                 yield cast(BinaryIO, file)
         elif start[:3] == b"BZh":
-            with bz2.open(plain) as packed:
-                yield cast(BinaryIO, packed)
-        elif start[:4] == b"PK\x03\x04":
-            with zipfile.ZipFile(plain) as archive:
-                names = [name for name in archive.namelist() if not name.endswith("/")]
-                if len(names) != 1:
-                    raise InputError(
-                        f"{path}: must hold one file; received {', '.join(names[:5]) or 'none'}; "
-                        "unpack it and name one of them"
-                    )
-                with archive.open(names[0]) as member:
-                    yield cast(BinaryIO, member)
+            with bz2.open(plain) as file:
+                yield cast(BinaryIO, file)
         else:
             for magic, what in OTHERS.items():
                 if start.startswith(magic):

@@ -177,18 +177,16 @@ def _extendable(packet: Packet, names: Iterable[str]) -> tuple[Packet, list[list
         edits.append(Edit(rdf.content - 2, rdf.content, f"></{rdf.spelt}>"))
     wanted = [name for name in names if _list_of(packet, name) is None]
     for node in packet.nodes:
-        tag, moved = text[node.start : node.content], ""
+        moved = ""
         for name in wanted:
             for child in node.children:
                 if child.name == name:
                     edits.append(Edit(child.start, child.end, _as_list(packet, child)))
             if name not in node.attributes:
                 continue
-            spelt = _attribute_spelt(node, name)
-            found = re.search(_ATTRIBUTE.format(re.escape(spelt)), tag)
-            assert found is not None  # the parser found it
-            edits.append(Edit(node.start + found.start(), node.start + found.end(), ""))
+            edits += without_attribute(packet, node, name)
             if node.attributes[name].strip():
+                spelt = _attribute_spelt(node, name)
                 moved += xmp.list_text(spelt, [node.attributes[name]], rdf.of(""))
         if moved and node.is_empty_tag:
             edits.append(Edit(node.content - 2, node.content, f">{moved}</{node.spelt}>"))
@@ -213,10 +211,17 @@ def _as_list(packet: Packet, element: Element) -> str:
     return whole.replace(f"<{element.spelt}>", f"<{element.spelt}{spaces}>", 1)
 
 
+def without_attribute(packet: Packet, node: Element, name: str) -> list[Edit]:
+    """Takes an attribute out of a start tag, with the white space before it."""
+    tag = packet.text[node.start : node.content]
+    found = re.search(_ATTRIBUTE.format(re.escape(_attribute_spelt(node, name))), tag)
+    return [Edit(node.start + found.start(), node.start + found.end(), "")] if found else []
+
+
 def _attribute_spelt(node: Element, name: str) -> str:
     """How the attribute `name` is spelt in a start tag, by the prefixes that hold there."""
-    usual, _, local = name.partition(":")
-    uri = NAMESPACES[usual].rstrip("/#")
+    usual, _, local = name.rpartition("}" if name.startswith("{") else ":")
+    uri = NAMESPACES.get(usual, usual[1:]).rstrip("/#")
     for prefix, namespace in node.scope.items():
         if prefix and namespace.rstrip("/#") == uri:
             return f"{prefix}:{local}"
@@ -252,11 +257,8 @@ def without_labels(packet: Packet) -> Packet:
             edits.append(Edit(node.start, node.end, ""))
             continue
         edits += inner
-        tag = packet.text[node.start : node.content]
         for name in attributes:
-            found = re.search(_ATTRIBUTE.format(re.escape(_attribute_spelt(node, name))), tag)
-            if found is not None:
-                edits.append(Edit(node.start + found.start(), node.start + found.end(), ""))
+            edits += without_attribute(packet, node, name)
     packet = packet.edited(edits)
     return _restored(packet, rewritten[0].text) if rewritten else packet
 

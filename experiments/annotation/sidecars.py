@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from experiments.annotation import packet_labels
+from experiments.annotation.extended_xmp import whole_packet
 from tagnet.errors import CannotWrite, InputError
 from tagnet.photos.added import VERSION, Added, Keyword
 from tagnet.photos.folders import Photograph
@@ -117,9 +118,10 @@ def _new(photograph: Photograph, shared: Packet | None, embedded: Sequence[Keywo
         return shared.as_new_file()
     packet = Packet(EMPTY.encode())
     with suppress(OSError):
-        for contents in read_metadata(photograph.path).xmp:
+        metadata = read_metadata(photograph.path)
+        for contents in metadata.xmp:
             with suppress(InputError):
-                packet = packet_labels.without_labels(Packet(contents).as_new_file())
+                packet = packet_labels.without_labels(whole_packet(contents, metadata.extended))
                 break
     return packet_labels.with_keywords(packet, embedded)
 

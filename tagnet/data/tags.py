@@ -1,5 +1,6 @@
 """Tags: their spelling, the vocabulary (the top τ), and ids for words."""
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,27 +16,53 @@ from tagnet.system.console import counted
 from tagnet.system.files import read_text, write_text
 
 INVISIBLE = ("Cc", "Cf", "Cs")  # Unicode's control and format characters, and lone surrogates
+# Variation selectors choose how the character before them is drawn: Mongolian ones, those of emoji
+# and symbols, those of ideographs.
+SELECTORS = frozenset(
+    chr(point)
+    for first, last in ((0x180B, 0x180D), (0x180F, 0x180F), (0xFE00, 0xFE0F), (0xE0100, 0xE01EF))
+    for point in range(first, last + 1)
+)
+DOT = "\u0307"  # above a letter; lower-casing the Turkish capital \u0130 gives `i` and this
 
 
 def normalise(tag: str) -> str:
     r"""Normalises a tag to the spelling under which it is counted and looked up.
 
     Unicode NFKC, lower case, white space trimmed and inner runs of it turned into
-    `_`, invisible characters dropped. Normalising twice changes nothing.
+    `_`, invisible characters and variation selectors dropped, `i` without a second
+    dot. Normalising twice changes nothing.
 
     Returns:
         The tag, or "" where nothing visible is left.
 
-    >>> normalise("  New\tYork "), normalise("ＳＫＹ"), normalise(" \u200b ")
-    ('new_york', 'sky', '')
+    >>> normalise("  New\tYork "), normalise("ＳＫＹ"), normalise(" \u200b "), normalise("İzmir")
+    ('new_york', 'sky', '', 'izmir')
     """
-    if not tag.isprintable():
-        tag = "".join(
-            char for char in tag if char.isspace() or unicodedata.category(char) not in INVISIBLE
-        )
+    if not tag.isprintable() or not (tag.isascii() or SELECTORS.isdisjoint(tag)):
+        tag = "".join(char for char in tag if char.isspace() or not is_invisible(char))
+    return "_".join(folded(tag).split())
+
+
+def is_invisible(char: str) -> bool:
+    """Whether `normalise` drops a character, if it is no white space."""
+    return unicodedata.category(char) in INVISIBLE or char in SELECTORS
+
+
+def folded(text: str) -> str:
+    """Text in NFKC and lower case."""
+    text = unicodedata.normalize("NFKC", text).lower()
+    if DOT in text:
+        text = re.sub(f"i{DOT}+", "i", text)
     # Lower-casing may leave letters and marks apart that NFKC joins: hence a second time.
-    tag = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", tag).lower())
-    return "_".join(tag.split())
+    return unicodedata.normalize("NFKC", text)
+
+
+def _earlier(word: str) -> str:
+    """The spelling of version 0.2 and earlier, with variation selectors and dots."""
+    text = "".join(char for char in word if unicodedata.category(char) not in INVISIBLE)
+    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower())
+    return "_".join(text.split())
 
 
 def count_tags(tag_lists: Iterable[Sequence[str]]) -> Counter[str]:
@@ -145,7 +172,11 @@ class Vocabulary:
 
     @cached_property
     def _ids(self) -> dict[str, int]:
-        return {word: index for index, word in enumerate(self.words)}
+        ids: dict[str, int] = {}
+        for index, word in enumerate(self.words):
+            # Version 0.2 and earlier spelt a few words otherwise; files of theirs are still read.
+            ids.setdefault(normalise(word), index)
+        return ids
 
     def encode(self, tags: Sequence[str]) -> np.ndarray:
         """The ids of the known ones among `tags`: int32, sorted, each once."""
@@ -183,7 +214,7 @@ class Vocabulary:
         for line, word in enumerate(words, start=1):
             if not word.strip():
                 raise InputError(f"{path}: line {line} is empty; it must hold a word")
-            if word != normalise(word):
+            if word != normalise(word) and word != _earlier(word):
                 raise InputError(
                     f"{path}: line {line} must be normalised ({normalise(word)!r}); "
                     f"received {word!r}"

@@ -70,7 +70,7 @@ def embedded_keywords(
         metadata = Metadata()
     damaged = [f"{photograph.path}: {reason}" for reason in metadata.damaged]
     packets = []
-    for contents in metadata.xmp:
+    for contents in (*metadata.xmp, *metadata.extended.values()):
         try:
             packets.append(Packet(contents, photograph.path))
         except InputError as error:

@@ -38,12 +38,14 @@ class Metadata:
 
     Attributes:
         xmp: the packets, the most important first.
+        extended: what a packet of a JPEG had no room for, by the GUID that the packet names.
         iptc: the blocks of datasets.
         xp_keywords: the keywords that Windows wrote into the EXIF, separated by `;`.
         damaged: why something could not be read.
     """
 
     xmp: list[bytes] = field(default_factory=list)
+    extended: dict[bytes, bytes] = field(default_factory=dict)
     iptc: list[bytes] = field(default_factory=list)
     xp_keywords: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
@@ -137,7 +139,7 @@ def _read_jpeg(file: BinaryIO, found: Metadata) -> None:
                 break
             whole += piece
         else:
-            found.xmp.append(whole)
+            found.extended[guid] = whole
 
 
 def _segments(file: BinaryIO) -> Iterator[tuple[int, bytes]]:

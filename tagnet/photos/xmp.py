@@ -25,6 +25,7 @@ NAMESPACES = {
     "digiKam": "http://www.digikam.org/ns/1.0/",
     "MicrosoftPhoto": "http://ns.microsoft.com/photo/1.0/",
     "mediapro": "http://ns.iview-multimedia.com/mediapro/1.0/",
+    "xmpNote": "http://ns.adobe.com/xmp/note/",
     "tagnet": "urn:tagnet:xmp#",
 }
 # Some programs leave the last character of a namespace out.

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tagnet.data.tags import INVISIBLE
+from tagnet.data.tags import DOT, folded, is_invisible
 
 CODE_POINTS = 0x110000
 BITS = 21  # of a code point; two of them make the key of a pair
@@ -116,11 +116,10 @@ def _changed_code_points() -> tuple[np.ndarray, list[list[int]]]:
         letter = chr(point)
         if letter.isspace():
             spelt = " "
-        elif unicodedata.category(letter) in INVISIBLE:
+        elif is_invisible(letter):
             spelt = ""
         else:
-            spelt = unicodedata.normalize("NFKC", letter).lower()
-            spelt = unicodedata.normalize("NFKC", spelt)
+            spelt = folded(letter)
         if spelt != letter:
             points.append(point)
             spellings.append([ord(" ") if other.isspace() else ord(other) for other in spelt])
@@ -130,7 +129,7 @@ def _changed_code_points() -> tuple[np.ndarray, list[list[int]]]:
 @functools.cache
 def _pairs() -> tuple[np.ndarray, np.ndarray]:
     """Keys of the pairs of code points that are joined into one, and that one."""
-    keys, joined = [], []
+    keys, joined = [_pair(ord("i"), ord(DOT))], [ord("i")]
     for point in range(CODE_POINTS):
         parts = unicodedata.normalize("NFD", chr(point))
         if len(parts) > 1:

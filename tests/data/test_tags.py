@@ -22,7 +22,15 @@ id_lists = st.lists(st.lists(st.integers(0, 9), max_size=6), max_size=8)
         ("\ufb01sh", "fish"),  # the ligature fi
         ("cafe\u0301", "caf\u00e9"),  # a letter and an accent, or both in one
         ("J\u030c", "\u01f0"),  # only the small letter exists with the accent in one
-        ("\u0130zmir", "i\u0307zmir"),  # lower-casing makes two characters of one
+        ("\u0130zmir", "izmir"),  # lower-casing makes two characters of one: i and a dot
+        ("I\u0307zmir", "izmir"),
+        ("i\u0307\u0307zmir", "izmir"),  # as other programs lower-case
+        ("i\u0307\u0301", "\u00ed"),  # Lithuanian keeps the dot below an accent
+        ("\u2764\ufe0f", "\u2764"),  # a heart as emoji; \ufe0e: as text
+        ("\u2764\ufe0e", "\u2764"),
+        ("1\ufe0f\u20e3", "1\u20e3"),
+        ("\u8fbb\U000e0100", "\u8fbb"),  # one of several forms of an ideograph
+        ("\ufe0f", ""),
         ("s\u200bk\x00y", "sky"),  # a zero-width space and a control character
         ("sky\ud800", "sky"),  # half a surrogate pair cannot be written to a file
         ("sk\u2028y", "sk_y"),  # a line separator must not break a line of vocabulary.txt
@@ -34,7 +42,7 @@ def test_normalise(tag, expected):
     assert normalise(tag) == expected
 
 
-@given(st.text(st.characters(), max_size=6))
+@given(st.text(st.characters() | st.sampled_from("iI\u0130\u0307\u0323\u0301\ufe0f"), max_size=6))
 def test_normalised_tags_stay_as_they_are_and_fit_on_a_line(tag):
     word = normalise(tag)
     assert normalise(word) == word
@@ -154,3 +162,12 @@ def test_a_broken_vocabulary_file_is_named(tmp_path, content, line):
     with pytest.raises(InputError) as error:
         Vocabulary.load(path)
     assert str(error.value) == f"{path}: {line}"
+
+
+def test_a_vocabulary_of_version_0_2_is_read_and_its_words_are_found(tmp_path):
+    path = tmp_path / "vocabulary.txt"
+    path.write_text("sky\ni\u0307zmir\n\u2764\ufe0f\n\u2764\n", encoding="utf-8")
+    vocabulary = Vocabulary.load(path)
+    assert vocabulary.encode(["\u0130zmir"]).tolist() == [1]
+    assert vocabulary.encode(["\u2764", "\u2764\ufe0e"]).tolist() == [2]
+    assert vocabulary.words[1] == "i\u0307zmir"

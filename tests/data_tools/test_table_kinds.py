@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from data_tools.pipeline import prepare
 from data_tools.settings import Settings
-from data_tools.sources.table import Columns, read_table
+from data_tools.sources.table import Columns, _below, read_table
 from tagnet.errors import InputError
 
 IDS = [str(number) for number in range(1, 25)]
@@ -308,6 +310,11 @@ def test_captions_beside_instances(tmp_path: Path) -> None:
         write(tmp_path, path.name, json.dumps(instances | {"annotations": [annotation]}))
         with pytest.raises(InputError, match=message):
             read(path)
+
+
+@given(name=st.text("/.ab", min_size=1), folder=st.sampled_from(["/x/y", "/", "x"]))
+def test_paths_are_joined_as_pathlib_does(name: str, folder: str) -> None:
+    assert _below(Path(folder), [name, None]) == [str(Path(folder) / name), None]
 
 
 # --- Cells --------------------------------------------------------------------------------

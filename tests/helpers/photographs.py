@@ -72,6 +72,24 @@ def png_chunk(kind: bytes, content: bytes) -> bytes:
     return len(content).to_bytes(4, "big") + kind + content + checksum
 
 
+def jpeg(path: Path, *segments: tuple[int, bytes]) -> Path:
+    """Writes a JPEG that begins with segments, each a marker and what it holds."""
+    Image.new("RGB", (8, 8)).save(path)
+    whole = path.read_bytes()
+    added = b"".join(
+        bytes([0xFF, marker]) + (len(content) + 2).to_bytes(2, "big") + content
+        for marker, content in segments
+    )
+    path.write_bytes(whole[:2] + added + whole[2:])
+    return path
+
+
+def extension(guid: bytes, packet: bytes, start: int, end: int) -> tuple[int, bytes]:
+    """The segment of a JPEG that holds a part of an extended XMP packet."""
+    head = guid + len(packet).to_bytes(4, "big") + start.to_bytes(4, "big")
+    return 0xE1, b"http://ns.adobe.com/xmp/extension/\0" + head + packet[start:end]
+
+
 def write(path: Path, xmp: bytes = b"", iptc: bytes = b"", colour: Any = "red") -> Path:
     """Writes a photograph of the format that the ending of `path` says, with keywords in it."""
     path.parent.mkdir(parents=True, exist_ok=True)

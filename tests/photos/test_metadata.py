@@ -4,7 +4,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from helpers.photographs import iim, png_chunk, write, xmp
+from helpers.photographs import extension, iim, jpeg, png_chunk, write, xmp
 from PIL import Image
 
 from tagnet.photos import iptc
@@ -76,17 +76,6 @@ def test_text_of_png_is_not_inflated_without_bound(tmp_path: Path) -> None:
     assert damaged == [f"{path}: a text chunk of the PNG: text of more than 16,777,216 bytes"]
 
 
-def jpeg(path: Path, *segments: tuple[int, bytes]) -> Path:
-    Image.new("RGB", (8, 8)).save(path)
-    whole = path.read_bytes()
-    added = b"".join(
-        bytes([0xFF, marker]) + (len(content) + 2).to_bytes(2, "big") + content
-        for marker, content in segments
-    )
-    path.write_bytes(whole[:2] + added + whole[2:])
-    return path
-
-
 def test_extended_xmp(tmp_path: Path) -> None:
     guid = b"0123456789ABCDEF0123456789ABCDEF"
     note = (
@@ -96,8 +85,7 @@ def test_extended_xmp(tmp_path: Path) -> None:
     more = xmp(lr_hierarchicalSubject=["a|b"])
 
     def piece(start: int, end: int, name: bytes = guid) -> tuple[int, bytes]:
-        head = name + len(more).to_bytes(4, "big") + start.to_bytes(4, "big")
-        return 0xE1, b"http://ns.adobe.com/xmp/extension/\0" + head + more[start:end]
+        return extension(name, more, start, end)
 
     first = 0xE1, b"http://ns.adobe.com/xap/1.0/\0" + main
     path = jpeg(tmp_path / "a.jpg", first, piece(300, len(more)), piece(0, 300))

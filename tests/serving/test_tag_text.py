@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tagnet.data.tags import Vocabulary, normalise
 from tagnet.serving.tag_text import TagReader
 
-WORDS = ("sea", "new_york", "café", "sky", "가", "ấ")
+WORDS = ("sea", "new_york", "café", "sky", "가", "ấ", "izmir", "\u2764", "\u00ed")
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +26,11 @@ def test_ids_are_those_of_the_vocabulary(reader):
         ["", "", "", ""],
         ["ＳＫＹ", "cafe\u0301", "s\u200bea", ""],
         ["\u1100\u1161", "A\u0302\u0301", "", "\ufffd"],
+        ["\u0130zm\u0130r", "i\u0307zmir", "\u2764\ufe0f", "\ufe0e"],
+        ["I\u0307zmir", "\u2764\ufe0e", "\u0130\u0301", "\u0307"],
     ]
     expected = [Vocabulary(WORDS).encode(row).tolist() for row in tags]
-    assert expected == [[0, 1], [], [0, 2, 3], [4, 5]]
+    assert expected == [[0, 1], [], [0, 2, 3], [4, 5], [6, 7], [6, 7, 8]]
     assert reader.ids(tf.constant(tags)).to_list() == expected
     assert reader.ids(tf.zeros([2, 0], tf.string)).to_list() == [[], []]
     assert reader.ids(tf.constant([[b"\xff\xfe", b"sea"]])).to_list() == [[0]]
