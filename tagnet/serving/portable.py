@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import keras
@@ -17,6 +18,8 @@ from keras import KerasTensor, layers, ops
 
 from tagnet.models.architectures import ARCHITECTURES
 from tagnet.models.blocks import Blocks
+from tagnet.models.parts import is_order_sensitive
+from tagnet.serving.model import ServingModel
 from tagnet.settings import GraphSettings
 from tagnet.system.files import Check, atomic_write
 
@@ -124,3 +127,37 @@ def write_weights(core: keras.Model, path: Path, check: Check | None = None) -> 
         for layer in core.layers:
             for weight in layer.weights:
                 file[f"{layer.name}/{weight.name}"] = weight.numpy()
+
+
+def neighbours_given(deployment: ServingModel) -> int:
+    """K of a graph whose number of neighbours is fixed.
+
+    M where it is the mean over all m-subsets, so that scores are those of `annotate`; m where an
+    LSTM reads them in turn.
+    """
+    m = deployment.settings.graph.m
+    return m if is_order_sensitive(deployment.core) else deployment.M
+
+
+def card(deployment: ServingModel) -> dict[str, Any]:
+    """What a program needs beside the graph, for JSON.
+
+    Returns:
+        `arch`; `backbone`, whose features φ are; `feed`, the encoding of the tags; `neighbours`,
+        the encoding by which neighbours are found; `m`; `max_rank`; `temperature`, by which
+        scores are divided before the sigmoid; `labels` in the order of the scores; and `tags` in
+        the order of the binary vector, where tags are fed as one.
+    """
+    settings = deployment.settings
+    feed = settings.graph.feed
+    return {
+        "arch": settings.arch,
+        "backbone": settings.backbone,
+        "feed": feed,
+        "neighbours": settings.neighbours if deployment.reads_neighbours else None,
+        "m": settings.graph.m,
+        "max_rank": settings.max_rank,
+        "temperature": float(deployment.temperature),
+        "labels": list(settings.labels),
+        "tags": list(deployment.vocabulary.words) if feed == "id" else None,
+    }
