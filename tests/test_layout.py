@@ -34,7 +34,7 @@ OUTSIDE = {
     "photos": {"PIL", "numpy", "pillow_heif"},
     "search": {"numpy", "scipy", "numba", "faiss"},
 }
-COMMANDS = ("run", "sweep", "search", "robustness", "report", "annotate", "app")
+COMMANDS = ("run", "sweep", "search", "robustness", "report", "annotate", "export", "app")
 THIRD_PARTY = {"absl", "numpy", "psutil", "tensorflow", "keras", "tqdm", "PIL"}
 THIRD_PARTY |= {"pillow_heif", "numba", "faiss", "scipy", "sklearn", "pandas", "h5py", "matplotlib"}
 THIRD_PARTY |= {"tensorboard", "google", "gensim", "optuna", "ray", "gradio", "llvmlite"}

@@ -24,7 +24,9 @@ PUBLIC = {
 HEAVY = "tensorflow", "keras", "numba", "sklearn", "matplotlib"
 COMMANDS = {
     "data_tools": ("prepare", "audit", "wordnet"),
-    "experiments": ("run", "sweep", "search", "robustness", "report", "annotate", "app"),
+    "experiments": (
+        *("run", "sweep", "search", "robustness", "report", "annotate", "export", "app"),
+    ),
 }
 
 

@@ -31,7 +31,7 @@ METRICS = "metrics.json"
 VALIDATION = "validation.json"
 CHECKED = (
     *("config.json", "history.csv", "predictions.npz", VALIDATION),
-    "checkpoints/best.weights.h5",
+    *("checkpoints/best.weights.h5", "model.keras", "weights.h5"),
 )
 REPLICATE = ("split", "seed")  # in these runs of one row differ
 NAMED = ("arch", "neighbours", "feed", "m", "max_rank")  # these are in a row's name
@@ -319,6 +319,7 @@ def _check_once(runs: Sequence[Run]) -> None:
 def show(results: dict[str, Any], out: Path) -> None:
     """Prints the table of metrics, in per cent, and the paths of the results."""
     from tagnet.serving.export import VERSION
+    from tagnet.serving.portable import KERAS_FILE
 
     k = results["test"]["k"]
     console.say()
@@ -349,5 +350,6 @@ def show(results: dict[str, Any], out: Path) -> None:
             f"{results['parameters']:,} parameters"
         )
         console.say(f"SavedModel     {out / 'saved_model' / VERSION}")
+        console.say(f"Keras model    {out / KERAS_FILE}")
         console.say(f"TensorBoard    tensorboard --logdir={shlex.quote(str(out / 'tensorboard'))}")
     console.say(f"run directory  {out}")

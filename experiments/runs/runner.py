@@ -24,6 +24,7 @@ from tagnet.models import architectures
 from tagnet.models.parts import Parts
 from tagnet.serving.export import write_saved_model
 from tagnet.serving.model import build_serving_model
+from tagnet.serving.portable import KERAS_FILE, WEIGHTS_FILE, write_keras, write_weights
 from tagnet.settings import BatchSettings, GraphSettings, Neighbourhood, ScoringSettings
 from tagnet.system import console
 from tagnet.system.files import Check, write_arrays
@@ -187,7 +188,7 @@ def _trained(
 def _export(
     run: RunSettings, experiment: Experiment, out: Path, check: Check | None
 ) -> CalibrationReport | None:
-    """Writes the SavedModel, and its calibration to TensorBoard."""
+    """Writes the model in three formats, and its calibration to TensorBoard."""
     deployment = build_serving_model(
         experiment.model,
         experiment.dataset,
@@ -197,6 +198,8 @@ def _export(
         samples=run.settings.samples,
     )
     write_saved_model(deployment, out / "saved_model", check)
+    write_keras(deployment.core, out / KERAS_FILE, check)
+    write_weights(deployment.core, out / WEIGHTS_FILE, check)
     if (calibration_report := deployment.calibration_report) is not None:
         with plots.style():
             drawing = plots.png(plots.reliability([(run.arch, calibration_report)]))

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -74,6 +76,8 @@ def test_the_run_directory(finished):
         "checkpoints",
         "tensorboard",
         "saved_model",
+        "model.keras",
+        "weights.h5",
     }
     config = json.loads((out / "config.json").read_text())
     assert config["arch"] == "ltwin_2rnn"
@@ -176,6 +180,21 @@ def test_the_saved_model_repeats_the_predictions(finished, prepared):
         pairs.append(serve(**{k: tf.constant(v) for k, v in given.items()})["scores"])
     with np.load(finished[0] / "predictions.npz") as predictions:
         np.testing.assert_allclose(np.mean(pairs, axis=0), predictions["scores"], atol=1e-4)
+
+
+def test_the_keras_file_and_the_weights_are_those_of_the_best_epoch(finished):
+    out, printed = finished
+    assert f"Keras model    {out}/model.keras" in printed
+    model = keras.saving.load_model(out / "model.keras")
+    core = export.load(out).core
+    with h5py.File(out / "weights.h5") as file:
+        for layer in core.layers:
+            for weight in layer.weights:
+                np.testing.assert_array_equal(file[f"{layer.name}/{weight.name}"], weight)
+            kept = model.get_layer(layer.name).get_weights() if layer.weights else []
+            assert all(map(np.array_equal, kept, layer.get_weights()))
+    sums = (out / "checksums.sha256").read_text()
+    assert "  model.keras\n" in sums and "  weights.h5\n" in sums
 
 
 @pytest.mark.large

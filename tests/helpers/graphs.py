@@ -86,6 +86,16 @@ def multi_hot(ids: np.ndarray) -> np.ndarray:
     return (ids[..., None] == np.arange(TAGS)).any(axis=-2).astype(np.float64)
 
 
+def vector_inputs(model: keras.Model, **kind: Any) -> tuple[dict, dict]:
+    """Random inputs of a graph, and the same with tags as vectors, binary ones where it has ids."""
+    given = taken_by(model, random_inputs(model.graph_settings.feed, **kind))
+    vectors = {
+        name: multi_hot(values).astype(np.float32) if values.dtype == np.int32 else values
+        for name, values in given.items()
+    }
+    return given, vectors
+
+
 def random_images(count: int = 20, seed: int = 0) -> TaggedImages:
     """Tagged images; every fifth has no tags, and some have the same."""
     rng = np.random.default_rng(seed)

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import re
+import zipfile
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -265,6 +266,9 @@ def told(path: Path, rounded: bool) -> str:
         content = repr(digests(np.load(io.BytesIO(content)))).encode()
     elif path.suffix == ".h5":
         content = repr(digests(h5py.File(io.BytesIO(content)))).encode()
+    elif path.suffix == ".keras":  # it has the date in it, and numbers operations by the process
+        weights = zipfile.ZipFile(io.BytesIO(content)).read("model.weights.h5")
+        content = repr(digests(h5py.File(io.BytesIO(weights)))).encode()
     elif path.name == "saved_model.pb":  # TensorFlow names functions otherwise in each process
         graph = SavedModel.FromString(content).meta_graphs[0].graph_def
         nodes = [*graph.node, *(node for one in graph.library.function for node in one.node_def)]

@@ -1,0 +1,262 @@
+"""The graph of a model as ONNX, written block by block: one file for every ONNX runtime.
+
+A tensor is a name here. B and K are free, as in `portable.py`, and tags are vectors.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+import keras
+import numpy as np
+
+import tagnet
+from tagnet.errors import InputError
+from tagnet.models.architectures import ARCHITECTURES
+from tagnet.models.blocks import LINEAR_PIXELS, LINEAR_RATE, Blocks
+from tagnet.serving.portable import vector_fed
+from tagnet.settings import GraphSettings
+from tagnet.system.files import atomic_write
+
+OPSET, IR_VERSION = 17, 8  # of 2022: runtimes of today and of some years ago have them
+OUTPUTS = ("scores", "probabilities")
+TINY = 1e-12  # the least length that φ_x is divided by, as in Keras
+
+
+class OnnxBlocks:
+    """The blocks of `blocks.Blocks`, of ONNX operators.
+
+    Args:
+        settings: of a graph whose tags are vectors.
+        weights: a layer's arrays by the layer's name, in Keras' order.
+
+    Attributes:
+        nodes: the operators so far, in order.
+        constants: the arrays that they read, by name.
+        inputs: the sizes of the inputs that they read, by name; free ones have letters.
+    """
+
+    def __init__(self, settings: GraphSettings, weights: Mapping[str, list[np.ndarray]]) -> None:
+        self.settings = settings
+        self.nodes: list[Any] = []
+        self.constants: dict[str, np.ndarray] = {}
+        self.inputs: dict[str, tuple[int | str, ...]] = {}
+        self._weights = weights
+        self._helper = _onnx().helper
+
+    @property
+    def phi_x(self) -> str:
+        """φ_x [B, D]."""
+        return self._input("phi_x", "B", self.settings.feature_dim)
+
+    @property
+    def phi_z(self) -> str:
+        """φ_z [B, K, D]."""
+        return self._input("phi_z", "B", "K", self.settings.feature_dim)
+
+    @property
+    def pi_x(self) -> str:
+        """π_x [B, n]."""
+        return self._input("pi_x", "B", self.settings.tag_dim)
+
+    @property
+    def pi_z(self) -> str:
+        """π_z [B, K, n]."""
+        return self._input("pi_z", "B", "K", self.settings.tag_dim)
+
+    def fc(self, weights: str, *inputs: str) -> str:
+        """σ(W [inputs] + b)."""
+        return self.add("Relu", self._dense(weights, *inputs))
+
+    def max(self, neighbours: str) -> str:
+        """As `KerasBlocks.max`: [B, K, h] → [B, h]."""
+        count = self.add("Gather", self.add("Shape", neighbours), self.number(1, np.int64), axis=0)
+        one_count = self.add("Unsqueeze", count, self.numbers(0))
+        ranked = self.add("TopK", neighbours, one_count, axis=1, outputs=2)  # and their places
+        weighted = self.add("Mul", ranked, self._subset_max_weights(count))
+        return self.add("ReduceSum", weighted, self.numbers(1), keepdims=0)
+
+    def _subset_max_weights(self, count: str) -> str:
+        """w_k = C(K − k, m − 1) / C(K, m), [K, 1]."""
+        add, number = self.add, self.number
+        total = add("Cast", count, to=1)  # float32
+        m = add("Min", total, number(self.settings.m))
+        spare = add("Add", add("Sub", total, m), number(1))  # K − m + 1
+        left = add("Sub", total, add("Range", number(0), total, number(1)))  # K − k + 1
+        factors = add("Div", add("Sub", left, add("Sub", m, number(1))), left)
+        factors = add("Max", factors, number(0))
+        # Opset 17 has no product of all before; the logarithm of 0 is −∞, whose exponential is 0.
+        products = add("Exp", add("CumSum", add("Log", factors), number(0, np.int64)))
+        weights = add("Mul", products, add("Div", m, spare))
+        return add("Unsqueeze", weights, self.numbers(1))
+
+    def rnn(self, weights: str, steps: str) -> str:
+        """The last state of a linear LSTM over steps [B, K, n]: [B, h]."""
+        kernel, recurrent, bias = self._weights[weights]
+        units = len(recurrent)
+        given = (
+            self.constant(f"{weights}/kernel", _by_gate(kernel).T[None]),
+            self.constant(f"{weights}/recurrent_kernel", _by_gate(recurrent).T[None]),
+            self.constant(f"{weights}/bias", np.append(_by_gate(bias), 0 * bias)[None]),
+        )
+        state = self.add(
+            "LSTM",
+            self.add("Transpose", steps, perm=[1, 0, 2]),
+            *given,
+            outputs=2,  # of all steps, and the last
+            place=1,
+            hidden_size=units,
+            activations=["Sigmoid", "Affine", "Affine"],
+            activation_alpha=[1.0, 1.0],  # of the two that have them: the identity
+            activation_beta=[0.0, 0.0],
+        )
+        return self.add("Squeeze", state, self.numbers(0))
+
+    def drop(self, vector: str) -> str:
+        """Nothing is dropped where nothing is trained."""
+        return vector
+
+    def scores(self, weights: str, *vectors: str) -> str:
+        """W [vectors] + b."""
+        return self._dense(weights, *vectors)
+
+    def linear_scores(self, weights: str) -> str:
+        """S (W [p φ_x / ‖φ_x‖; π_x] + b)."""
+        squares = self.add("Mul", self.phi_x, self.phi_x)
+        length = self.add("Sqrt", self.add("ReduceSum", squares, self.numbers(1)))
+        unit = self.add("Div", self.phi_x, self.add("Max", length, self.number(TINY)))
+        phi = self.add("Mul", unit, self.number(LINEAR_PIXELS))
+        return self.add("Mul", self._dense(weights, phi, self.pi_x), self.number(LINEAR_RATE))
+
+    def mean(self, *paths: str) -> str:
+        """The mean of several paths' logits."""
+        return self.add("Mean", *paths)
+
+    def stack(self, *vectors: str) -> str:
+        """Vectors [B, h] as steps: [B, steps, h]."""
+        steps = [self.add("Unsqueeze", vector, self.numbers(1)) for vector in vectors]
+        return self.add("Concat", *steps, axis=1)
+
+    def zip(self, first: str, *neighbours: str) -> str:
+        """The steps `first`, then each neighbour's vectors in turn: [B, s + 2K, h]."""
+        parts = [self.add("Unsqueeze", vectors, self.numbers(2)) for vectors in neighbours]
+        shape = self.numbers(0, -1, self.settings.hidden)  # 0: B stays
+        steps = self.add("Reshape", self.add("Concat", *parts, axis=2), shape)
+        return self.add("Concat", first, steps, axis=1)
+
+    def rnn_scores(self, weights: str, steps: str) -> str:
+        """The last state of a linear LSTM of L units."""
+        return self.rnn(weights, steps)
+
+    def add(
+        self,
+        kind: str,
+        *given: str,
+        name: str | None = None,
+        outputs: int = 1,
+        place: int = 0,
+        **values: Any,
+    ) -> str:
+        """Adds an operator.
+
+        Args:
+            kind: what ONNX calls it.
+            given: what it reads.
+            name: of its only output; None for any.
+            outputs: how many it has.
+            place: which of them is wanted.
+            values: its attributes.
+
+        Returns:
+            The name of the output.
+        """
+        names = [name or f"{kind}_{len(self.nodes)}_{number}" for number in range(outputs)]
+        self.nodes.append(self._helper.make_node(kind, list(given), names, **values))
+        return names[place]
+
+    def constant(self, name: str, array: np.ndarray) -> str:
+        """An array that operators read."""
+        self.constants[name] = array
+        return name
+
+    def number(self, value: float, dtype: type = np.float32) -> str:
+        """A number."""
+        return self.constant(f"{np.dtype(dtype).name} {value}", np.array(value, dtype))
+
+    def numbers(self, *values: int) -> str:
+        """Whole numbers: axes, or a shape."""
+        return self.constant(f"int64 {list(values)}", np.array(values, np.int64))
+
+    def _dense(self, weights: str, *inputs: str) -> str:
+        kernel, bias = self._weights[weights]
+        joined = inputs[0] if len(inputs) == 1 else self.add("Concat", *inputs, axis=-1)
+        product = self.add("MatMul", joined, self.constant(f"{weights}/kernel", kernel))
+        return self.add("Add", product, self.constant(f"{weights}/bias", bias))
+
+    def _input(self, name: str, *shape: int | str) -> str:
+        self.inputs[name] = shape
+        return name
+
+
+def _by_gate(columns: np.ndarray) -> np.ndarray:
+    """An LSTM's columns [..., 4h] from Keras' order (i, f, g, o) to ONNX' (i, o, f, g)."""
+    i, f, g, o = np.split(columns, 4, axis=-1)
+    return np.concatenate([i, o, f, g], axis=-1)
+
+
+def write_onnx(core: keras.Model, temperature: float, path: Path) -> None:
+    """Writes a graph as ONNX, from vectors to `scores` and `probabilities` [B, L].
+
+    Args:
+        core: of `architectures.build`.
+        temperature: what scores are divided by before the sigmoid.
+        path: the file.
+
+    Raises:
+        InputError: the package `onnx` is not installed.
+    """
+    onnx = _onnx()
+    blocks = OnnxBlocks(
+        vector_fed(core.graph_settings),
+        {layer.name: layer.get_weights() for layer in core.layers},
+    )
+    logits = ARCHITECTURES[core.name](cast(Blocks, blocks))  # names in place of tensors
+    divided = blocks.add("Div", logits, blocks.number(temperature))
+    blocks.add("Identity", logits, name="scores")
+    blocks.add("Sigmoid", divided, name="probabilities")
+    model = _model(onnx, core.name, blocks)
+    onnx.checker.check_model(model, full_check=True)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(model.SerializeToString())
+
+
+def _model(onnx: ModuleType, arch: str, blocks: OnnxBlocks) -> Any:
+    helper, number = onnx.helper, onnx.TensorProto.FLOAT
+    described = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        blocks.nodes,
+        arch,
+        [described(name, number, shape) for name, shape in blocks.inputs.items()],
+        [described(output, number, ("B", blocks.settings.num_labels)) for output in OUTPUTS],
+        [onnx.numpy_helper.from_array(array, key) for key, array in blocks.constants.items()],
+    )
+    return helper.make_model(
+        graph,
+        producer_name="tagnet",
+        producer_version=tagnet.__version__,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+    )
+
+
+def _onnx() -> ModuleType:
+    """The package, which is an extra."""
+    try:
+        import onnx
+    except ImportError as error:
+        raise InputError(
+            "--format=onnx needs the package onnx, which is not installed; "
+            "pip install 'tagnet[onnx]'"
+        ) from error
+    return onnx
