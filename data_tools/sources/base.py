@@ -117,8 +117,7 @@ class Photographed(Source):
 
     raw: Path = option(
         None,
-        "table (.csv, .json, .parquet, …; FILE,FILE; FILE.zip:MEMBER) or folder to read "
-        "(required by most sources)",
+        "table or folder to read; FILE,FILE; FILE.zip:MEMBER (required by most sources)",
     )
     tags_only: bool = option(False, "prepare without features: neighbours only, no training [off]")
     backbone: str | None = option(
@@ -201,7 +200,7 @@ class Featured(Photographed):
 
     features: Path | None = option(
         None,
-        "feature file: .npy, .npz or HDF5; FILE:ARRAY; FILE,FILE; FILE.zip:MEMBER [from photos]",
+        "feature file; FILE:ARRAY; FILE,FILE; FILE.zip:MEMBER [from photos]",
     )
 
     def __post_init__(self) -> None:

@@ -76,7 +76,7 @@ class Table(Featured):
     tags_column: str | None = option(None, "column of tags [tags or alike]")
     labels_column: str | None = option(None, "column of labels [labels or alike]")
     split_column: str | None = option(None, "column of the split's parts [split or alike]")
-    weight_column: str | None = option(None, "column of weights in the loss [weight or alike]")
+    weight_column: str | None = option(None, "column of weights in the loss [weight]")
     label_columns: tuple[str, ...] | None = option(
         None, "columns of 0 and 1, a label each: A,B,C or PREFIX* [found]"
     )
