@@ -16,7 +16,6 @@ from keras import layers
 
 from tagnet.data.tables import Tables
 from tagnet.data.tags import TagLists
-from tagnet.models.blocks import LINEAR_PIXELS, LINEAR_RATE
 from tagnet.settings import GraphSettings
 
 PREDICT_BATCH = 256
@@ -75,7 +74,7 @@ def build(arch: str, settings: GraphSettings) -> keras.Model:
         pairs = keras.ops.stack([drop(v_z), drop(u_z)], axis=2)  # [B, m, 2, h]
         steps = layers.Concatenate(axis=1)([first, layers.Reshape((2 * m, settings.hidden))(pairs)])
         return keras.Model([phi_x, phi_z, pi_x, pi_z], lstm(steps, settings.num_labels, "W_RNN"))
-    if arch in ("ltwin", "ltwin_wide"):
+    if arch in ("ltwin", "ltwin_kernel"):
         pooled = [layers.GlobalMaxPooling1D()(v_z), layers.GlobalMaxPooling1D()(u_z)]
     else:
         pooled = [lstm(v_z, settings.hidden, "W_RNN"), lstm(u_z, settings.hidden, "W_oRNN")]
@@ -84,12 +83,6 @@ def build(arch: str, settings: GraphSettings) -> keras.Model:
         logits = lstm(keras.ops.stack(vectors, axis=1), settings.num_labels, "W_fRNN")
     else:
         logits = scores(*vectors)
-    if arch == "ltwin_wide":
-        unit = LINEAR_PIXELS * layers.UnitNormalization()(phi_x)
-        penalty = keras.regularizers.L2(settings.linear_l2 * LINEAR_RATE**2)
-        linear = layers.Dense(settings.num_labels, kernel_regularizer=penalty, name="W_o")
-        other = LINEAR_RATE * linear(layers.Concatenate()([unit, pi_x]))
-        logits = keras.ops.stack([logits, other], axis=2)
     return keras.Model([phi_x, phi_z, pi_x, pi_z], logits)
 
 

@@ -20,6 +20,7 @@ INDEXES = {
     "ivf": "cells around centroids, the nearest of which are searched (faiss)",
 }
 PLACEMENTS = ("device", "host", "mmap")  # where the tables of features and tags are
+MAX_REFERENCES = 4096  # training images that a kernel path compares with, at most
 MAX_TAGS = 1000  # of one image that is annotated
 CLASS_WEIGHTS = ("balanced",)
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -37,8 +38,8 @@ class GraphSettings:
         m: how many neighbours a neighbourhood has.
         hidden: h.
         dropout: the probability that a hidden unit is dropped.
-        l2: λ of the penalty λ‖W‖² on every kernel but that of a linear path.
-        linear_l2: λ of the penalty on the weights of a linear path, which no dropout holds.
+        l2: λ of the penalty λ‖W‖² on every kernel.
+        references: R, how many training images a kernel path compares with.
     """
 
     feature_dim: int
@@ -49,7 +50,7 @@ class GraphSettings:
     hidden: int = 500
     dropout: float = 0.5
     l2: float = 3e-4
-    linear_l2: float = 0.0
+    references: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -72,8 +72,6 @@ def products(
         of += lstm(batch, m, h, h)
     if arch == "ltwin_2rnn":
         return of + list(lstm(batch, 4, h, labels))
-    if arch == "ltwin_wide":
-        of += dense(batch, dim + n, labels)
     return of + list(dense(batch, (4 if twin else 2) * h, labels, below=True))
 
 

@@ -70,7 +70,7 @@ class Trial:
     smoothing: float = 0.0
 
 
-# a and b set how far a step of RMSProp goes, too; see `tagnet.models.architectures.LINEAR_RATE`.
+# a and b set how far a step of RMSProp goes, too.
 LINEAR: dict[str, Any] = {"wide": (80.0, 40.0), "wide_l2": 0.8, "wide_norm": "unit"}
 TRIALS = {
     "base": Trial(),

@@ -25,14 +25,19 @@ from tagnet.models.parts import Parts
 from tagnet.serving.export import write_saved_model
 from tagnet.serving.model import build_serving_model
 from tagnet.serving.portable import KERAS_FILE, WEIGHTS_FILE, write_keras, write_weights
-from tagnet.settings import BatchSettings, GraphSettings, Neighbourhood, ScoringSettings
+from tagnet.settings import (
+    MAX_REFERENCES,
+    BatchSettings,
+    GraphSettings,
+    Neighbourhood,
+    ScoringSettings,
+)
 from tagnet.system import console
 from tagnet.system.files import Check, write_arrays
 from tagnet.training import loop, tensorboard
 from tagnet.training.experiment import Evaluation, Experiment
 from tagnet.training.replicas import Workers, company, is_chief
 
-LINEAR_C = 0.4  # of a linear path; chosen on the validation split of the demo data set
 WATCHED = ("map_label", "map_image")  # after every epoch
 
 
@@ -266,8 +271,7 @@ def _graph_settings(run: RunSettings, dataset: PreparedDataset) -> GraphSettings
         hidden=preset.hidden,
         dropout=preset.dropout,
         l2=preset.l2,
-        # What logistic regression with this C has: of all images' loss, ‖W‖² / 2 against C.
-        linear_l2=1 / (2 * LINEAR_C * len(dataset.split(run.split)["train"])),
+        references=min(len(dataset.split(run.split)["train"]), MAX_REFERENCES),
     )
 
 

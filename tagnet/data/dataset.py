@@ -18,7 +18,7 @@ from tagnet.data.embeddings import Embedding, rho
 from tagnet.data.tables import Tables, to_device
 from tagnet.data.tags import TagLists, Vocabulary
 from tagnet.errors import HINT_PREPARE, CannotWrite, InputError
-from tagnet.settings import PARTS, PLACEMENTS, GraphSettings
+from tagnet.settings import MAX_REFERENCES, PARTS, PLACEMENTS, GraphSettings
 from tagnet.system.checksums import read_checksums, verify
 from tagnet.system.files import read_arrays, read_json, read_text, with_hint
 
@@ -291,8 +291,12 @@ class PreparedDataset:
             tag_dim = (
                 len(self.vocabulary) if feed == "id" else self.embedding(feed).vectors.shape[1]
             )
-        sizes = {"feature_dim": self.feature_dim, "num_labels": len(self.label_names)}
-        return GraphSettings(m=m, feed=feed, tag_dim=tag_dim, **sizes, **others)
+        sizes = {
+            "feature_dim": self.feature_dim,
+            "num_labels": len(self.label_names),
+            "references": min(len(self.split(0)["train"]), MAX_REFERENCES),
+        }
+        return GraphSettings(m=m, feed=feed, tag_dim=tag_dim, **sizes | others)
 
     def with_tags(
         self, tags: TagLists, words: np.ndarray, neighbourhoods: Callable[[str, str], Path]

@@ -125,15 +125,13 @@ def lzip(g: Blocks) -> KerasTensor:
 # --- an extension, not in the paper ---
 
 
-def ltwin_wide(g: Blocks) -> KerasTensor:
-    """F = ½ (F_ltwin + s (W_o [p φ_x / ‖φ_x‖; π_x] + b_o)): not of the paper.
+def ltwin_kernel(g: Blocks) -> KerasTensor:
+    """F = ½ (F_ltwin + W_k κ(φ_x, π_x) + b_k): not of the paper.
 
-    `ltwin` beside logistic regression on the image's own features and tags. The two err on
-    different images, if each learns by a loss of its own: by one loss of their sum the hidden
-    layers learn no more than what the linear path leaves. Called wide after Cheng et al.
-    (2016), Wide & Deep Learning, who train the sum.
+    `ltwin` beside kernel logistic regression, which compares the image with labelled training
+    images, by pixels and by tags (see `Blocks.kernel_scores`). The two err on different images.
     """
-    return g.mean(ltwin(g), g.linear_scores("W_o"))
+    return g.mean(ltwin(g), g.kernel_scores("W_k"))
 
 
 Builder: TypeAlias = "Callable[[Blocks], KerasTensor]"
@@ -146,9 +144,9 @@ JOINT: dict[str, Builder] = {
     "ltwin_rnn": ltwin_rnn,
     "ltwin_2rnn": ltwin_2rnn,
     "lzip": lzip,
-    "ltwin_wide": ltwin_wide,
+    "ltwin_kernel": ltwin_kernel,
 }
-OURS = ("ltwin_wide",)  # all others are in the paper
+OURS = ("ltwin_kernel",)  # all others are in the paper
 ARCHITECTURES: dict[str, Builder] = VISUAL | JOINT
 
 

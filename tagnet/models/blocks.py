@@ -8,15 +8,16 @@ import keras
 from keras import KerasTensor, layers
 
 from tagnet.models.dropout import Dropout
-from tagnet.models.layers import MaxOverNeighbours, MultiHotDense, Zip
+from tagnet.models.layers import PADDING, MaxOverNeighbours, MultiHotDense, Zip
 from tagnet.models.lstm import LinearLSTM
 from tagnet.settings import GraphSettings
 
-# Of the linear path of `ltwin_wide`. RMSProp moves every weight about as far in a step, which is
-# too little for a path whose weights, one for every tag, must grow to a few units: these factors
-# lengthen its steps. Chosen on the validation split of the demo data set.
-LINEAR_RATE = 40.0
-LINEAR_PIXELS = 2.0  # the length of φ_x beside the binary o_x
+# Of the kernel path: how alike two images are is PIXEL_SHARE · exp(−‖a − b‖²) of their features and
+# TAG_SHARE · the cosine of their tags. Chosen on the validation splits of the demo data set and
+# of MIRFLICKR.
+PIXEL_SHARE = 8.0
+TAG_SHARE = 3.0
+TINY = 1e-12
 
 
 class Blocks:
@@ -82,31 +83,54 @@ class Blocks:
         )
         return layer(_join(vectors))
 
-    def linear_scores(self, weights: str) -> KerasTensor:
-        """Logits [B, L] of a path without a hidden layer, s (W [p φ_x / ‖φ_x‖; π_x] + b).
+    def kernel_scores(self, weights: str) -> KerasTensor:
+        """Logits [B, L] of kernel logistic regression on R labelled reference images.
 
-        s is `LINEAR_RATE`, p is `LINEAR_PIXELS`; the penalty is on s W.
+        W κ + b, where κ [B, R] is how alike the image is to each reference: p exp(−‖a − a_r‖²)
+        + t cos(π_x, π_r), with p `PIXEL_SHARE`, t `TAG_SHARE`, and a = (√φ_x − μ) / ‖√φ_x − μ‖.
+        `training.references` fits these weights at once; no step of the optimizer changes them.
         """
+        root = keras.ops.sign(self.phi_x) * keras.ops.sqrt(keras.ops.abs(self.phi_x))
+        # The last column is ‖μ‖² − 2 √φ_x · μ, the others are (√φ_x − μ) · a_r.
+        products = self._fixed(self.settings.references + 1, f"{weights}x")(root)
+        squared = keras.ops.sum(keras.ops.abs(self.phi_x), axis=1, keepdims=True) + products[:, -1:]
+        cosine = products[:, :-1] / keras.ops.sqrt(keras.ops.maximum(squared, TINY))
+        pixels = keras.ops.exp(2 * (keras.ops.clip(cosine, -1, 1) - 1))
+        alike = PIXEL_SHARE * pixels + TAG_SHARE * self._tag_cosines(f"{weights}u")
+        return self._fixed(self.settings.num_labels, weights)(alike)
+
+    def _tag_cosines(self, weights: str) -> KerasTensor:
+        """The cosines of π_x and the references' tags, [B, R]; 0 for an image without tags."""
         settings = self.settings
-        phi = layers.UnitNormalization(dtype="float32")(self.phi_x)
-        phi = layers.Rescaling(LINEAR_PIXELS, dtype="float32")(phi)
-        pi = self.pi_x
-        l2 = settings.linear_l2 * LINEAR_RATE**2
-        dense = {
-            "kernel_initializer": "zeros",
-            "kernel_regularizer": keras.regularizers.L2(l2) if l2 else None,
-            "dtype": "float32",
-            "name": weights,
-        }
-        if settings.feed == "id":
-            layer = MultiHotDense(settings.num_labels, settings.tag_dim, **dense)
-            product = layer([phi, pi])
-        else:
-            product = layers.Dense(settings.num_labels, **dense)(_join((phi, pi)))
-        return layers.Rescaling(LINEAR_RATE, dtype="float32")(product)
+        if settings.feed != "id":
+            unit = layers.UnitNormalization(dtype="float32")(self.pi_x)
+            return self._fixed(settings.references, weights, use_bias=False)(unit)
+        layer = MultiHotDense(
+            settings.references,
+            settings.tag_dim,
+            kernel_initializer="zeros",
+            use_bias=False,
+            trainable=False,
+            dtype="float32",
+            name=weights,
+        )
+        listed = keras.ops.cast(keras.ops.not_equal(self.pi_x, PADDING), "float32")
+        count = keras.ops.sum(listed, axis=1, keepdims=True)
+        return layer(self.pi_x) / keras.ops.sqrt(keras.ops.maximum(count, 1))
+
+    def _fixed(self, units: int, weights: str, use_bias: bool = True) -> layers.Dense:
+        """A dense layer that training does not change."""
+        return layers.Dense(
+            units,
+            use_bias=use_bias,
+            kernel_initializer="zeros",
+            trainable=False,
+            dtype="float32",
+            name=weights,
+        )
 
     def mean(self, *paths: KerasTensor) -> KerasTensor:
-        """The mean of several paths' logits [B, L]; in training each has a loss of its own."""
+        """The mean of several paths' logits [B, L]; each learns by a loss of its own."""
         return layers.Average(dtype="float32")(list(paths))
 
     def stack(self, *vectors: KerasTensor) -> KerasTensor:

@@ -30,7 +30,7 @@ class MultiHotDense(keras.layers.Layer):
     Args:
         units: width of the output.
         num_tags: τ; ids run from 0 to τ − 1, each at most once an image.
-        activation, kernel_initializer, kernel_regularizer: as in `Dense`.
+        activation, kernel_initializer, kernel_regularizer, use_bias: as in `Dense`.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class MultiHotDense(keras.layers.Layer):
         activation: Any = None,
         kernel_initializer: Any = "glorot_uniform",
         kernel_regularizer: Any = None,
+        use_bias: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -49,6 +50,8 @@ class MultiHotDense(keras.layers.Layer):
         self.activation = keras.activations.get(activation)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.use_bias = use_bias
+        self.bias = None
 
     def build(self, input_shape: Any) -> None:
         """Creates the kernel and the bias."""
@@ -59,7 +62,8 @@ class MultiHotDense(keras.layers.Layer):
             regularizer=self.kernel_regularizer,
             name="kernel",
         )
-        self.bias = self.add_weight(shape=(self.units,), initializer="zeros", name="bias")
+        if self.use_bias:
+            self.bias = self.add_weight(shape=(self.units,), initializer="zeros", name="bias")
 
     def call(self, inputs: Any) -> tf.Tensor:
         """Multiplies without building `o`."""
@@ -71,7 +75,9 @@ class MultiHotDense(keras.layers.Layer):
             product = ops.matmul(phi, of_phi) + _sum_rows(of_ids, ids)
         else:
             product = _sum_rows(kernel, inputs)
-        return self.activation(tf.nn.bias_add(product, tf.convert_to_tensor(self.bias)))
+        if self.bias is not None:
+            product = tf.nn.bias_add(product, tf.convert_to_tensor(self.bias))
+        return self.activation(product)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         """[..., units]."""
@@ -87,6 +93,7 @@ class MultiHotDense(keras.layers.Layer):
             "activation": keras.activations.serialize(self.activation),
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
+            "use_bias": self.use_bias,
         }
 
 

@@ -23,18 +23,16 @@ POOLING = (MaxOverNeighbours, keras.layers.LSTM)
 
 @dataclasses.dataclass(frozen=True)
 class Path:
-    """How a path's logits are computed: `scale` · Dense(`layer`) of the vectors of `joined`.
+    """How a path's logits are computed: Dense(`layer`) of the vectors of `joined`.
 
     Attributes:
         layer: the name of the layer that gives the logits.
         joined: the image and neighbour layers whose (pooled) outputs it joins, in order; empty
             where it reads the inputs themselves.
-        scale: the factor behind it.
     """
 
     layer: str
     joined: tuple[str, ...]
-    scale: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,13 +93,27 @@ def with_path_outputs(model: keras.Model) -> keras.Model:
         model: of `architectures.build`.
 
     Returns:
-        For a model whose scores are the mean of P paths, one of the same layers to the logits of
-        each, [B, L, P]; any other model as it is.
+        For a model whose scores are the mean of paths, one of the same layers to the logits of
+        each of the P that training changes, [B, L, P], or of the only one, [B, L]; any other
+        model as it is.
     """
     paths = _paths(model)
     if len(paths) == 1:
         return model
-    return keras.Model(model.input, keras.ops.stack(paths, axis=2), name=model.name)
+    fixed = [layer.output for layer in fixed_paths(model)]
+    trained = [path for path in paths if all(path is not output for output in fixed)]
+    logits = trained[0] if len(trained) == 1 else keras.ops.stack(trained, axis=2)
+    return keras.Model(model.input, logits, name=model.name)
+
+
+def fixed_paths(model: keras.Model) -> list[keras.Layer]:
+    """The layers that give the logits of paths whose weights no step of the optimizer changes.
+
+    They are fitted beforehand, see `training.references`.
+    """
+    outputs_of = {id(layer.output): layer for layer in model.layers if layer.weights}
+    layers = [outputs_of.get(id(path)) for path in _paths(model)]
+    return [layer for layer in layers if layer is not None and not layer.trainable_weights]
 
 
 def _paths(model: keras.Model) -> list[KerasTensor]:
@@ -195,14 +207,10 @@ class _Reading:
 
     def _path(self, logits: KerasTensor) -> Path:
         """How a path's logits are computed."""
-        scale = 1.0
         operation = self._made_by[id(logits)]
-        if isinstance(operation, keras.layers.Rescaling):
-            scale = operation.scale
-            operation = self._made_by[id(operation.input)]
         reads = tuple(self._reached(operation))
         joined = () if _side(reads) == "x" else tuple(self._joined(operation))
-        return Path(operation.name, joined, scale)
+        return Path(operation.name, joined)
 
     def _joined(self, operation: Operation) -> Iterator[str]:
         """The layers before the cut whose outputs an operation joins, in order."""

@@ -46,7 +46,7 @@ class Explanation:
         paths = [
             self._of_hidden(path, phi, vectors)
             if path.joined
-            else self._of_linear(path, phi, vectors)
+            else self._of_image(path, phi, vectors)
             for path in self._parts.paths
         ]
         # The scores are the mean of the paths'.
@@ -66,10 +66,10 @@ class Explanation:
                 picture += pixels @ part
                 tags += (vector - pixels) @ part
         shares = {"picture": picture, "tags": tags, "neighbour_shares": neighbours}
-        return _scaled(shares | {"constant": constant}, path.scale)
+        return shares | {"constant": tf.convert_to_tensor(constant)}
 
-    def _of_linear(self, path: Path, phi: tf.Tensor, vectors: dict[str, tf.Tensor]) -> Shares:
-        """Splits the logits of a path without a hidden layer: what it gives without tags is φ's."""
+    def _of_image(self, path: Path, phi: tf.Tensor, vectors: dict[str, tf.Tensor]) -> Shares:
+        """Splits the logits of a path that reads the image alone: φ's is what no tags leave."""
         _, bias = self._weights(path.layer)
         logits = vectors[path.layer]
         inputs = {t.name: t for t in self._core.inputs if t.name in self._parts.reads[path.layer]}
@@ -77,13 +77,12 @@ class Explanation:
         without_tags = layer(
             {n: phi if n == "phi_x" else _no_tags(t, phi) for n, t in inputs.items()}
         )
-        shares = {
+        return {
             "picture": without_tags - bias,
             "tags": logits - without_tags,
             "neighbour_shares": tf.zeros([tf.shape(phi)[0], self._M, logits.shape[1]]),
             "constant": tf.convert_to_tensor(bias),
         }
-        return _scaled(shares, path.scale)
 
     def _weights(self, layer: str) -> list[tf.Variable]:
         return [weight.value for weight in self._core.get_layer(layer).weights]
@@ -117,7 +116,3 @@ def _no_tags(pi_x: keras.KerasTensor, phi: tf.Tensor) -> tf.Tensor:
     if pi_x.dtype == "int32":  # ids
         return tf.fill([count, 1], PADDING)
     return tf.zeros([count, pi_x.shape[1]])
-
-
-def _scaled(shares: Shares, scale: float) -> Shares:
-    return {name: scale * share for name, share in shares.items()}

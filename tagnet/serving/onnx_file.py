@@ -14,14 +14,13 @@ import numpy as np
 import tagnet
 from tagnet.errors import InputError
 from tagnet.models.architectures import ARCHITECTURES
-from tagnet.models.blocks import LINEAR_PIXELS, LINEAR_RATE, Blocks
+from tagnet.models.blocks import PIXEL_SHARE, TAG_SHARE, TINY, Blocks
 from tagnet.serving.portable import vector_fed
 from tagnet.settings import GraphSettings
 from tagnet.system.files import atomic_write
 
 OPSET, IR_VERSION = 17, 8  # of 2022: runtimes of today and of some years ago have them
 OUTPUTS = ("scores", "probabilities")
-TINY = 1e-12  # the least length that φ_x is divided by, as in Keras
 
 
 class OnnxBlocks:
@@ -121,13 +120,23 @@ class OnnxBlocks:
         """W [vectors] + b."""
         return self._dense(weights, *vectors)
 
-    def linear_scores(self, weights: str) -> str:
-        """S (W [p φ_x / ‖φ_x‖; π_x] + b)."""
-        squares = self.add("Mul", self.phi_x, self.phi_x)
-        length = self.add("Sqrt", self.add("ReduceSum", squares, self.numbers(1)))
-        unit = self.add("Div", self.phi_x, self.add("Max", length, self.number(TINY)))
-        phi = self.add("Mul", unit, self.number(LINEAR_PIXELS))
-        return self.add("Mul", self._dense(weights, phi, self.pi_x), self.number(LINEAR_RATE))
+    def kernel_scores(self, weights: str) -> str:
+        """W κ + b; see `blocks.Blocks.kernel_scores`."""
+        add, number = self.add, self.number
+        size = add("Abs", self.phi_x)
+        root = add("Mul", add("Sign", self.phi_x), add("Sqrt", size))
+        products = self._dense(f"{weights}x", root)
+        ends = self.numbers(self.settings.references)
+        cosines = add("Slice", products, self.numbers(0), ends, self.numbers(1))
+        rest = add("Slice", products, ends, self.numbers(2**31 - 1), self.numbers(1))
+        squared = add("Add", add("ReduceSum", size, self.numbers(1)), rest)
+        length = add("Sqrt", add("Max", squared, number(TINY)))
+        cosine = add("Clip", add("Div", cosines, length), number(-1), number(1))
+        pixels = add("Exp", add("Mul", number(2), add("Sub", cosine, number(1))))
+        square = add("ReduceSum", add("Mul", self.pi_x, self.pi_x), self.numbers(1))
+        unit = add("Div", self.pi_x, add("Max", add("Sqrt", square), number(TINY)))
+        tags = add("Mul", number(TAG_SHARE), self._product(f"{weights}u", unit))
+        return self._dense(weights, add("Add", add("Mul", number(PIXEL_SHARE), pixels), tags))
 
     def mean(self, *paths: str) -> str:
         """The mean of several paths' logits."""
@@ -189,10 +198,13 @@ class OnnxBlocks:
         return self.constant(f"int64 {list(values)}", np.array(values, np.int64))
 
     def _dense(self, weights: str, *inputs: str) -> str:
-        kernel, bias = self._weights[weights]
+        bias = self.constant(f"{weights}/bias", self._weights[weights][1])
         joined = inputs[0] if len(inputs) == 1 else self.add("Concat", *inputs, axis=-1)
-        product = self.add("MatMul", joined, self.constant(f"{weights}/kernel", kernel))
-        return self.add("Add", product, self.constant(f"{weights}/bias", bias))
+        return self.add("Add", self._product(weights, joined), bias)
+
+    def _product(self, weights: str, vectors: str) -> str:
+        kernel = self.constant(f"{weights}/kernel", self._weights[weights][0])
+        return self.add("MatMul", vectors, kernel)
 
     def _input(self, name: str, *shape: int | str) -> str:
         self.inputs[name] = shape

@@ -15,7 +15,7 @@ from tagnet.evaluation import metrics
 from tagnet.evaluation.scoring import Scorer
 from tagnet.settings import PARTS, BatchSettings, Neighbourhood, ScoringSettings, TrainingSettings
 from tagnet.system.files import Check
-from tagnet.training import loop
+from tagnet.training import loop, references
 from tagnet.training.replicas import Workers
 
 WATCHED = ("map_label", "map_image")  # after every epoch
@@ -83,7 +83,8 @@ class Experiment:
         on_epoch: Callable[[loop.Epoch], None] = lambda epoch: None,
         check: Check | None = None,
     ) -> list[loop.Epoch]:
-        """Trains the model; see `loop.train`."""
+        """Fits what is fitted at once, see `references.fit`, and trains the rest: `loop.train`."""
+        references.fit(self.model, self.dataset, self.split["train"], self._batches.seed)
         return loop.train(
             self.model,
             lookups=self._lookups if self._looks_up else None,

@@ -26,6 +26,8 @@ def write_graph(core: keras.Model) -> None:
     for layer in config["config"]["layers"]:  # TensorBoard knows no policy of mixed precision
         if isinstance(policy := layer["config"].get("dtype"), dict):
             layer["config"]["dtype"] = keras.dtype_policies.deserialize(policy).compute_dtype
+        for node in layer["inbound_nodes"]:  # nor operations on numbers, beside tensors
+            node["args"] = [given for given in node["args"] if isinstance(given, (dict, list))]
     layers = keras_util.keras_model_to_graph_def(config)
     graph = tf.compat.v1.GraphDef.FromString(layers.SerializeToString())
     for node in graph.node:  # names begin with the model's, which would hide all in one box

@@ -24,7 +24,6 @@ from data_tools.pipeline import prepare
 from data_tools.settings import Settings
 from experiments import run as command
 from experiments.runs import presets, resolving
-from experiments.runs.runner import experiment_of
 from tagnet.data.dataset import PreparedDataset
 from tagnet.evaluation import metrics
 from tagnet.models.architectures import ARCHITECTURES, JOINT, VISUAL
@@ -386,16 +385,6 @@ def test_the_paper_preset_is_section_3_4():
 def test_the_released_preset_clips_rtn_and_lzip_alone():
     clipped = {arch for arch in ARCHITECTURES if presets.released(arch).training.clip_norm}
     assert clipped == {"rtn", "lzip"}
-
-
-def test_a_linear_path_is_penalised_like_logistic_regression_on_all_training_images(prepared):
-    """At C = 0.4 and n images λ = 1 / (2 C n), on 40 times the weights."""
-    flags = dict(arch="ltwin_wide", data=prepared, feed="id", hidden=4, m=2, M=4)
-    dataset = PreparedDataset(prepared)
-    settings = resolving.resolve(command.Options(**flags), dataset)
-    layer = experiment_of(settings, dataset).model.get_layer("W_o")
-    images = len(dataset.split(0)["train"])
-    assert layer.kernel_regularizer.l2 == pytest.approx(1600 / (0.8 * images))
 
 
 def test_images_without_tags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,7 @@ from tagnet.serving.model import ServingModel
 from tagnet.settings import GraphSettings, ServingSettings
 
 D, L, M, H, TAGS, N = 6, 3, 4, 4, 9, 5  # features, labels, neighbours, hidden, τ, β's width
+R = 7  # reference images
 FEEDS = [(arch, "id") for arch in JOINT] + [(arch, "w2v") for arch in JOINT]
 CASES = [("v_only", None), ("ltn", None), ("rtn", None), *FEEDS]
 # One feed for each architecture; the others are tried with --large.
@@ -34,7 +35,7 @@ def lanes(cases: Sequence[tuple], default: Sequence[tuple] = SOME) -> list[Any]:
 
 def small(arch: str, feed: str | None, **changes) -> keras.Model:
     """A graph with random weights, biases included."""
-    sizes = {"feature_dim": D, "num_labels": L, "m": M, "hidden": H}
+    sizes = {"feature_dim": D, "num_labels": L, "m": M, "hidden": H, "references": R}
     sizes["tag_dim"] = {"id": TAGS, "w2v": N, None: 0}[feed]
     keras.utils.set_random_seed(7)
     model = build(arch, GraphSettings(feed=feed, **(sizes | changes)))

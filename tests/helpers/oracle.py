@@ -140,10 +140,15 @@ def ltwin(w, phi_x, pi_x, phi_z, pi_z):
     return _affine(w["W_y"], np.concatenate([v_x, v_z, u_x, u_z]))
 
 
-def ltwin_wide(w, phi_x, pi_x, phi_z, pi_z):
-    """Not of the paper."""
-    both = np.concatenate([2 * phi_x / np.sqrt(phi_x @ phi_x), pi_x])
-    return (ltwin(w, phi_x, pi_x, phi_z, pi_z) + 40 * _affine(w["W_o"], both)) / 2
+def ltwin_kernel(w, phi_x, pi_x, phi_z, pi_z):
+    """Not of the paper. The last column of W_kx is ‖μ‖² − 2 √φ · μ, the others (√φ − μ) · a_r."""
+    root = np.sign(phi_x) * np.sqrt(np.abs(phi_x))
+    *products, rest = _affine(w["W_kx"], root)
+    length = np.sqrt(max(np.abs(phi_x).sum() + rest, 1e-12))
+    pixels = [np.exp(-2 + 2 * min(max(product / length, -1), 1)) for product in products]
+    tags = w["W_ku"][0].T @ pi_x / max(np.sqrt(pi_x @ pi_x), 1e-12)
+    alike = 8 * np.array(pixels) + 3 * tags
+    return (ltwin(w, phi_x, pi_x, phi_z, pi_z) + _affine(w["W_k"], alike)) / 2
 
 
 def _ltwin_rnn(w, phi_x, pi_x, phi_z, pi_z):

@@ -19,7 +19,6 @@ from helpers.graphs import (
 )
 
 from tagnet.models.architectures import ARCHITECTURES, JOINT, VISUAL, build
-from tagnet.models.blocks import LINEAR_RATE
 from tagnet.models.parts import is_order_sensitive
 from tagnet.settings import GraphSettings
 
@@ -31,7 +30,7 @@ EVERY = pytest.mark.parametrize(("arch", "feed"), lanes(CASES))
 # v_only 81·4097; ltn 2 FC_x + 81·1001; rtn + LSTM(500 → 500); ltn_vecs and
 # ltn_allvecs 9096·500 + 500 for one or both FC; ltwin 2 FC_x + 2 FC_u + 81·2001;
 # ltwin_rnn + 2 LSTM(500 → 500); ltwin_2rnn with LSTM(500 → 81) for W_y; lzip the
-# four FC and LSTM(500 → 81); ltwin_wide is ltwin + 81·9097.
+# four FC and LSTM(500 → 81); ltwin_kernel is ltwin + 4097·1001 + 5000·1000 + 81·1001.
 PARAMETERS = {
     "v_only": 331_857,
     "ltn": 4_178_081,
@@ -42,7 +41,7 @@ PARAMETERS = {
     "ltwin_rnn": 13_264_081,
     "ltwin_2rnn": 13_290_568,
     "lzip": 9_286_568,
-    "ltwin_wide": 9_996_938,
+    "ltwin_kernel": 18_442_259,
 }
 
 
@@ -77,7 +76,8 @@ def test_every_architecture_has_a_parameter_count():
 @pytest.mark.parametrize("arch", PARAMETERS)
 def test_parameter_count(arch):
     feed = "id" if arch in JOINT else None
-    model = build(arch, GraphSettings(4096, 81, m=12, feed=feed, tag_dim=5000 if feed else 0))
+    sizes = {"tag_dim": 5000 if feed else 0, "references": 1000}
+    model = build(arch, GraphSettings(4096, 81, m=12, feed=feed, **sizes))
     assert model.count_params() == PARAMETERS[arch]
 
 
@@ -141,8 +141,8 @@ def test_dropout_acts_in_training_alone(arch, feed):
 
 @EVERY
 def test_the_penalty_is_on_every_kernel_and_no_bias(arch, feed):
-    """λ‖W‖² summed over the kernels, recurrent ones included; of a linear path ‖s W‖²."""
-    model = small(arch, feed, l2=0.25, linear_l2=0.25 / LINEAR_RATE**2)
+    """λ‖W‖² summed over the kernels that training changes, recurrent ones included."""
+    model = small(arch, feed, l2=0.25)
     kernels = [weight for weight in model.trainable_weights if len(weight.shape) == 2]
     expected = 0.25 * sum(float((weight.numpy() ** 2).sum()) for weight in kernels)
     assert sum(float(loss) for loss in model.losses) == pytest.approx(expected, rel=1e-5)

@@ -9,7 +9,7 @@ from helpers.graphs import CASES, small
 
 from tagnet.models import architectures
 from tagnet.models.blocks import Blocks
-from tagnet.models.parts import Parts, with_path_outputs
+from tagnet.models.parts import Parts, fixed_paths, with_path_outputs
 from tagnet.settings import GraphSettings
 
 
@@ -21,21 +21,30 @@ def test_layers_before_the_cut(arch, feed):
     if names is None:
         twin = joint and not arch.startswith("ltn")
         names = ("W_x", "W_xu")[: 1 + twin], ("W_z", "W_zu")[: 1 + twin]
-    if arch == "ltwin_wide":
-        names = (*names[0], "W_o"), names[1]
+    if arch == "ltwin_kernel":
+        names = (*names[0], "W_k"), names[1]
     assert (set(parts.image), set(parts.neighbour)) == (set(names[0]), set(names[1]))
     assert (parts.zipped is not None) == (arch == "lzip")
-    assert bool(parts.paths) == (arch in ("v_only", "ltwin", "ltwin_wide") or arch[:3] == "ltn")
+    assert bool(parts.paths) == (arch in ("v_only", "ltwin", "ltwin_kernel") or arch[:3] == "ltn")
 
 
 def test_the_paths_of_a_mean():
-    model = small("ltwin_wide", "w2v")
-    ltwin, linear = Parts.of(model).paths
+    model = small("ltwin_kernel", "w2v")
+    ltwin, kernel = Parts.of(model).paths
     assert (ltwin.layer, ltwin.joined) == ("W_y", ("W_x", "W_z", "W_xu", "W_zu"))
-    assert (linear.layer, linear.joined) == ("W_o", ())
-    assert with_path_outputs(model).output.shape == (None, 3, 2)
+    assert (kernel.layer, kernel.joined) == ("W_k", ())
+    assert [layer.name for layer in fixed_paths(model)] == ["W_k"]
+    assert with_path_outputs(model).output.shape == (None, 3)  # one is trained
     alone = small("ltwin", "w2v")
     assert with_path_outputs(alone) is alone
+    assert fixed_paths(alone) == []
+
+
+def test_trained_paths_have_an_output_each():
+    blocks = Blocks(GraphSettings(feature_dim=6, num_labels=3, m=4, hidden=4))
+    mean = blocks.mean(blocks.scores("A", blocks.phi_x), blocks.scores("B", blocks.phi_x))
+    model = keras.Model(blocks.inputs, mean)
+    assert with_path_outputs(model).output.shape == (None, 3, 2)
 
 
 def test_an_input_that_bypasses_the_layers_is_named():
@@ -52,7 +61,7 @@ def reversed_twin(g: Blocks) -> keras.KerasTensor:
     """An architecture that the project does not have, with names that nothing else knows."""
     near = g.drop(g.max(g.fc("A", g.phi_z, g.pi_z)))
     own = g.drop(g.fc("B", g.phi_x, g.pi_x))
-    return g.mean(g.scores("C", near, own), g.linear_scores("D"))
+    return g.mean(g.scores("C", near, own), g.kernel_scores("D"))
 
 
 def read_in_turn(g: Blocks) -> keras.KerasTensor:

@@ -150,7 +150,7 @@ def example(image: bytes, tags: list[str]) -> bytes:
 
 @pytest.mark.parametrize(
     ("arch", "feed"),
-    lanes([("ltwin_2rnn", "id"), ("ltwin", "w2v"), ("ltwin_wide", "id")], [("ltwin", "w2v")]),
+    lanes([("ltwin_2rnn", "id"), ("ltwin", "w2v"), ("ltwin_kernel", "id")], [("ltwin", "w2v")]),
 )
 def test_every_signature_answers_equally_without_tagnet_and_moved(arch, feed, tmp_path):
     deployment = deployed(arch, feed, backbone="tiny")

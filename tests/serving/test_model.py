@@ -11,13 +11,12 @@ from tagnet.data.embeddings import Embedding, rho
 from tagnet.data.tags import TagLists
 from tagnet.errors import InputError
 from tagnet.evaluation.scoring import draw_subsets
-from tagnet.models.blocks import LINEAR_PIXELS, LINEAR_RATE
 from tagnet.search.neighbours import cosine, nearest
 from tagnet.serving.corpus import Vectors
 
-MAX_POOL_GRAPHS = ("ltn", "ltn_vecs", "ltn_allvecs", "ltwin", "ltwin_wide")
+MAX_POOL_GRAPHS = ("ltn", "ltn_vecs", "ltn_allvecs", "ltwin", "ltwin_kernel")
 MAX_POOL = lanes([case for case in CASES if case[0] in MAX_POOL_GRAPHS])
-WITH_BOTH_FEEDS = ("ltn_allvecs", "lzip", "ltwin_wide")
+WITH_BOTH_FEEDS = ("ltn_allvecs", "lzip", "ltwin_kernel")
 FEWER = lanes([case for case in CASES if case[1] != "id" or case[0] in WITH_BOTH_FEEDS])
 QUERIES = random_images(9, seed=5)  # two of them without tags
 
@@ -142,20 +141,17 @@ def test_shares_come_from_where_they_say():
         assert np.abs(answers["neighbour_shares"]).max() > 0.1
 
 
-def test_a_linear_path_gives_to_pictures_and_tags_alone():
+def test_a_kernel_path_gives_to_pictures_and_tags_alone():
     """With the weights of all other layers at zero neighbours have no share."""
-    deployment = deployed("ltwin_wide", "w2v")
+    deployment = deployed("ltwin_kernel", "w2v")
     for layer in ("W_x", "W_z", "W_xu", "W_zu"):
         for weight in deployment.weights[layer]:
             weight.assign(tf.zeros_like(weight))
     answers = answer(deployment, explain=True)
     np.testing.assert_array_equal(answers["neighbour_shares"], 0)
     np.testing.assert_allclose(answers["tags"][4], 0, atol=1e-4)  # it has none
-    assert np.abs(answers["tags"][0]).max() > 1
-    kernel, _ = deployment.weights["W_o"]
-    unit = QUERIES.phi / np.linalg.norm(QUERIES.phi.astype(np.float32), axis=1, keepdims=True)
-    expected = LINEAR_RATE * LINEAR_PIXELS * unit @ kernel.numpy()[:D] / 2  # of two paths
-    np.testing.assert_allclose(answers["picture"], expected, rtol=1e-3, atol=1e-3)
+    assert np.abs(answers["tags"][0]).max() > 0.1
+    assert np.abs(answers["picture"]).max() > 0.01
 
 
 def test_one_layer_over_pixels_and_tags_is_split_at_its_kernel():

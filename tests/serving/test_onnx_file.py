@@ -55,7 +55,7 @@ def test_fewer_neighbours_than_m_are_all_that_there_are(written):
 
 
 def test_features_of_nothing_are_not_divided_by_zero(written):
-    core = small("ltwin_wide", "w2v")
+    core = small("ltwin_kernel", "w2v")
     _, black = vector_inputs(core)
     black["phi_x"][:] = 0
     scores = written(core).run(["scores"], black)[0]

@@ -56,7 +56,7 @@ def test_it_keeps_penalties_and_dropout_and_leaves_the_policy_alone():
 
 
 @pytest.mark.parametrize(
-    ("arch", "feed"), lanes([("ltwin_wide", "id"), ("lzip", "w2v")], [("ltwin_wide", "id")])
+    ("arch", "feed"), lanes([("ltwin_kernel", "id"), ("lzip", "w2v")], [("ltwin_kernel", "id")])
 )
 def test_the_file_opens_without_tagnet(arch, feed, tmp_path):
     core = small(arch, feed)

@@ -1,0 +1,136 @@
+"""Fits a kernel path: logistic regression on how alike images are to labelled references.
+
+Its weights W minimise Σ log-loss + λ/2 tr(Wᵀ K W), K [R, R] being how alike the references are. The
+problem is convex and is solved at once, by L-BFGS in coordinates in which the penalty is ‖·‖².
+"""
+
+import keras
+import numpy as np
+import scipy.linalg
+import scipy.optimize
+import tensorflow as tf
+from scipy.special import expit
+
+from tagnet.data.dataset import PreparedDataset
+from tagnet.models.layers import PADDING
+from tagnet.models.parts import fixed_paths
+from tagnet.system.console import say
+
+PENALTY = 0.5  # λ; chosen on the validation splits of the demo data set and of MIRFLICKR
+JITTER = 1e-5  # of K's mean diagonal, which makes it positive definite in floating point
+STEPS = 100  # of L-BFGS, at most
+BLOCK = 2048  # images compared at once
+
+
+def fit(model: keras.Model, dataset: PreparedDataset, rows: np.ndarray, seed: int = 0) -> None:
+    """Fits every kernel path of a model; does nothing to a model without one.
+
+    Args:
+        model: of `architectures.build`.
+        dataset: what it is trained on.
+        rows: the training images; the references are the R of the model's settings, or fewer
+            drawn ones where R is less than all.
+        seed: of that draw.
+    """
+    for layer in fixed_paths(model):
+        count = model.graph_settings.references
+        chosen = np.arange(len(rows))
+        if count < len(rows):
+            chosen = np.sort(np.random.default_rng(seed).choice(len(rows), count, replace=False))
+        _set_references(model, layer.name, dataset, rows[chosen])
+        alike = _compare(model, layer, dataset, rows)
+        layer.set_weights(solve(alike, alike[chosen], dataset.labels[rows]))
+        say(f"kernel path: fitted to {len(rows):,} images, compared with {count:,} of them")
+
+
+def _set_references(
+    model: keras.Model, path: str, dataset: PreparedDataset, rows: np.ndarray
+) -> None:
+    """Stores the references' features and tags, of length 1, as the kernels of two layers."""
+    phi = dataset.features[rows].astype(np.float32)
+    root = np.sign(phi) * np.sqrt(np.abs(phi))
+    mean = root.mean(axis=0)
+    units = _of_length_1(root - mean).T  # [D, R]
+    kernel = np.concatenate([units, -2 * mean[:, None]], axis=1)
+    model.get_layer(f"{path}x").set_weights([kernel, np.append(-mean @ units, mean @ mean)])
+    feed = model.graph_settings.feed
+    if feed == "id":
+        tags = dataset.tags.select(rows).multi_hot(len(dataset.vocabulary))
+    else:
+        tags = dataset.encoded(feed)[rows]
+    tags = _of_length_1(np.asarray(tags, np.float32)).T  # [n, R]
+    model.get_layer(f"{path}u").set_weights([tags])
+
+
+def _of_length_1(vectors: np.ndarray) -> np.ndarray:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.maximum(lengths, 1e-12)
+
+
+def _compare(
+    model: keras.Model, layer: keras.Layer, dataset: PreparedDataset, rows: np.ndarray
+) -> np.ndarray:
+    """How alike images are to the references, as the model computes it: float32 [N, R]."""
+    inputs = {tensor.name: tensor for tensor in model.inputs if tensor.name.endswith("_x")}
+    compare = keras.Model(inputs, layer.input)
+    feed = model.graph_settings.feed
+    alike = []
+    for first in range(0, len(rows), BLOCK):
+        some = rows[first : first + BLOCK]
+        if feed == "id":
+            tags = dataset.tags.select(some)
+            ids = tf.RaggedTensor.from_row_splits(tags.ids, tags.offsets)
+            pi = ids.to_tensor(PADDING)
+        else:
+            pi = dataset.encoded(feed)[some]
+        phi = dataset.features[some].astype(np.float32)
+        given = {"phi_x": tf.constant(phi), "pi_x": tf.convert_to_tensor(pi)}
+        alike.append(compare(given).numpy())
+    return np.concatenate(alike)
+
+
+def solve(
+    alike: np.ndarray, references: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Minimises Σ log-loss(labels, alike W + b) + λ/2 tr(Wᵀ K W).
+
+    Args:
+        alike: float32 [N, R].
+        references: K, the references' own rows of it, [R, R].
+        labels: 0 and 1, [N, L].
+
+    Returns:
+        W [R, L] and b [L].
+    """
+    K = references.astype(np.float64)
+    K[np.diag_indices_from(K)] += JITTER * np.trace(K) / len(K)
+    factor = scipy.linalg.cholesky(K, lower=True, overwrite_a=True)  # K = C Cᵀ
+    # ψ = alike C⁻ᵀ, so that alike W = ψ v for v = Cᵀ W, and tr(Wᵀ K W) = ‖v‖².
+    psi = np.concatenate(
+        [
+            scipy.linalg.solve_triangular(factor, block.T, lower=True).T.astype(np.float32)
+            for block in np.array_split(alike, -(-len(alike) // BLOCK))
+        ]
+    )
+    y = labels.astype(np.float32)
+    width = psi.shape[1]
+
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        parameters = flat.reshape(width + 1, -1)
+        v, b = parameters[:-1].astype(np.float32), parameters[-1].astype(np.float32)
+        logits = psi @ v + b
+        entropy = np.logaddexp(0, logits).sum(dtype=np.float64) - (y * logits).sum(dtype=np.float64)
+        errors = expit(logits) - y
+        gradient = np.vstack([psi.T @ errors + PENALTY * v, errors.sum(axis=0)])
+        penalty = PENALTY / 2 * (parameters[:-1] ** 2).sum()
+        return entropy + penalty, gradient.astype(np.float64).ravel()
+
+    share = np.clip(labels.mean(axis=0), 1e-4, 1 - 1e-4)
+    start = np.zeros((width + 1, labels.shape[1]))
+    start[-1] = np.log(share / (1 - share))
+    found = scipy.optimize.minimize(
+        loss, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": STEPS}
+    )
+    parameters = found.x.reshape(width + 1, -1)
+    weights = scipy.linalg.solve_triangular(factor, parameters[:-1], lower=True, trans="T")
+    return weights.astype(np.float32), parameters[-1].astype(np.float32)
