@@ -2,7 +2,8 @@
 
     python -m experiments.export RUN --out=model.onnx
 
-The formats are in `tagnet/serving`: `portable.py`, `onnx_file.py`, `litert_file.py`.
+The formats are in `tagnet/serving`: `portable.py`, `onnx_file.py`, `litert_file.py` and
+`photoprism.py`.
 """
 
 import dataclasses
@@ -25,6 +26,8 @@ USAGE = """Writes the model of a finished run in a format for other programs.
 RUN is a run directory or a SavedModel. OUT.json, beside the file, lists its labels and settings."""
 
 ENDINGS = {"keras": ".keras", "onnx": ".onnx", "litert": ".tflite", "weights": ".h5"}
+PHOTOPRISM = "photoprism"  # a folder, which needs no ending
+FORMATS = (*ENDINGS, PHOTOPRISM)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,11 +35,13 @@ class Options:
     """The flags of an export."""
 
     arguments: tuple[str, ...] = ()
-    format: str | None = option(None, f"one of {', '.join(ENDINGS)} [by the ending of --out]")
-    out: Path | None = option(None, f"file to write, {', '.join(ENDINGS.values())} (required)")
+    format: str | None = option(None, f"one of {', '.join(FORMATS)} [by the ending of --out]")
+    out: Path | None = option(
+        None, f"file to write, {', '.join(ENDINGS.values())}; for {PHOTOPRISM} a folder (required)"
+    )
 
     def __post_init__(self) -> None:
-        console.require_one_of("format", self.format, ENDINGS)
+        console.require_one_of("format", self.format, FORMATS)
         if len(self.arguments) != 1:
             raise InputError(
                 "give one run directory or SavedModel; "
@@ -44,47 +49,51 @@ class Options:
             )
         if self.out is None:
             raise InputError("--out is missing: the file to write")
-        endings = [ENDINGS[self.format]] if self.format else list(ENDINGS.values())
-        if self.out.suffix not in endings:
+        endings = [ENDINGS[self.format]] if self.format in ENDINGS else list(ENDINGS.values())
+        if self.out.suffix not in endings and self.format != PHOTOPRISM:
             raise InputError(
                 f"--out must end in {' or '.join(endings)}; received {str(self.out)!r}"
             )
-        for path in (self.out, card_of(self.out)):
+        for path in written_by(self):
             if path.exists():
                 raise InputError(f"{path}: exists; choose another --out or remove it")
 
 
-def card_of(out: Path) -> Path:
-    """Where labels and settings are written for a model in `out`."""
-    return out.with_name(f"{out.name}.json")
+def written_by(options: Options) -> list[Path]:
+    """The model, and for a file the labels and settings beside it."""
+    assert options.out is not None  # checked above
+    card = options.out.with_name(f"{options.out.name}.json")
+    return [options.out] if options.format == PHOTOPRISM else [options.out, card]
 
 
 def main(options: Options) -> None:
     """Runs the command."""
-    assert options.out is not None  # checked above
     (folder,) = options.arguments
-    kind = next(name for name, ending in ENDINGS.items() if ending == options.out.suffix)
     # TensorFlow takes seconds to import, which a wrong flag must not wait for.
     import_tensorflow(f"TensorFlow and the model {folder}")
-    from tagnet.serving import portable
     from tagnet.serving.export import load
+    from tagnet.serving.portable import card
 
     deployment = load(folder)
-    remove_unfinished([options.out, card_of(options.out)])
-    _write(deployment, kind, options.out)
-    write_json(card_of(options.out), portable.card(deployment))
-    console.say(f"wrote {options.out} and {card_of(options.out)}: {deployment.settings.arch}")
+    out, *cards = written_by(options)
+    remove_unfinished([out, *cards])
+    _write(deployment, options.format, out)
+    for path in cards:
+        write_json(path, card(deployment))
+    console.say(f"wrote {' and '.join(map(str, [out, *cards]))}: {deployment.settings.arch}")
 
 
-def _write(deployment: "ServingModel", kind: str, out: Path) -> None:
-    from tagnet.serving import litert_file, onnx_file, portable
+def _write(deployment: "ServingModel", kind: str | None, out: Path) -> None:
+    from tagnet.serving import litert_file, onnx_file, photoprism, portable
 
     core, temperature = deployment.core, float(deployment.temperature)
-    if kind == "keras":
+    if kind == PHOTOPRISM:
+        photoprism.write_photoprism(deployment, out)
+    elif out.suffix == ENDINGS["keras"]:
         portable.write_keras(core, out)
-    elif kind == "weights":
+    elif out.suffix == ENDINGS["weights"]:
         portable.write_weights(core, out)
-    elif kind == "onnx":
+    elif out.suffix == ENDINGS["onnx"]:
         onnx_file.write_onnx(core, temperature, out)
     else:
         litert_file.write_litert(core, temperature, portable.neighbours_given(deployment), out)

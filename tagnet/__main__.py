@@ -15,7 +15,7 @@ COMMANDS = {
     "robustness": ("experiments.robustness", "measure accuracy under changed tags and neighbours"),
     "report": ("experiments.report", "compare runs with each other and with the paper"),
     "annotate": ("experiments.annotate", "annotate photos"),
-    "export": ("experiments.export", "write a model for Keras, ONNX or LiteRT"),
+    "export": ("experiments.export", "write a model for other programs"),
     "app": ("experiments.app", "annotate photos in a browser"),
 }
 USAGE = "\n".join(

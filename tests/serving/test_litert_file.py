@@ -8,7 +8,7 @@ from helpers.graphs import CASES, M, lanes, small, vector_inputs
 from tagnet.models.parts import is_order_sensitive
 from tagnet.serving.litert_file import write_litert
 
-DEFAULT = [("ltn", None), ("ltwin", "id"), ("ltwin_2rnn", "w2v"), ("lzip", "id")]
+DEFAULT = [("ltwin_wide", "id"), ("lzip", "w2v")]
 
 
 def interpreter(path):

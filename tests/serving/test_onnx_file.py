@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from helpers.graphs import CASES, M, small, vector_inputs
+from helpers.graphs import CASES, M, lanes, small, vector_inputs
 
 from tagnet.errors import InputError
 from tagnet.models.parts import is_order_sensitive
@@ -24,7 +24,7 @@ def written(tmp_path):
     return write
 
 
-@pytest.mark.parametrize(("arch", "feed"), CASES)
+@pytest.mark.parametrize(("arch", "feed"), lanes(CASES))
 def test_answers_as_the_graph(arch, feed, written):
     """For any number of images, and of neighbours where their order does not count."""
     core = small(arch, feed)

@@ -12,6 +12,8 @@ from helpers.graphs import CASES, M, lanes, small, vector_inputs, weights_by_nam
 from tagnet.models.parts import is_order_sensitive
 from tagnet.serving.portable import portable_model, write_keras, write_weights
 
+DEFAULT = [("ltn_allvecs", "id"), ("ltwin_rnn", "w2v"), ("ltwin_2rnn", "id"), ("lzip", "w2v")]
+DEFAULT += [("ltwin_kernel", "id")]
 WITHOUT_TAGNET = """
 import sys
 sys.modules["tagnet"] = None  # an import of it fails
@@ -23,7 +25,7 @@ assert all(type(layer).__module__.startswith("keras.") for layer in model.layers
 """
 
 
-@pytest.mark.parametrize(("arch", "feed"), lanes(CASES))
+@pytest.mark.parametrize(("arch", "feed"), lanes(CASES, DEFAULT))
 def test_answers_as_the_graph(arch, feed):
     core = small(arch, feed)
     model = portable_model(core)
@@ -55,9 +57,20 @@ def test_it_keeps_penalties_and_dropout_and_leaves_the_policy_alone():
     assert rates == [0.125] * 4
 
 
-@pytest.mark.parametrize(
-    ("arch", "feed"), lanes([("ltwin_kernel", "id"), ("lzip", "w2v")], [("ltwin_kernel", "id")])
-)
+def test_the_file_needs_none_of_our_layers(tmp_path, monkeypatch):
+    core = small("ltwin_kernel", "id")
+    write_keras(core, tmp_path / "model.keras")
+    registered = keras.saving.get_custom_objects()
+    for name in list(registered):
+        monkeypatch.delitem(registered, name)
+    model = keras.saving.load_model(tmp_path / "model.keras")
+    assert all(type(layer).__module__.startswith("keras.") for layer in model.layers)
+    ids, vectors = vector_inputs(core)
+    np.testing.assert_allclose(model(vectors), core(ids), atol=1e-4)
+
+
+@pytest.mark.large
+@pytest.mark.parametrize(("arch", "feed"), CASES)
 def test_the_file_opens_without_tagnet(arch, feed, tmp_path):
     core = small(arch, feed)
     write_keras(core, tmp_path / "model.keras")

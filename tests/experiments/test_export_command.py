@@ -12,7 +12,7 @@ from helpers.graphs import TAGS, D, L, M, deployed, vector_inputs
 from helpers.tables import one_line
 
 from experiments import export as command
-from tagnet.serving import portable
+from tagnet.serving import photoprism, portable
 from tagnet.serving.export import write_saved_model
 from tagnet.system import console
 
@@ -97,13 +97,17 @@ def test_an_lstm_takes_m_neighbours():
         (["a", "--format=onnx", "--out=m.h5"], "--out must end in .onnx; received 'm.h5'"),
         (
             ["a", "--format=caffe", "--out=m.h5"],
-            "--format must be one of keras, onnx, litert, weights; received 'caffe'",
+            "--format must be one of keras, onnx, litert, weights, photoprism; received 'caffe'",
         ),
         (
             ["there.h5", "--out=m.h5"],
             "there.h5: not a finished run or a SavedModel (no saved_model.pb)",
         ),
         (["a", "--out=there.h5"], "there.h5: exists; choose another --out or remove it"),
+        (
+            ["a", "--format=photoprism", "--out=there.h5"],
+            "there.h5: exists; choose another --out or remove it",
+        ),
         (["a", "--out=card.h5"], "card.h5.json: exists; choose another --out or remove it"),
     ],
 )
@@ -122,3 +126,14 @@ def test_onnx_without_its_package(model, tmp_path, monkeypatch, capsys):
     assert run(model[1], f"--out={tmp_path / 'm.onnx'}") == 2
     assert "--format=onnx needs the package onnx, which is not installed" in one_line(capsys)
     assert not list(tmp_path.iterdir())
+
+
+def test_photoprism(model, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "tagnet"
+    assert run(model[1], "--format=photoprism", f"--out={out}") == 2
+    assert "--format=photoprism: the backbone must be one of" in one_line(capsys)
+    assert not out.exists()
+    monkeypatch.setattr(photoprism, "write_photoprism", lambda _, folder: folder.mkdir())
+    assert run(model[1], "--format=photoprism", f"--out={out}") == 0
+    assert capsys.readouterr().out == f"wrote {out}: ltwin\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["tagnet"]  # labels.txt is in it
