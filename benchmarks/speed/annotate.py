@@ -53,8 +53,7 @@ def main(options: Options) -> None:
 
     def cnn_alone() -> None:
         with ThreadPoolExecutor(WORKERS) as pool:
-            for found in pool.map(cnn, batches):
-                found.numpy()
+            list(pool.map(cnn, batches))
 
     def annotate() -> None:
         with tempfile.TemporaryDirectory() as folder:

