@@ -5,8 +5,8 @@
 The table has the columns image_id and labels, separated by |; a photo is FOLDER/image_id.jpg.
 Images are drawn and split 60/20/20 with a seed. One logistic regression a label; C is the value
 that gives the best mAP on the validation part, one for all labels, and the test part is scored
-once. The range is the middle 95 % of the difference to the first backbone when test images are drawn
-again with replacement.
+once. The range is the middle 95 % of the difference to the first backbone when test images are
+drawn again with replacement.
 """
 
 import dataclasses

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from tagnet.system.console import require_one_of
+
 
 @dataclass(frozen=True)
 class Lite:
@@ -83,3 +85,13 @@ KERAS_MODELS = {
 }
 
 BACKBONE_NAMES = (*LITES, "caffenet", "alexnet", *KERAS_MODELS)
+ONNX = ".onnx"  # the end of a file that is a backbone
+POOLINGS = ("none", "mean", "cls")  # of what such a file gives
+KERAS_HUB = "keras_hub:"  # the beginning of a preset's name
+
+
+def check_name(name: str) -> None:
+    """Raises `InputError` unless `name` may be a backbone's; an own file is not opened."""
+    if not name.endswith(ONNX) and not name.startswith(KERAS_HUB):
+        known = (*BACKBONE_NAMES, f"FILE{ONNX}", f"{KERAS_HUB}PRESET")
+        require_one_of("backbone", name, known)
