@@ -116,7 +116,7 @@ class Photographed(Source):
     backbone: str | None = option(
         None,
         "CNN: efficientnet_lite0 to 2, caffenet, alexnet, a Keras model such as ResNet50, an "
-        f"image encoder FILE.onnx [{BACKBONE}]",
+        f"image encoder FILE.onnx, keras_hub:PRESET [{BACKBONE}]",
     )
     weights: Path | None = option(None, "weight file of the backbone [downloaded or bundled]")
     onnx_size: int | None = option(

@@ -17,9 +17,9 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from tagnet.backbones import onnx_models
+from tagnet.backbones import keras_hub_models, onnx_models
 from tagnet.backbones.caffenet import caffenet, prepare_caffenet
-from tagnet.backbones.catalogue import KERAS_MODELS, LITE_DIM, LITES, ONNX
+from tagnet.backbones.catalogue import KERAS_HUB, KERAS_MODELS, LITE_DIM, LITES, ONNX
 from tagnet.backbones.efficientnet import efficientnet_lite, prepare_lite
 from tagnet.backbones.keras_models import keras_model, prepare_keras
 from tagnet.backbones.onnx_models import OnnxSettings
@@ -181,6 +181,8 @@ def backbone_of(
         return replace(BACKBONES[name], weights=weights)
     if name.endswith(ONNX) and record is not None:
         return onnx_backbone(onnx_models.recorded(record, weights))
+    if name.startswith(KERAS_HUB):
+        return _hub_backbone(keras_hub_models.preset_of(name), weights)
     raise InputError(f"backbone {name!r} is not known to this version")
 
 
@@ -198,4 +200,16 @@ def onnx_backbone(settings: OnnxSettings) -> Backbone:
         settings.preparation,
         Path(settings.file),
         settings,
+    )
+
+
+@functools.cache  # the parts of a new one would not be equal to those of the last
+def _hub_backbone(preset: str, weights: Path | None) -> Backbone:
+    graph = keras_hub_models.build(preset, weights)
+    return Backbone(
+        f"{KERAS_HUB}{preset}",
+        graph.input_shape[1],
+        graph.output_shape[1],
+        functools.partial(keras_hub_models.build, preset),
+        functools.partial(keras_hub_models.prepare, preset),
     )
