@@ -10,6 +10,7 @@ A graph is float32 whatever the precision policy of the run: features must not d
 """
 
 import functools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -68,16 +69,15 @@ def opened(preset: str) -> tuple[keras.Model, Any]:
         try:
             phi = _pooled(backbone, inputs)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:300]
             raise InputError(
                 f"{KERAS_HUB}{preset}: {type(backbone).__name__} must give features of images "
-                f"alone ({reason})"
+                f"alone ({_reason(error)})"
             ) from error
         return keras.Model(inputs, phi, name="keras_hub"), converter
 
 
 def _refusal(preset: str, error: Exception) -> str:
-    reason = " ".join(str(error).split())[:300] or type(error).__name__
+    reason = _reason(error)
     if Path(preset).is_dir():
         return f"{preset}: must be a preset of a KerasHub image backbone ({reason})"
     return (
@@ -85,6 +85,11 @@ def _refusal(preset: str, error: Exception) -> str:
         f"the preset elsewhere and give its folder, --backbone={KERAS_HUB}FOLDER, or point "
         "KAGGLEHUB_CACHE (HF_HOME for hf://) at a cache that holds it"
     )
+
+
+def _reason(error: Exception) -> str:
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # Keras prints some words bold
+    return " ".join(plain.split())[:300] or type(error).__name__
 
 
 def _pooled(backbone: Any, inputs: keras.KerasTensor) -> keras.KerasTensor:

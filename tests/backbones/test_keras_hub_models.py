@@ -79,7 +79,7 @@ def test_the_mean_of_a_map(hub, tmp_path):
         input_conv_kernel_sizes=[3],
         stackwise_num_filters=[64],
         stackwise_num_blocks=[1],
-        stackwise_num_strides=[2],
+        stackwise_num_strides=[1],
         block_type="basic_block",
     )
     backbone = saved(hub, tmp_path, resnet)
@@ -120,7 +120,7 @@ def test_presets_that_cannot_be_used(hub, tmp_path):
         InputError, match=f"^{tmp_path}: must be a preset of a KerasHub image backb"
     ):
         backbone_of(f"keras_hub:{tmp_path}")
-    resnet = hub.models.ResNetBackbone([64], [3], [64], [1], [2], block_type="basic_block")
+    resnet = hub.models.ResNetBackbone([64], [3], [64], [1], [1], block_type="basic_block")
     line = "its ImageConverter must give square images; received None$"
     with pytest.raises(InputError, match=line):
         saved(hub, tmp_path / "free", resnet, size=None)
