@@ -1,8 +1,7 @@
 """How a photo becomes the input of an encoder, as the encoder's own settings say.
 
 `preprocessor_config.json` is what Hugging Face writes beside a model. Its fields are followed to
-the pixel: Pillow resamples in one pass over the whole photo, sides are rounded down, the crop is
-central.
+the pixel: Pillow resamples the whole photo, sides are rounded down, the crop is central.
 """
 
 import dataclasses
@@ -53,7 +52,10 @@ class Preparation:
         if not self.squeeze:
             long = int(self.resize * max(image.size) / min(image.size))
             sides[int(image.height > image.width)] = long
-        resized = image.resize((sides[0], sides[1]), Image.Resampling(FILTERS.index(self.filter)))
+        kind = Image.Resampling(FILTERS.index(self.filter))
+        # One pass after the other, since in which order Pillow takes them depends on its version.
+        across = image.resize((sides[0], image.height), kind)
+        resized = across.resize((sides[0], sides[1]), kind)
         left, top = (resized.width - self.size) // 2, (resized.height - self.size) // 2
         square = resized.crop((left, top, left + self.size, top + self.size))
         pixels = np.asarray(square, np.float32) * np.float32(self.scale)
