@@ -201,9 +201,15 @@ class Annotator:
                 "the model was trained on features of an unnamed network; "
                 "pass feature vectors instead of photos"
             )
-        return extract(self._backbone(), photos, on_error=on_error)
+        return extract(self.backbone, photos, on_error=on_error)
 
-    def _backbone(self) -> Backbone:
+    @property
+    def backbone(self) -> Backbone:
+        """The network that Φ is of.
+
+        Raises:
+            InputError: the model does not name one, or it cannot be had.
+        """
         settings = self._deployment.settings
         if self._found is None:
             name = settings.backbone or ""
