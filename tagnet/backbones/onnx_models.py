@@ -225,6 +225,8 @@ def _session(file: Path) -> Any:
         raise InputError(f"{file}: cannot be read (no such file)")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = QUIET
+    # Several threads run the encoder at once: one that spins takes the core from another.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     available = onnxruntime.get_available_providers()
     try:
         return onnxruntime.InferenceSession(

@@ -11,7 +11,13 @@ from helpers.graphs import D, deployed
 from PIL import Image
 
 from tagnet.backbones import onnx_models
-from tagnet.backbones.features import Backbone, backbone_of, extract, onnx_backbone
+from tagnet.backbones.features import (
+    BACKBONES,
+    Backbone,
+    backbone_of,
+    extract,
+    onnx_backbone,
+)
 from tagnet.backbones.onnx_models import chosen
 from tagnet.backbones.preparation import Changes
 from tagnet.errors import InputError
@@ -78,6 +84,26 @@ def test_one_network_serves_all_who_ask_for_the_same(tmp_path):
     assert opened(path) == opened(path)
     assert hash(opened(path)) == hash(opened(path))
     assert opened(path) != dataclasses.replace(opened(path), dim=4)
+
+
+@pytest.mark.large
+def test_a_true_network_and_its_export(tmp_path):
+    """EfficientNet-Lite0, whose input the settings of `Preparation` can say but for the crop."""
+    tf2onnx = pytest.importorskip("tf2onnx")
+    import tensorflow as tf
+
+    lite0 = BACKBONES["efficientnet_lite0"]
+    images = (tf.TensorSpec([None, 224, 224, 3], tf.float32),)
+    model = lite0.build(None)
+    function = tf.function(lambda x: model(x, training=False), input_signature=images)
+    path = tmp_path / "lite0.onnx"
+    tf2onnx.convert.from_function(function, images, opset=18, output_path=str(path))
+    mean, std = (str(127 / 255),), (str(128 / 255),)
+    encoder = onnx_backbone(chosen(path, Changes(224, "256", "bicubic", mean, std)))
+    # On a photo of 256 × 256 both crop 224 pixels and resample nothing.
+    pixels = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
+    photos = [Image.fromarray(pixels), Image.fromarray(pixels[::-1])]
+    np.testing.assert_allclose(extract(encoder, photos), extract(lite0, photos), atol=1e-4)
 
 
 # --- A model finds its encoder again ----------------------------------------------------
