@@ -343,7 +343,10 @@ class _Preparation:
             raw.features.dim,
             self.engine.map,
         )
-        return {"feature_dim": raw.features.dim, "backbone": raw.backbone}
+        written: dict[str, Any] = {"feature_dim": raw.features.dim, "backbone": raw.backbone}
+        if raw.backbone_settings is not None:
+            written["backbone_settings"] = raw.backbone_settings
+        return written
 
     def _write_neighbours(self, encoding: str, pool: str) -> dict[str, Any]:
         search = neighbours.Search(

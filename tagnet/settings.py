@@ -4,6 +4,7 @@ Importing this file imports nothing heavy, so that a command can list its flags 
 """
 
 import dataclasses
+from typing import Any
 
 from tagnet.errors import InputError
 
@@ -121,6 +122,7 @@ class ServingSettings:
         labels: the L labels by id.
         backbone: the network that Φ is of; None where it is not known, and then only
             feature vectors can be annotated.
+        backbone_settings: what else Φ depends on, see `Backbone.record`.
     """
 
     arch: str
@@ -130,6 +132,7 @@ class ServingSettings:
     samples: int
     labels: tuple[str, ...]
     backbone: str | None = None
+    backbone_settings: dict[str, Any] | None = None
 
     @property
     def encodings(self) -> tuple[str, ...]:

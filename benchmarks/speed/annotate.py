@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks import machine
 from experiments.annotation.batch import Batch, Choice, jobs_of
-from tagnet.backbones.features import BACKBONES, network
+from tagnet.backbones.features import network
 from tagnet.photos.images import read_image
 from tagnet.serving.annotator import Annotator
 from tagnet.system import console
@@ -36,16 +36,32 @@ class Options:
 
     model: Path = option(Path("demo/ltwin_2rnn"), "a run")
     photos: Path = option(Path("examples/photos"), "a folder of photographs with keywords")
-    backbone: str = option("efficientnet_lite0", "the model's")
     rounds: int = option(3, "how often each is timed")
 
 
 def main(options: Options) -> None:
     """Prints both, and the ratio."""
-    annotator = Annotator.load(options.model)
+    speeds = measured(options.model, options.photos, options.rounds)
+    for name, values in speeds.items():
+        say(
+            f"{name:10} {statistics.median(values):7.1f} photographs/s "
+            f"({min(values):.1f} to {max(values):.1f})"
+        )
+    ratios = [one / other for other, one in zip(*speeds.values(), strict=True)]
+    say(f"ratio      {statistics.median(ratios):7.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+    count = len(jobs_of([str(options.photos)], None)[0])
+    say(
+        f"{options.model.name}, {count:,} photographs; "
+        f"{machine.described('tensorflow', 'keras', 'pillow')}; median of {options.rounds}"
+    )
+
+
+def measured(model: Path, photos: Path, rounds: int) -> dict[str, list[float]]:
+    """The photographs a second of both, in each round."""
+    annotator = Annotator.load(model)
     choice = Choice(dict.fromkeys(annotator.labels, 0.0), 5)
-    jobs, _ = jobs_of([str(options.photos)], None)
-    backbone = BACKBONES[options.backbone]
+    jobs, _ = jobs_of([str(photos)], None)
+    backbone = annotator.backbone
     cnn = network(backbone)
     images = [backbone.prepare(read_image(job.path)) for job in jobs[:PREPARED]]
     batches = [np.stack(images[i : i + BATCH]) for i in range(0, len(images), BATCH)]
@@ -53,8 +69,7 @@ def main(options: Options) -> None:
 
     def cnn_alone() -> None:
         with ThreadPoolExecutor(WORKERS) as pool:
-            for found in pool.map(cnn, batches):
-                found.numpy()
+            list(pool.map(cnn, batches))
 
     def annotate() -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -65,20 +80,10 @@ def main(options: Options) -> None:
     speeds: dict[str, list[float]] = {"CNN alone": [], "annotate": []}
     cnn_alone()  # the first calls compile
     annotate()
-    for _ in range(options.rounds):
+    for _ in range(rounds):
         speeds["CNN alone"].append(count / _seconds(cnn_alone))
         speeds["annotate"].append(len(jobs) / _seconds(annotate))
-    for name, values in speeds.items():
-        say(
-            f"{name:10} {statistics.median(values):7.1f} photographs/s "
-            f"({min(values):.1f} to {max(values):.1f})"
-        )
-    ratios = [one / other for other, one in zip(*speeds.values(), strict=True)]
-    say(f"ratio      {statistics.median(ratios):7.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
-    say(
-        f"{options.model.name}, {len(jobs):,} photographs; "
-        f"{machine.described('tensorflow', 'keras', 'pillow')}; median of {options.rounds}"
-    )
+    return speeds
 
 
 def _seconds(call: Callable[[], None]) -> float:

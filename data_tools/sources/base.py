@@ -1,6 +1,5 @@
 """The interface of raw data sets to the pipeline, and what several kinds share."""
 
-import dataclasses
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,8 @@ from data_tools.sources import feature_files, image_features, table
 from data_tools.sources.image_features import Cache, Features
 from data_tools.sources.published_files import Collection, Original
 from data_tools.vectors.vector_files import WordTable
-from tagnet.backbones.catalogue import BACKBONE_NAMES
+from tagnet.backbones.catalogue import ONNX, POOLINGS, check_name
+from tagnet.backbones.preparation import Changes
 from tagnet.data.tags import normalise
 from tagnet.errors import InputError
 from tagnet.system.console import counted, option, require_one_of, say
@@ -32,12 +32,14 @@ class Raw:
         manifest: the images that can be used, see `data_tools.sources.manifest`.
         features: Φ of those images.
         backbone: the network that Φ is of; None where the source does not say.
+        backbone_settings: what else Φ depends on, see `Backbone.record`.
         left_out: for each image that cannot be used its image_id and the reason.
     """
 
     manifest: pd.DataFrame
     features: Features
     backbone: str | None = None
+    backbone_settings: dict[str, Any] | None = None
     left_out: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -121,14 +123,32 @@ class Photographed(Source):
     )
     tags_only: bool = option(False, "prepare without features: neighbours only, no training [off]")
     backbone: str | None = option(
-        None, f"CNN: caffenet, alexnet, or a Keras model such as ResNet50 [{BACKBONE}]"
+        None,
+        "CNN: efficientnet_lite0 to 2, caffenet, alexnet, a Keras model such as ResNet50, an "
+        f"image encoder FILE.onnx, keras_hub:PRESET [{BACKBONE}]",
     )
     weights: Path | None = option(None, "weight file of the backbone [downloaded or bundled]")
+    onnx_size: int | None = option(
+        None, "side of the central square in pixels [preprocessor_config.json beside FILE.onnx]"
+    )
+    onnx_resize: str | None = option(
+        None, "shorter side before the crop, or squeeze: the whole photo [that file; onnx_size]"
+    )
+    onnx_filter: str | None = option(None, "resampling by Pillow [that file; bicubic]")
+    onnx_mean: tuple[str, ...] | None = option(None, "mean of red,green,blue of 0 to 1 [that file]")
+    onnx_std: tuple[str, ...] | None = option(None, "their standard deviation [that file]")
+    onnx_output: str | None = option(None, "output that is the feature vector [the only one]")
+    onnx_pooling: str | None = option(
+        None,
+        "none, mean (of tokens or a map) or cls (the first token) [by the output's shape]",
+    )
 
     def __post_init__(self) -> None:
         if self.raw is None:
             raise InputError(f"--raw is missing: --source={self.name} needs {self.reads}")
-        require_one_of("backbone", self.backbone, BACKBONE_NAMES)
+        if self.backbone is not None:
+            check_name(self.backbone)
+        self._check_onnx()
         without = self.in_place_of_photographs()
         for flag in ("backbone", "weights"):
             if without and getattr(self, flag) is not None:
@@ -141,13 +161,36 @@ class Photographed(Source):
         """The flag that makes opening photos unnecessary; None without one."""
         return "--tags_only" if self.tags_only else None
 
+    def _check_onnx(self) -> None:
+        changes = [name for name in vars(self) if name.startswith("onnx_")]
+        given = [name for name in changes if getattr(self, name) is not None]
+        if (self.backbone or "").endswith(ONNX):
+            if self.weights is not None:
+                raise InputError(
+                    f"--weights must not be given with --backbone=FILE{ONNX}, which holds its "
+                    f"weights; received {self.weights}"
+                )
+            self._changes()
+            require_one_of("onnx_pooling", self.onnx_pooling, POOLINGS)
+        elif given:
+            raise InputError(f"--{given[0]} needs --backbone=FILE{ONNX}; received {self.backbone}")
+
+    def _changes(self) -> Changes:
+        return Changes(
+            self.onnx_size, self.onnx_resize, self.onnx_filter, self.onnx_mean, self.onnx_std
+        )
+
     @property
     def network(self) -> "Backbone":
         """The backbone, with its file of weights."""
-        from tagnet.backbones.features import BACKBONES
+        from tagnet.backbones import features, onnx_models
 
-        chosen = BACKBONES[self.backbone or BACKBONE]
-        return dataclasses.replace(chosen, weights=self.weights)
+        name = self.backbone or BACKBONE
+        if not name.endswith(ONNX):
+            return features.backbone_of(name, self.weights)
+        return features.onnx_backbone(
+            onnx_models.chosen(Path(name), self._changes(), self.onnx_output, self.onnx_pooling)
+        )
 
     def with_photographs(
         self, rows: pd.DataFrame, paths: list[str], left_out: list[tuple[str, str]], cache: Cache
@@ -156,11 +199,13 @@ class Photographed(Source):
         if self.tags_only:
             return _of_tags(rows, left_out, self)
         _look_for(paths)
-        features, unreadable = image_features.from_photographs(paths, self.network, cache)
+        network = self.network
+        features, unreadable = image_features.from_photographs(paths, network, cache)
         return Raw(
             rows.drop(index=list(unreadable)).reset_index(drop=True),
             features,
-            self.network.name,
+            network.name,
+            network.record,
             left_out + [(rows["image_id"][row], reason) for row, reason in unreadable.items()],
         )
 

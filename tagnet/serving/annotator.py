@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from tagnet.backbones.features import BACKBONES, extract
+from tagnet.backbones.features import Backbone, backbone_of, extract
 from tagnet.data.embeddings import Embedding, rho
 from tagnet.data.tags import TagLists, Vocabulary, normalise
 from tagnet.errors import InputError
@@ -112,6 +112,7 @@ class Annotator:
     def __init__(self, deployment: ServingModel, weights: Path | None = None) -> None:
         self._deployment = deployment
         self._weights = weights
+        self._found: Backbone | None = None
         corpus = deployment.corpus
         self._words = [word.decode() for word in corpus.words.numpy()]
         self._image_ids = [name.decode() for name in corpus.image_ids.numpy()]
@@ -200,8 +201,25 @@ class Annotator:
                 "the model was trained on features of an unnamed network; "
                 "pass feature vectors instead of photos"
             )
-        backbone = dataclasses.replace(BACKBONES[settings.backbone or ""], weights=self._weights)
-        return extract(backbone, photos, on_error=on_error)
+        return extract(self.backbone, photos, on_error=on_error)
+
+    @property
+    def backbone(self) -> Backbone:
+        """The network that Φ is of.
+
+        Raises:
+            InputError: the model does not name one, or it cannot be had.
+        """
+        settings = self._deployment.settings
+        if self._found is None:
+            name = settings.backbone or ""
+            self._found = backbone_of(name, self._weights, settings.backbone_settings)
+            if self._found.dim != settings.graph.feature_dim:
+                raise InputError(
+                    f"{name}: must give the {settings.graph.feature_dim} features of the model; "
+                    f"received {self._found.dim}"
+                )
+        return self._found
 
     def annotate(self, photo: Photo, tags: Sequence[str] = ()) -> Annotation:
         """Annotates one photograph.

@@ -286,6 +286,7 @@ def build_serving_model(
         samples=samples,
         labels=dataset.label_names,
         backbone=dataset.info["backbone"],
+        backbone_settings=dataset.info.get("backbone_settings"),
     )
     rows = dataset.split(split)
     embeddings = {name: dataset.embedding(name) for name in settings.encodings}

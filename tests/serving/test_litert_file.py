@@ -8,7 +8,7 @@ from helpers.graphs import CASES, M, lanes, small, vector_inputs
 from tagnet.models.parts import is_order_sensitive
 from tagnet.serving.litert_file import write_litert
 
-DEFAULT = [("ltwin_wide", "id"), ("lzip", "w2v")]
+DEFAULT = [("ltwin_kernel", "id"), ("lzip", "w2v")]
 
 
 def interpreter(path):
