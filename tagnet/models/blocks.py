@@ -103,7 +103,8 @@ class Blocks:
         """The cosines of π_x and the references' tags, [B, R]; 0 for an image without tags."""
         settings = self.settings
         if settings.feed != "id":
-            unit = layers.UnitNormalization(dtype="float32")(self.pi_x)
+            squared = keras.ops.sum(keras.ops.square(self.pi_x), axis=1, keepdims=True)
+            unit = self.pi_x / keras.ops.sqrt(keras.ops.maximum(squared, TINY))
             return self._fixed(settings.references, weights, use_bias=False)(unit)
         layer = MultiHotDense(
             settings.references,

@@ -134,7 +134,7 @@ class OnnxBlocks:
         cosine = add("Clip", add("Div", cosines, length), number(-1), number(1))
         pixels = add("Exp", add("Mul", number(2), add("Sub", cosine, number(1))))
         square = add("ReduceSum", add("Mul", self.pi_x, self.pi_x), self.numbers(1))
-        unit = add("Div", self.pi_x, add("Max", add("Sqrt", square), number(TINY)))
+        unit = add("Div", self.pi_x, add("Sqrt", add("Max", square, number(TINY))))
         tags = add("Mul", number(TAG_SHARE), self._product(f"{weights}u", unit))
         return self._dense(weights, add("Add", add("Mul", number(PIXEL_SHARE), pixels), tags))
 
