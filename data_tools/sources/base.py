@@ -116,9 +116,7 @@ class Photographed(Source):
     """A source whose Φ can be computed from photos."""
 
     raw: Path = option(
-        None,
-        "table (.csv, .json, .parquet, …; FILE,FILE; FILE.zip:MEMBER) or folder to read "
-        "(required by most sources)",
+        None, "table (.csv, .json, …; FILE,FILE; FILE.zip:MEMBER) or folder (most need it)"
     )
     tags_only: bool = option(False, "prepare without features: neighbours only, no training [off]")
     backbone: str | None = option(
@@ -201,7 +199,7 @@ class Featured(Photographed):
 
     features: Path | None = option(
         None,
-        "feature file: .npy, .npz or HDF5; FILE:ARRAY; FILE,FILE; FILE.zip:MEMBER [from photos]",
+        "features: .npy, .npz, HDF5; FILE:ARRAY; FILE,FILE; FILE.zip:MEMBER [of photos]",
     )
 
     def __post_init__(self) -> None:
