@@ -116,7 +116,8 @@ class Photographed(Source):
     """A source whose Φ can be computed from photos."""
 
     raw: Path = option(
-        None, "table (.csv, .json, …; FILE,FILE; FILE.zip:MEMBER) or folder (most need it)"
+        None,
+        "table or folder to read; FILE,FILE; FILE.zip:MEMBER (required by most sources)",
     )
     tags_only: bool = option(False, "prepare without features: neighbours only, no training [off]")
     backbone: str | None = option(
@@ -199,7 +200,7 @@ class Featured(Photographed):
 
     features: Path | None = option(
         None,
-        "features: .npy, .npz, HDF5; FILE:ARRAY; FILE,FILE; FILE.zip:MEMBER [of photos]",
+        "feature file; FILE:ARRAY; FILE,FILE; FILE.zip:MEMBER [from photos]",
     )
 
     def __post_init__(self) -> None:
