@@ -67,8 +67,11 @@ def members(path: Path) -> list[str]:
     Raises:
         InputError: it cannot be read.
     """
-    with _archive(path) as archive:
-        return _members(archive)
+    try:
+        with _archive(path) as archive:
+            return _members(archive)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 @contextlib.contextmanager

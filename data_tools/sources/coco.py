@@ -39,17 +39,15 @@ def captions_beside(path: Path) -> Path | None:
     zipped, member = packed.split(path)
     if member is not None:
         folder, slash, name = member.rpartition("/")
-        other = f"{folder}{slash}{_captions(name)}"
-        return Path(f"{zipped}:{other}") if other in packed.members(zipped) else None
-    for place in dict.fromkeys((path, path.resolve())):  # a link's own name may tell of a part
-        other_file = place.with_name(_captions(place.name) or place.name)
-        if other_file != place and other_file.is_file():
-            return other_file
+        other = f"{folder}{slash}{name.replace('instances', 'captions', 1)}"
+        is_there = name.startswith("instances") and other in packed.members(zipped)
+        return Path(f"{zipped}:{other}") if is_there else None
+    for place in (path, path.resolve()):  # a link may be named after a part
+        if place.name.startswith("instances"):
+            beside = place.with_name(place.name.replace("instances", "captions", 1))
+            if beside.is_file():
+                return beside
     return None
-
-
-def _captions(name: str) -> str:
-    return name.replace("instances", "captions", 1) if name.startswith("instances") else ""
 
 
 def read(

@@ -195,12 +195,15 @@ class PhotoFolder(Photographed):
         made_from: dict[str, Any] = {"photographs": digest, "label_prefix": self.label_prefix}
         if self.label_table is not None:
             made_from["separator"] = self.separator
+            if (member := packed.split(self.label_table)[1]) is not None:
+                made_from["label_member"] = member
         if self.tags_only:
             made_from["tags_only"] = True
         return made_from
 
     def manifest_inputs(self) -> dict[str, Path]:
-        return {} if self.label_table is None else {"label_table": self.label_table}
+        labels = self.label_table
+        return {} if labels is None else {"label_table": packed.file_of(labels)}
 
     def read(self, cache: Cache) -> Raw:
         photographs, left_out = find_photographs(self.raw)

@@ -85,6 +85,8 @@ def read(
     Raises:
         InputError: an image is in two files.
     """
+    if len(paths) == 1:
+        return read_one(paths[0], notes)
     parts = parts_of(paths)
     tables = []
     where: dict[str, Path] = {}
@@ -101,8 +103,6 @@ def read(
                 )
         where |= dict.fromkeys(table["image_id"], path)
         tables.append(table)
-    if len(tables) == 1:
-        return tables[0]
     columns = list(dict.fromkeys(name for table in tables for name in table))
     # Not by pandas, which would turn a None into NaN where a table lacks a column.
     lists = {

@@ -89,6 +89,12 @@ def test_coco_s_own_split_from_its_zip(tmp_path: Path) -> None:
         assert (out / name).read_bytes() == (tmp_path / "zip" / name).read_bytes(), name
 
 
+def test_a_zip_that_is_not_there_is_named(tmp_path: Path) -> None:
+    raw = Path(f"{tmp_path}/a.zip:instances_val.json")
+    with pytest.raises(InputError, match=re.escape(f"{tmp_path}/a.zip: cannot be read (No such")):
+        prepare(settings(raw), tmp_path / "out")
+
+
 def test_without_a_validation_part_it_is_drawn(tmp_path: Path) -> None:
     prepare(settings(write(tmp_path, "train", "test")), tmp_path / "out")
     found = rows_of(tmp_path / "out")
