@@ -124,23 +124,15 @@ class Photographed(Source):
     tags_only: bool = option(False, "prepare without features: neighbours only, no training [off]")
     backbone: str | None = option(
         None,
-        "CNN: efficientnet_lite0 to 2, caffenet, alexnet, a Keras model such as ResNet50, an "
-        f"image encoder FILE.onnx, keras_hub:PRESET [{BACKBONE}]",
+        f"CNN: ResNet50, FILE.onnx, keras_hub:PRESET, … [{BACKBONE}]",
     )
     weights: Path | None = option(None, "weight file of the backbone [downloaded or bundled]")
-    onnx_size: int | None = option(
-        None, "side of the central square in pixels [preprocessor_config.json beside FILE.onnx]"
+    onnx_photos: tuple[str, ...] | None = option(
+        None, "size=N,resize=N,filter=NAME,mean=R/G/B,std=R/G/B [preprocessor_config.json]"
     )
-    onnx_resize: str | None = option(
-        None, "shorter side before the crop, or squeeze: the whole photo [that file; onnx_size]"
-    )
-    onnx_filter: str | None = option(None, "resampling by Pillow [that file; bicubic]")
-    onnx_mean: tuple[str, ...] | None = option(None, "mean of red,green,blue of 0 to 1 [that file]")
-    onnx_std: tuple[str, ...] | None = option(None, "their standard deviation [that file]")
-    onnx_output: str | None = option(None, "output that is the feature vector [the only one]")
+    onnx_output: str | None = option(None, "output of FILE.onnx that is the features [only one]")
     onnx_pooling: str | None = option(
-        None,
-        "none, mean (of tokens or a map) or cls (the first token) [by the output's shape]",
+        None, "none, mean or cls (the first token), of that output [by its shape]"
     )
 
     def __post_init__(self) -> None:
@@ -176,9 +168,7 @@ class Photographed(Source):
             raise InputError(f"--{given[0]} needs --backbone=FILE{ONNX}; received {self.backbone}")
 
     def _changes(self) -> Changes:
-        return Changes(
-            self.onnx_size, self.onnx_resize, self.onnx_filter, self.onnx_mean, self.onnx_std
-        )
+        return Changes.parse(self.onnx_photos or ())
 
     @property
     def network(self) -> "Backbone":

@@ -6,7 +6,7 @@ the pixel: Pillow resamples the whole photo, sides are rounded down, the crop is
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from tagnet.errors import InputError
 from tagnet.system.files import read_json
 
 CONFIG = "preprocessor_config.json"
+FLAG = "--onnx_photos"
 SQUEEZE = "squeeze"
 FILTERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # as Pillow numbers them
 CONVNEXT_WHOLE = 384  # from this size on ConvNeXt's processor squeezes and does not crop
@@ -72,7 +73,7 @@ class Changes:
     """What the flags say in place of a file, or instead of a field of it; None: nothing.
 
     Attributes:
-        size, resize, filter, mean, std: the flags `--onnx_…`. `resize` is the shorter side,
+        size, resize, filter, mean, std: fields of `Preparation`. `resize` is the shorter side,
             or `squeeze`; one number of `mean` or `std` holds for all three colours.
     """
 
@@ -84,18 +85,40 @@ class Changes:
 
     def __post_init__(self) -> None:
         if self.size is not None and self.size < 1:
-            raise InputError(f"--onnx_size must be at least 1; received {self.size}")
+            raise InputError(f"{FLAG}: size must be at least 1; received {self.size}")
         if self.resize is not None and self.resize != SQUEEZE and not self.resize.isdecimal():
             raise InputError(
-                f"--onnx_resize must be a number of pixels or {SQUEEZE}; received {self.resize!r}"
+                f"{FLAG}: resize must be a number of pixels or {SQUEEZE}; received {self.resize!r}"
             )
         if self.filter is not None and self.filter not in FILTERS:
             raise InputError(
-                f"--onnx_filter must be one of {', '.join(FILTERS)}; received {self.filter!r}"
+                f"{FLAG}: filter must be one of {', '.join(FILTERS)}; received {self.filter!r}"
             )
         for flag in ("mean", "std"):
             if (given := getattr(self, flag)) is not None:
-                _colours(f"--onnx_{flag}", given, positive=flag == "std")
+                _colours(f"{FLAG}: {flag}", given, positive=flag == "std")
+
+    @classmethod
+    def parse(cls, parts: Sequence[str]) -> "Changes":
+        """Reads the parts of the flag, such as `size=224` and `mean=0.485/0.456/0.406`.
+
+        Raises:
+            InputError: a part is something else, or a value cannot be.
+        """
+        fields = [field.name for field in dataclasses.fields(cls)]
+        given: dict[str, Any] = {}
+        for part in parts:
+            name, _, value = part.partition("=")
+            if name not in fields or name in given or not value:
+                raise InputError(
+                    f"{FLAG} must be fields FIELD=VALUE, each once, of {', '.join(fields)}; "
+                    f"received {part!r}"
+                )
+            if name == "size" and not value.isdecimal():
+                raise InputError(f"{FLAG}: size must be a number of pixels; received {value!r}")
+            colours = tuple(value.split("/")) if name in ("mean", "std") else value
+            given[name] = int(value) if name == "size" else colours
+        return cls(**given)
 
 
 def find(model: Path) -> Path | None:
@@ -122,7 +145,7 @@ def preparation_of(model: Path, changes: Changes, side: int | None) -> Preparati
         if changes.mean is None or changes.std is None or not (changes.size or side):
             raise InputError(
                 f"{model}: how to prepare photos for it is not known; put its {CONFIG} beside it, "
-                "or give --onnx_size, --onnx_mean and --onnx_std (and --onnx_resize, --onnx_filter)"
+                f"or give {FLAG}=size=N,mean=R/G/B,std=R/G/B"
             )
     else:
         found = _read(config, whole=changes.size is None)
@@ -132,17 +155,17 @@ def preparation_of(model: Path, changes: Changes, side: int | None) -> Preparati
     found.setdefault("squeeze", False)
     for field in ("mean", "std"):
         if field not in found:
-            raise InputError(f"{config}: has no image_{field}; give --onnx_{field}")
+            raise InputError(f"{config}: has no image_{field}; give {FLAG}={field}=R/G/B")
     made = Preparation(**found)
     if made.resize < made.size:
         raise InputError(
             f"{config or model}: photos must be resized to at least the {made.size} pixels that "
-            f"are cropped; received {made.resize}; give --onnx_size or --onnx_resize"
+            f"are cropped; received {made.resize}; give {FLAG}=size=N,resize=N"
         )
     if side is not None and made.size != side:
         raise InputError(
             f"{model}: takes images of {side} × {side} pixels; received {made.size} "
-            f"({config or '--onnx_size'}); give --onnx_size={side}"
+            f"({config or FLAG}); give {FLAG}=size={side}"
         )
     return made
 
@@ -159,7 +182,7 @@ def _given(changes: Changes) -> dict[str, Any]:
         given["filter"] = changes.filter
     for field in ("mean", "std"):
         if (numbers := getattr(changes, field)) is not None:
-            given[field] = _colours(f"--onnx_{field}", numbers, positive=field == "std")
+            given[field] = _colours(f"{FLAG}: {field}", numbers, positive=field == "std")
     return given
 
 
@@ -207,7 +230,7 @@ def _geometry(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         if config.get(field, wanted) not in (wanted, None):
             raise InputError(
                 f"{path}: {field} must be {str(wanted).lower()}; received {config[field]!r}; "
-                "give --onnx_size"
+                f"give {FLAG}=size=N"
             )
     size = config.get("size")
     kind = str(config.get("image_processor_type") or config.get("feature_extractor_type") or "")
@@ -241,7 +264,7 @@ def _geometry(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     if not squeeze:
         raise InputError(
             f"{path}: without do_center_crop photos keep their own shapes; received size {size!r}; "
-            "give --onnx_size"
+            f"give {FLAG}=size=N"
         )
     return {"size": resize, "resize": resize, "squeeze": True}
 

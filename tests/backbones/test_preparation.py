@@ -159,13 +159,16 @@ def test_a_sliver_is_prepared_too():
             {"size": 4, "crop_size": {"height": 3, "width": 4}},
             "crop_size must be a square; received",
         ),
-        ({"size": 4, "do_pad": True}, "do_pad must be false; received True; give --onnx_size"),
+        (
+            {"size": 4, "do_pad": True},
+            "do_pad must be false; received True; give --onnx_photos=size=N",
+        ),
         ({"size": 4, "do_resize": False}, "do_resize must be true; received False"),
         ({"size": 4, "resample": 6}, "resample must be 0 to 5; received 6"),
         ({"size": 4, "rescale_factor": "1"}, "rescale_factor must be a positive number; received"),
         ({"size": 4, "image_mean": [1, 2]}, "image_mean must be one or three numbers; received [1"),
         ({"size": 4, "image_std": [1, 0, 1]}, "image_std must be one or three positive numbers; r"),
-        ({"size": 4, "image_std": None}, "has no image_std; give --onnx_std"),
+        ({"size": 4, "image_std": None}, "has no image_std; give --onnx_photos=std=R/G/B"),
         (
             {"size": 4, "crop_pct": 0, "image_processor_type": "ConvNextImageProcessor"},
             "crop_pct must be a positive number; received 0",
@@ -182,23 +185,65 @@ def test_files_that_cannot_be_followed(tmp_path, config, line):
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"size": 0}, "--onnx_size must be at least 1; received 0"),
+        ({"size": 0}, "--onnx_photos: size must be at least 1; received 0"),
         (
             {"resize": "crop"},
-            "--onnx_resize must be a number of pixels or squeeze; received 'crop'",
+            "--onnx_photos: resize must be a number of pixels or squeeze; received 'crop'",
         ),
         (
             {"filter": "cubic"},
-            "--onnx_filter must be one of nearest, lanczos, bilinear, bicubic, b",
+            "--onnx_photos: filter must be one of nearest, lanczos, bilinear, ",
         ),
-        ({"mean": ("1", "2")}, "--onnx_mean must be one or three numbers; received ('1', '2')"),
-        ({"mean": ("nan",)}, "--onnx_mean must be one or three numbers; received ('nan',)"),
-        ({"std": ("0",)}, "--onnx_std must be one or three positive numbers; received ('0',)"),
+        (
+            {"mean": ("1", "2")},
+            "--onnx_photos: mean must be one or three numbers; received ('1', '2')",
+        ),
+        ({"mean": ("nan",)}, "--onnx_photos: mean must be one or three numbers; received ('nan',)"),
+        (
+            {"std": ("0",)},
+            "--onnx_photos: std must be one or three positive numbers; received ('0',)",
+        ),
     ],
 )
 def test_flags_that_cannot_be_followed(changes, line):
     with pytest.raises(InputError, match=f"^{re.escape(line)}"):
         Changes(**changes)
+
+
+def test_the_flag():
+    parts = ["size=224", "resize=squeeze", "filter=box", "mean=.5", "std=.2/.3/.4"]
+    assert Changes.parse(parts) == Changes(224, "squeeze", "box", (".5",), (".2", ".3", ".4"))
+    assert Changes.parse(()) == Changes()
+
+
+@pytest.mark.parametrize(
+    ("part", "line"),
+    [
+        (
+            "224",
+            "must be fields FIELD=VALUE, each once, of size, resize, filter, mean, std; rec",
+        ),
+        (
+            "crop=224",
+            "must be fields FIELD=VALUE, each once, of size, resize, filter, mean, std; rec",
+        ),
+        (
+            "filter=box",
+            "must be fields FIELD=VALUE, each once, of size, resize, filter, mean, std; r",
+        ),
+        (
+            "size=",
+            "must be fields FIELD=VALUE, each once, of size, resize, filter, mean, std; received",
+        ),
+    ],
+)
+def test_parts_of_the_flag_that_are_none(part, line):
+    with pytest.raises(InputError, match=f"^--onnx_photos {re.escape(line)}"):
+        Changes.parse(["filter=box", part])
+    with pytest.raises(
+        InputError, match="^--onnx_photos: size must be a number of pixels; received '2.5'$"
+    ):
+        Changes.parse(["size=2.5"])
 
 
 def test_nothing_says_how_to_prepare(tmp_path):
@@ -210,6 +255,6 @@ def test_nothing_says_how_to_prepare(tmp_path):
 
 
 def test_another_size_than_the_encoder_takes(tmp_path):
-    line = "e.onnx: takes images of 6 × 6 pixels; received 8 .*; give --onnx_size=6$"
+    line = "e.onnx: takes images of 6 × 6 pixels; received 8 .*; give --onnx_photos=size=6$"
     with pytest.raises(InputError, match=line):
         made(tmp_path, {"size": 8}, side=6)

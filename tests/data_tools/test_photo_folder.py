@@ -186,14 +186,14 @@ def test_features_of_an_encoder_in_a_file(
             "--weights must not be given with --backbone=FILE.onnx, which holds its weights; "
             "received w.npz",
         ),
-        ({"onnx_size": 4}, "--onnx_size needs --backbone=FILE.onnx; received None"),
+        ({"onnx_photos": ("size=4",)}, "--onnx_photos needs --backbone=FILE.onnx; received None"),
         (
             {"onnx_pooling": "cls", "backbone": "caffenet"},
             "--onnx_pooling needs --backbone=FILE.onnx; received caffenet",
         ),
         (
-            {"backbone": "e.onnx", "onnx_std": ("0",)},
-            "--onnx_std must be one or three positive num",
+            {"backbone": "e.onnx", "onnx_photos": ("std=0",)},
+            "--onnx_photos: std must be one or three positive num",
         ),
         (
             {"backbone": "e.onnx", "onnx_pooling": "max"},
