@@ -183,7 +183,7 @@ def _image(
         raise InputError(
             f"{place}: text must be Unicode without lone surrogates; received {ascii(error.object)}"
         ) from error
-    image = {
+    image: dict[str, Any] = {
         "image_id": unicodedata.normalize("NFC", image_id),
         "path": path or None,
         "tags": [word for word in words if word],

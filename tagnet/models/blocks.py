@@ -4,6 +4,8 @@ Shapes: B images in a batch, K neighbours of each, D features, n the width of π
 L labels; T tag ids, padded with −1.
 """
 
+from typing import Any
+
 import keras
 from keras import KerasTensor, layers
 
@@ -49,7 +51,7 @@ class Blocks:
 
     def fc(self, weights: str, *inputs: KerasTensor) -> KerasTensor:
         """σ(W [inputs] + b), He-normal; over φ_z or π_z the same W for every neighbour."""
-        dense = {
+        dense: dict[str, Any] = {
             "activation": "relu",
             "kernel_initializer": "he_normal",
             "kernel_regularizer": self._penalty(),

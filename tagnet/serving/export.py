@@ -35,7 +35,7 @@ from tagnet.system.files import (
 )
 
 VERSION = "1"  # TensorFlow Serving's layout: saved_model/<version>/
-FORMAT = 2
+FORMAT = 3
 # The end of a line that tells of damage.
 HINT_EXPORT = "to export it again, remove metrics.json of its run and start the run again"
 SETTINGS = "annotator.json"

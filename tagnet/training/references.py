@@ -57,9 +57,8 @@ def _set_references(
     if feed == "id":
         tags = dataset.tags.select(rows).multi_hot(len(dataset.vocabulary))
     else:
-        tags = dataset.encoded(feed)[rows]
-    tags = _of_length_1(np.asarray(tags, np.float32)).T  # [n, R]
-    model.get_layer(f"{path}u").set_weights([tags])
+        tags = np.asarray(dataset.encoded(feed))[rows]
+    model.get_layer(f"{path}u").set_weights([_of_length_1(tags).T])  # [n, R]
 
 
 def _of_length_1(vectors: np.ndarray) -> np.ndarray:
@@ -82,7 +81,7 @@ def _compare(
             ids = tf.RaggedTensor.from_row_splits(tags.ids, tags.offsets)
             pi = ids.to_tensor(PADDING)
         else:
-            pi = dataset.encoded(feed)[some]
+            pi = np.asarray(dataset.encoded(feed))[some]
         phi = dataset.features[some].astype(np.float32)
         given = {"phi_x": tf.constant(phi), "pi_x": tf.convert_to_tensor(pi)}
         alike.append(compare(given).numpy())
