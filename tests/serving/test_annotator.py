@@ -211,7 +211,7 @@ def test_folders_that_hold_no_model(folder, tmp_path):
     settings = json.loads((copy / "assets" / "annotator.json").read_text())
     inner = settings["settings"]
     for changed, line in (
-        ({"format": 0}, "annotator.json: must have format 2"),
+        ({"format": 0}, "annotator.json: must have format 3"),
         ({"settings": inner | {"arch": "x"}}, "arch must be a known architecture; received 'x'"),
         ({"settings": inner | {"new": 1}}, "has other fields than this version"),
         ({"judgement": {"images": 1}}, "has other fields than this version"),
