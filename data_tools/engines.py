@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from tagnet.errors import InputError
+from tagnet.errors import InputError, reason_of
 from tagnet.system.console import counted, require_one_of, say
 from tagnet.system.files import TEMPORARY, write_text
 
@@ -214,7 +214,7 @@ def opened(name: str, address: str | None) -> Iterator[Engine]:
         )
     except (OSError, RuntimeError, ValueError) as error:
         given = f" --address={address}" if address else ""
-        reason = " ".join(str(error).split())
+        reason = reason_of(error)
         raise InputError(f"--engine=ray{given}: cannot be used ({reason})") from error
     try:
         yield Ray(ray)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
-from tagnet.errors import InputError
+from tagnet.errors import InputError, reason_of
 
 MAGIC = b"PK\x03\x04"
 NAMED = re.compile(r"(.+\.zip):(.+)", re.IGNORECASE | re.DOTALL)
@@ -93,7 +93,7 @@ def opened(name: str | Path) -> Iterator[BinaryIO]:
         try:
             inner = archive.open(_chosen(archive, path, member))
         except (RuntimeError, NotImplementedError) as error:  # encrypted, or packed otherwise
-            raise InputError(f"{name}: cannot be read ({_in_a_line(error)})") from error
+            raise InputError(f"{name}: cannot be read ({reason_of(error)})") from error
         with inner:
             yield cast(BinaryIO, inner)
 
@@ -122,7 +122,7 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(path) as archive:
             yield archive
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise InputError(f"{path}: cannot be read ({_in_a_line(error)})") from error
+        raise InputError(f"{path}: cannot be read ({reason_of(error)})") from error
 
 
 def _members(archive: zipfile.ZipFile) -> list[str]:
@@ -141,7 +141,3 @@ def _chosen(archive: zipfile.ZipFile, path: Path, member: str | None) -> str:
         raise InputError(f"{path}: must hold {member}; received {found}")
     choose = f" (choose: {path}:{names[0]}, for example)" if names else ""
     raise InputError(f"{path}: must hold one file; received {found}{choose}")
-
-
-def _in_a_line(error: Exception) -> str:
-    return " ".join(str(error).split())

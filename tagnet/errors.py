@@ -21,6 +21,11 @@ class CannotWrite(InputError):
     """The system refused to read or write; another attempt would fail too."""
 
 
+def reason_of(error: BaseException) -> str:
+    """What an error of another library says, for the parentheses in a line of ours."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def single_line(text: str) -> str:
     """Escapes what breaks a line or moves a terminal's cursor."""
     return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)

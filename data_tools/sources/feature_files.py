@@ -18,7 +18,7 @@ import numpy as np
 
 from data_tools import packed
 from data_tools.sources.cells import as_text
-from tagnet.errors import InputError
+from tagnet.errors import InputError, reason_of
 from tagnet.system.files import read_arrays
 
 HDF5 = (".h5", ".hdf5", ".mat")
@@ -198,7 +198,7 @@ def _hdf5_arrays(path: Path) -> dict[str, Any]:
     except Exception as error:  # damaged inner tables can make h5py raise anything
         if isinstance(error, OSError) and error.strerror:  # the system's, not HDF5's
             raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-        reason = " ".join(str(error).split())
+        reason = reason_of(error)
         raise InputError(f"{path}: is not a valid HDF5 file ({reason})") from error
     return found
 

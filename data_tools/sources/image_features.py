@@ -15,7 +15,7 @@ import pandas as pd
 from data_tools.engines import Engine
 from data_tools.sources import parts
 from data_tools.sources.feature_files import open_features
-from tagnet.errors import InputError
+from tagnet.errors import InputError, reason_of
 from tagnet.system.console import say
 from tagnet.system.files import read_arrays, with_hint, write_arrays
 
@@ -170,7 +170,7 @@ def _read_rows(array: Any, rows: np.ndarray, where: str | Path) -> np.ndarray:
             return np.asarray(array[low:high])[rows - low]
         return np.stack([array[row] for row in rows])
     except OSError as error:
-        reason = " ".join(str(error).split())
+        reason = reason_of(error)
         raise InputError(f"{where}: rows {low + 1} to {high} cannot be read ({reason})") from error
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from tagnet.data.tags import normalise
-from tagnet.errors import InputError
+from tagnet.errors import InputError, reason_of
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Original:
         except OSError as error:
             raise InputError(f"{self}: cannot be read ({error.strerror or error})") from error
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-            reason = " ".join(str(error).split())  # RuntimeError: it is encrypted
+            reason = reason_of(error)  # RuntimeError: it is encrypted
             raise InputError(f"{self}: is damaged or encrypted ({reason})") from error
 
 

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, TextIO, cast
 
 from data_tools import packed
 from data_tools.sources import coco
-from tagnet.errors import InputError
+from tagnet.errors import InputError, reason_of
 from tagnet.system.console import counted
 
 Rows = Iterator[tuple[int, Mapping[str, Any]]]
@@ -248,7 +248,7 @@ def _open_parquet(path: Path) -> RowFile:
     try:
         columns = list(parquet.read_schema(packed.seekable(path)).names)
     except ArrowException as error:
-        reason = " ".join(str(error).split())
+        reason = reason_of(error)
         raise InputError(f"{path}: is not a valid Parquet file ({reason})") from error
     return RowFile(columns, lambda names: _parquet_rows(path, names))
 
@@ -265,7 +265,7 @@ def _parquet_rows(path: Path, names: Sequence[str]) -> Rows:
                     number += 1
                     yield number, {name: _as_json(value) for name, value in fields.items()}
     except (ArrowException, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
+        reason = reason_of(error)
         raise InputError(f"{path}: cannot be read after row {number} ({reason})") from error
 
 

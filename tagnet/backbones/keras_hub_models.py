@@ -20,7 +20,7 @@ from PIL import Image
 
 from tagnet.backbones.catalogue import KERAS_HUB
 from tagnet.backbones.keras_models import plain_keras
-from tagnet.errors import InputError
+from tagnet.errors import InputError, reason_of
 
 WITH_CLASS_TOKEN = ("ViTBackbone", "DeiTBackbone", "DINOV2Backbone", "DINOV3Backbone")
 
@@ -88,8 +88,7 @@ def _refusal(preset: str, error: Exception) -> str:
 
 
 def _reason(error: Exception) -> str:
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # Keras prints some words bold
-    return " ".join(plain.split())[:300] or type(error).__name__
+    return re.sub(r"\x1b\[[0-9;]*m", "", reason_of(error))[:300]  # Keras prints some words bold
 
 
 def _pooled(backbone: Any, inputs: keras.KerasTensor) -> keras.KerasTensor:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from tagnet.backbones.efficientnet import central_square
-from tagnet.errors import InputError
+from tagnet.errors import InputError, reason_of
 
 
 def keras_model(name: str, size: int, weights: Path | None) -> keras.Model:
@@ -44,7 +44,7 @@ def keras_model(name: str, size: int, weights: Path | None) -> keras.Model:
                 pooling=None if vgg else "avg",
             )
     except Exception as error:  # Keras raises a bare Exception where a download fails
-        reason = " ".join(str(error).split())
+        reason = reason_of(error)
         if weights is None:
             raise InputError(
                 f"{name}: the weights cannot be downloaded ({reason}); "

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from tagnet.backbones.preparation import Changes, Preparation, preparation_of
-from tagnet.errors import InputError
+from tagnet.errors import InputError, reason_of
 from tagnet.system.checksums import sha256
 
 TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 QUIET = 3  # ONNX Runtime's level for errors; its warnings concern whoever exported the file
+MOST = 300  # characters of ONNX Runtime's reason
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 
@@ -173,7 +174,7 @@ def onnx_network(settings: OnnxSettings) -> Callable[[np.ndarray], np.ndarray]:
         try:
             answers = [session.run([settings.output], {graph.input: part})[0] for part in parts]
         except Exception as error:  # ONNX Runtime has exceptions of its own for each failure
-            raise InputError(f"{file}: cannot be run ({_reason(error)})") from error
+            raise InputError(f"{file}: cannot be run ({reason_of(error)[:MOST]})") from error
         phi = _pooled(np.concatenate(answers).astype(np.float32), settings.pooling, graph)
         if not (np.abs(phi) <= FLOAT16_MAX).all():  # catches NaN too
             raise InputError(
@@ -233,7 +234,7 @@ def _session(file: Path) -> Any:
             str(file), options, providers=[name for name in PROVIDERS if name in available]
         )
     except Exception as error:  # ONNX Runtime has exceptions of its own for each failure
-        raise InputError(f"{file}: is not a valid ONNX file ({_reason(error)})") from error
+        raise InputError(f"{file}: is not a valid ONNX file ({reason_of(error)[:MOST]})") from error
 
 
 def graph_of(file: Path) -> Graph:
@@ -288,10 +289,6 @@ def _digests(file: Path) -> tuple[tuple[str, str], ...]:
     starts = (f"{file.name}_data", f"{file.name}.data")
     beside = [path for path in file.parent.iterdir() if path.name.startswith(starts)]
     return tuple((path.name, sha256(path)) for path in [file, *sorted(beside)])
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 def _shape(shape: list[Any]) -> str:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from tagnet.errors import InputError
+from tagnet.errors import InputError, reason_of
 from tagnet.system.files import read_arrays
 
 
@@ -171,7 +171,7 @@ def read_caffe_weights(path: str | Path) -> dict[str, tuple[np.ndarray, np.ndarr
         line = str(error)
         raise InputError(line if line.startswith(str(path)) else f"{path}: {line}") from error
     except Exception as error:  # a damaged file fails in whatever way its bytes suggest
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = reason_of(error)
         raise InputError(f"{path}: is not a valid file of layer weights ({reason})") from error
 
 

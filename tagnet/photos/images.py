@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image, features
 
-from tagnet.errors import InputError
+from tagnet.errors import InputError, reason_of
 from tagnet.photos import png
 
 ImageSource: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
@@ -112,7 +112,7 @@ def _decoded(open_image: Callable[[], Image.Image], what: str) -> Image.Image:
     except MemoryError:
         raise
     except Exception as error:  # a damaged file can make Pillow's readers raise anything
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = reason_of(error)
         raise InputError(f"{what}: damaged or unsupported image ({reason})") from error
 
 

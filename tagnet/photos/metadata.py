@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from PIL import Image
 
+from tagnet.errors import reason_of
 from tagnet.photos import iptc, png
 from tagnet.photos.images import EXIF, EXIF_HEADERS, FORMATS
 
@@ -96,7 +97,7 @@ def read_metadata(path: Path) -> Metadata:
                 except MemoryError:
                     raise
                 except Exception as error:  # Pillow's readers can raise anything
-                    found.damaged.append(" ".join(str(error).split()) or type(error).__name__)
+                    found.damaged.append(reason_of(error))
                 break
     return found
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from tagnet.data.dataset import PreparedDataset
 from tagnet.data.tags import TagLists, Vocabulary
-from tagnet.errors import InputError
+from tagnet.errors import InputError, reason_of
 from tagnet.evaluation.calibration import CalibrationReport
 from tagnet.models.architectures import ARCHITECTURES
 from tagnet.serving.corpus import Corpus, TaggedImages
@@ -218,7 +218,7 @@ def load(folder: str | Path) -> ServingModel:
     except Exception as error:  # damaged files fail in whatever way their bytes suggest
         if is_out_of_memory(error):
             raise
-        reason = " ".join(str(error).split())
+        reason = reason_of(error)
         raise InputError(f"{found[0]}: is damaged ({reason})") from error
     deployment.calibration_report = calibration_report
     return deployment

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tagnet.errors import CannotWrite, InputError
+from tagnet.errors import CannotWrite, InputError, reason_of
 
 TEMPORARY = ".tmp-"  # how the name of an unfinished file or folder begins
 UNFINISHED = re.compile(rf"{re.escape(TEMPORARY)}[0-9a-f]{{8}}-(.+)", re.DOTALL)
@@ -245,7 +245,7 @@ def read_arrays(path: str | Path, *names: str) -> dict[str, np.ndarray]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     except Exception as error:  # a damaged archive fails in whatever way its bytes suggest
-        reason = " ".join(str(error).split())
+        reason = reason_of(error)
         raise InputError(f"{path}: is not a valid .npz file ({reason})") from error
 
 
@@ -294,7 +294,7 @@ def mapped_array(path: str | Path, shape: Sequence[int], dtype: npt.DTypeLike) -
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
-        reason = " ".join(str(error).split())
+        reason = reason_of(error)
         raise InputError(f"{path}: is not a valid .npy file ({reason})") from error
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if stored != (tuple(shape), False, np.dtype(dtype)) or len(pages) != start + size:
