@@ -19,8 +19,8 @@ import numpy as np
 from PIL import Image
 
 from tagnet.backbones.catalogue import KERAS_HUB
-from tagnet.backbones.keras_models import plain_keras
 from tagnet.errors import InputError, reason_of
+from tagnet.models.plain import plain_keras
 
 WITH_CLASS_TOKEN = ("ViTBackbone", "DeiTBackbone", "DINOV2Backbone", "DINOV3Backbone")
 

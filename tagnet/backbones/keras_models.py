@@ -3,8 +3,6 @@
 A graph is float32 whatever the precision policy of the run: features must not depend on it.
 """
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -13,6 +11,7 @@ from PIL import Image
 
 from tagnet.backbones.efficientnet import central_square
 from tagnet.errors import InputError, reason_of
+from tagnet.models.plain import plain_keras
 
 
 def keras_model(name: str, size: int, weights: Path | None) -> keras.Model:
@@ -52,20 +51,6 @@ def keras_model(name: str, size: int, weights: Path | None) -> keras.Model:
             ) from error
         raise InputError(f"{weights}: not a weight file of {name} ({reason})") from error
     return keras.Model(model.inputs, model.get_layer("fc2").output) if vgg else model
-
-
-@contextlib.contextmanager
-def plain_keras() -> Iterator[None]:
-    """Keras with float32 and channels last, whatever the settings of the run."""
-    policy = keras.config.dtype_policy()
-    data_format = keras.config.image_data_format()
-    keras.config.set_dtype_policy("float32")
-    keras.config.set_image_data_format("channels_last")
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(policy)
-        keras.config.set_image_data_format(data_format)
 
 
 def prepare_keras(module: str, size: int, image: Image.Image) -> np.ndarray:

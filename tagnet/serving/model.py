@@ -22,6 +22,7 @@ from tagnet.evaluation.scoring import draw_subsets
 from tagnet.models import architectures
 from tagnet.models.layers import PADDING
 from tagnet.models.parts import Parts, is_order_sensitive, outputs
+from tagnet.models.plain import plain_keras
 from tagnet.serving.corpus import Corpus, TaggedImages
 from tagnet.serving.explanation import Explanation
 from tagnet.settings import GraphSettings, ServingSettings
@@ -359,12 +360,8 @@ def float32_model(
         graph: its sizes.
         weight: a layer's name and a number → that weight of the layer.
     """
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
+    with plain_keras():
         core = architectures.build(arch, graph)
-    finally:
-        keras.config.set_dtype_policy(policy)
     for layer in core.layers:
         layer.set_weights([weight(layer.name, i) for i in range(len(layer.weights))])
     return core

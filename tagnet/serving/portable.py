@@ -6,9 +6,7 @@ number of neighbours K stays free: m for f of the equations, and a max-pool grap
 than m with the average over all m-subsets (eq. 2).
 """
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from keras import KerasTensor, layers, ops
 from tagnet.models.architectures import ARCHITECTURES
 from tagnet.models.blocks import Blocks
 from tagnet.models.parts import is_order_sensitive
+from tagnet.models.plain import plain_keras
 from tagnet.serving.model import ServingModel
 from tagnet.settings import GraphSettings
 from tagnet.system.files import Check, atomic_write
@@ -79,7 +78,7 @@ def portable_model(core: keras.Model, blocks: type[Blocks] = KerasBlocks) -> ker
         A functional model from vectors, by name among `phi_x` [B, D], `phi_z` [B, K, D],
         `pi_x` [B, n] and `pi_z` [B, K, n], to the logits [B, L].
     """
-    with _float32():
+    with plain_keras():
         made = blocks(vector_fed(core.graph_settings))
         scores = ARCHITECTURES[core.name](made)
         model = keras.Model(made.inputs, scores, name=core.name)
@@ -87,16 +86,6 @@ def portable_model(core: keras.Model, blocks: type[Blocks] = KerasBlocks) -> ker
         if layer.weights:
             layer.set_weights(core.get_layer(layer.name).get_weights())
     return model
-
-
-@contextlib.contextmanager
-def _float32() -> Iterator[None]:
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(policy)
 
 
 def write_keras(core: keras.Model, path: Path, check: Check | None = None) -> None:
