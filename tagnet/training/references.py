@@ -4,6 +4,8 @@ Its weights W minimise Σ log-loss + λ/2 tr(Wᵀ K W), K [R, R] being how alike
 problem is convex and is solved at once, by L-BFGS in coordinates in which the penalty is ‖·‖².
 """
 
+from typing import TypeAlias
+
 import keras
 import numpy as np
 import scipy.linalg
@@ -12,7 +14,9 @@ import tensorflow as tf
 from scipy.special import expit
 
 from tagnet.data.dataset import PreparedDataset
-from tagnet.models.layers import PADDING
+from tagnet.data.tables import TagLookup
+from tagnet.data.tags import TagLists
+from tagnet.models.blocks import TINY
 from tagnet.models.parts import fixed_paths
 from tagnet.system.console import say
 
@@ -20,6 +24,9 @@ PENALTY = 0.5  # λ; chosen on the validation splits of the demo data set and of
 JITTER = 1e-5  # of K's mean diagonal, which makes it positive definite in floating point
 STEPS = 100  # of L-BFGS, at most
 BLOCK = 2048  # images compared at once
+
+# π of all images: lists of tag ids, or vectors [N, n].
+Encoded: TypeAlias = np.ndarray | TagLists
 
 
 def fit(model: keras.Model, dataset: PreparedDataset, rows: np.ndarray, seed: int = 0) -> None:
@@ -37,14 +44,15 @@ def fit(model: keras.Model, dataset: PreparedDataset, rows: np.ndarray, seed: in
         chosen = np.arange(len(rows))
         if count < len(rows):
             chosen = np.sort(np.random.default_rng(seed).choice(len(rows), count, replace=False))
-        _set_references(model, layer.name, dataset, rows[chosen])
-        alike = _compare(model, layer, dataset, rows)
+        pi = dataset.encoded(model.graph_settings.feed)
+        _set_references(model, layer.name, dataset, pi, rows[chosen])
+        alike = _compare(model, layer, dataset, pi, rows)
         layer.set_weights(solve(alike, alike[chosen], dataset.labels[rows]))
         say(f"kernel path: fitted to {len(rows):,} images, compared with {count:,} of them")
 
 
 def _set_references(
-    model: keras.Model, path: str, dataset: PreparedDataset, rows: np.ndarray
+    model: keras.Model, path: str, dataset: PreparedDataset, pi: Encoded, rows: np.ndarray
 ) -> None:
     """Stores the references' features and tags, of length 1, as the kernels of two layers."""
     phi = dataset.features[rows].astype(np.float32)
@@ -53,38 +61,34 @@ def _set_references(
     units = _of_length_1(root - mean).T  # [D, R]
     kernel = np.concatenate([units, -2 * mean[:, None]], axis=1)
     model.get_layer(f"{path}x").set_weights([kernel, np.append(-mean @ units, mean @ mean)])
-    feed = model.graph_settings.feed
-    if feed == "id":
-        tags = dataset.tags.select(rows).multi_hot(len(dataset.vocabulary))
+    if isinstance(pi, TagLists):
+        tags = pi.select(rows).multi_hot(len(dataset.vocabulary))
     else:
-        tags = np.asarray(dataset.encoded(feed))[rows]
+        tags = pi[rows]
     model.get_layer(f"{path}u").set_weights([_of_length_1(tags).T])  # [n, R]
 
 
 def _of_length_1(vectors: np.ndarray) -> np.ndarray:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(lengths, 1e-12)
+    return vectors / np.maximum(lengths, TINY)
 
 
 def _compare(
-    model: keras.Model, layer: keras.Layer, dataset: PreparedDataset, rows: np.ndarray
+    model: keras.Model,
+    layer: keras.Layer,
+    dataset: PreparedDataset,
+    pi: Encoded,
+    rows: np.ndarray,
 ) -> np.ndarray:
     """How alike images are to the references, as the model computes it: float32 [N, R]."""
     inputs = {tensor.name: tensor for tensor in model.inputs if tensor.name.endswith("_x")}
     compare = keras.Model(inputs, layer.input)
-    feed = model.graph_settings.feed
+    of_tags = TagLookup(pi) if isinstance(pi, TagLists) else lambda some: tf.constant(pi[some])
     alike = []
     for first in range(0, len(rows), BLOCK):
         some = rows[first : first + BLOCK]
-        if feed == "id":
-            tags = dataset.tags.select(some)
-            ids = tf.RaggedTensor.from_row_splits(tags.ids, tags.offsets)
-            pi = ids.to_tensor(PADDING)
-        else:
-            pi = np.asarray(dataset.encoded(feed))[some]
-        phi = dataset.features[some].astype(np.float32)
-        given = {"phi_x": tf.constant(phi), "pi_x": tf.convert_to_tensor(pi)}
-        alike.append(compare(given).numpy())
+        phi = tf.constant(dataset.features[some].astype(np.float32))
+        alike.append(compare({"phi_x": phi, "pi_x": of_tags(some)}).numpy())
     return np.concatenate(alike)
 
 

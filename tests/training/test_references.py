@@ -30,7 +30,9 @@ def test_references_are_compared_by_pixels_and_tags(prepared, feed):
     squared = ((root[:, None] - root[chosen]) ** 2).sum(axis=2)
     expected = 8 * np.exp(-squared) + 3 * tags @ tags[chosen].T
     layer = model.get_layer("W_k")
-    alike = references._compare(model, layer, dataset, np.arange(dataset.num_images))
+    alike = references._compare(
+        model, layer, dataset, dataset.encoded(feed), np.arange(dataset.num_images)
+    )
     np.testing.assert_allclose(alike, expected, atol=1e-4)
     assert np.abs(layer.get_weights()[0]).max() > 0.01
 
