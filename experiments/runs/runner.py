@@ -25,13 +25,7 @@ from tagnet.models.parts import Parts
 from tagnet.serving.export import write_saved_model
 from tagnet.serving.model import build_serving_model
 from tagnet.serving.portable import KERAS_FILE, WEIGHTS_FILE, write_keras, write_weights
-from tagnet.settings import (
-    MAX_REFERENCES,
-    BatchSettings,
-    GraphSettings,
-    Neighbourhood,
-    ScoringSettings,
-)
+from tagnet.settings import BatchSettings, GraphSettings, Neighbourhood, ScoringSettings
 from tagnet.system import console
 from tagnet.system.files import Check, write_arrays
 from tagnet.training import loop, tensorboard
@@ -271,7 +265,6 @@ def _graph_settings(run: RunSettings, dataset: PreparedDataset) -> GraphSettings
         hidden=preset.hidden,
         dropout=preset.dropout,
         l2=preset.l2,
-        references=min(len(dataset.split(run.split)["train"]), MAX_REFERENCES),
     )
 
 

@@ -294,6 +294,7 @@ class PreparedDataset:
         sizes = {
             "feature_dim": self.feature_dim,
             "num_labels": len(self.label_names),
+            # All splits have parts of the same sizes.
             "references": min(len(self.split(0)["train"]), MAX_REFERENCES),
         }
         return GraphSettings(m=m, feed=feed, tag_dim=tag_dim, **sizes | others)

@@ -1,5 +1,6 @@
 """Trains and scores a model on one split of a prepared directory."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,7 +85,6 @@ class Experiment:
         check: Check | None = None,
     ) -> list[loop.Epoch]:
         """Fits what is fitted at once, see `references.fit`, and trains the rest: `loop.train`."""
-        references.fit(self.model, self.dataset, self.split["train"], self._batches.seed)
         return loop.train(
             self.model,
             lookups=self._lookups if self._looks_up else None,
@@ -94,6 +94,9 @@ class Experiment:
             settings=self._training,
             directory=directory,
             on_epoch=on_epoch,
+            at_first=functools.partial(
+                references.fit, self.model, self.dataset, self.split["train"], self._batches.seed
+            ),
             workers=self._workers,
             check=check,
         )

@@ -68,6 +68,7 @@ def train(
     settings: TrainingSettings,
     directory: str | Path,
     on_epoch: Callable[[Epoch], None],
+    at_first: Callable[[], None] = lambda: None,
     check: Check | None = None,
     workers: Workers | None = None,
 ) -> list[Epoch]:
@@ -88,6 +89,7 @@ def train(
         settings: how to train.
         directory: the run directory.
         on_epoch: called with each finished epoch's figures, before they are stored.
+        at_first: called before the first epoch; a run that goes on has what it did in its state.
         check: called before each file takes its place, see `files.atomic_write`.
         workers: who shares the batches; None for this process and its device only. Of several
             processes the chief validates, writes, and has the best weights at the end.
@@ -110,6 +112,8 @@ def train(
         model = replicas.model
     state = _State(core, model.optimizer, directory, check)
     history = state.restore()
+    if not history:
+        at_first()
     if not should_stop(history, settings):
         epochs = range(len(history), settings.max_epochs)
         stream = batches([tensor.name for tensor in model.inputs], epochs)

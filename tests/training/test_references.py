@@ -8,7 +8,9 @@ from scipy.special import expit
 
 from tagnet.data.dataset import PreparedDataset
 from tagnet.models.architectures import build
+from tagnet.settings import TrainingSettings
 from tagnet.training import references
+from tagnet.training.experiment import train
 
 
 @pytest.mark.parametrize("feed", ["id", "w2v"])
@@ -56,4 +58,19 @@ def test_a_model_without_such_a_path_stays_as_it_is(prepared):
     before = model.get_weights()
     references.fit(model, dataset, dataset.split(0)["train"])
     for ours, theirs in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_training_that_goes_on_has_the_path_in_its_state(prepared, tmp_path, monkeypatch):
+    """It is not fitted a second time."""
+    dataset = PreparedDataset(prepared)
+    settings = dataclasses.replace(dataset.graph_settings(m=2, feed="id"), hidden=4)
+    epochs = [TrainingSettings(min_epochs=1, max_epochs=count) for count in (1, 2)]
+    model = build("ltwin_kernel", settings)
+    train(model, dataset, tmp_path, max_rank=4, settings=epochs[0])
+    expected = model.get_layer("W_k").get_weights()
+    monkeypatch.setattr(references, "solve", None)
+    again = build("ltwin_kernel", settings)
+    assert len(train(again, dataset, tmp_path, max_rank=4, settings=epochs[1])) == 2
+    for ours, theirs in zip(again.get_layer("W_k").get_weights(), expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
