@@ -7,6 +7,7 @@ print(annotation.labels[0].name, annotation.labels[0].probability)
 """
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -112,7 +113,6 @@ class Annotator:
     def __init__(self, deployment: ServingModel, weights: Path | None = None) -> None:
         self._deployment = deployment
         self._weights = weights
-        self._found: Backbone | None = None
         corpus = deployment.corpus
         self._words = [word.decode() for word in corpus.words.numpy()]
         self._image_ids = [name.decode() for name in corpus.image_ids.numpy()]
@@ -203,7 +203,7 @@ class Annotator:
             )
         return extract(self.backbone, photos, on_error=on_error)
 
-    @property
+    @functools.cached_property
     def backbone(self) -> Backbone:
         """The network that Φ is of.
 
@@ -211,15 +211,14 @@ class Annotator:
             InputError: the model does not name one, or it cannot be had.
         """
         settings = self._deployment.settings
-        if self._found is None:
-            name = settings.backbone or ""
-            self._found = backbone_of(name, self._weights, settings.backbone_settings)
-            if self._found.dim != settings.graph.feature_dim:
-                raise InputError(
-                    f"{name}: must give the {settings.graph.feature_dim} features of the model; "
-                    f"received {self._found.dim}"
-                )
-        return self._found
+        name = settings.backbone or ""
+        found = backbone_of(name, self._weights, settings.backbone_settings)
+        if found.dim != settings.graph.feature_dim:
+            raise InputError(
+                f"{name}: must give the {settings.graph.feature_dim} features of the model; "
+                f"received {found.dim}"
+            )
+        return found
 
     def annotate(self, photo: Photo, tags: Sequence[str] = ()) -> Annotation:
         """Annotates one photograph.

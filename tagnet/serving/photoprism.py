@@ -10,10 +10,9 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from tagnet.backbones.features import BACKBONES, Backbone
 from tagnet.errors import InputError
 from tagnet.serving.model import ServingModel
-from tagnet.serving.signatures import PREPARED
+from tagnet.serving.signatures import PREPARED, Cnn
 from tagnet.system.files import atomic_write, write_text
 
 NAME = "tagnet"  # of the folder among PhotoPrism's models
@@ -45,18 +44,14 @@ class Classifier(tf.Module):
 
     Args:
         deployment: the model.
-        backbone: its CNN.
+        cnn: of the model.
     """
 
-    def __init__(self, deployment: ServingModel, backbone: Backbone) -> None:
+    def __init__(self, deployment: ServingModel, cnn: Cnn) -> None:
         super().__init__()
         self.model = deployment
-        self._size = backbone.image_size
-        self.resolution = round(self._size * 256 / 224)
-        self._prepared = PREPARED[backbone.name]
-        network = backbone.build(backbone.weights)
-        self.network = [weight.value for weight in network.weights]
-        self._network = lambda squares: network(squares, training=False)
+        self.cnn = cnn
+        self.resolution = round(cnn.size * 256 / 224)
 
     def function(self) -> tf.types.experimental.PolymorphicFunction:
         """The signature: `image` [B, resolution, resolution, 3] → `probabilities` [B, L]."""
@@ -65,9 +60,9 @@ class Classifier(tf.Module):
         return tf.function(self._classified, input_signature=[image], autograph=False)
 
     def _classified(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
-        margin = (self.resolution - self._size) // 2
-        inner = slice(margin, margin + self._size)
-        phi = self._network(self._prepared(255 * image[:, inner, inner]))
+        margin = (self.resolution - self.cnn.size) // 2
+        inner = slice(margin, margin + self.cnn.size)
+        phi = self.cnn(255 * image[:, inner, inner])
         no_tags = tf.RaggedTensor.from_row_splits(
             tf.zeros([0], tf.int32), tf.zeros([tf.shape(phi)[0] + 1], tf.int64)
         )
@@ -87,13 +82,13 @@ def write_photoprism(deployment: ServingModel, folder: Path) -> None:
     Raises:
         InputError: the model's CNN cannot be part of it.
     """
-    backbone = BACKBONES.get(deployment.settings.backbone or "")
-    if backbone is None or backbone.name not in PREPARED:
+    cnn = Cnn.of(deployment)
+    if cnn is None:
         raise InputError(
             f"--format=photoprism: the backbone must be one of {', '.join(PREPARED)}, which can be "
             f"part of the model; received {deployment.settings.backbone or 'an unknown one'}"
         )
-    classifier = Classifier(deployment, backbone)
+    classifier = Classifier(deployment, cnn)
     labels = deployment.settings.labels
     with atomic_write(folder) as temporary:
         tf.saved_model.save(classifier, str(temporary), classifier.function())

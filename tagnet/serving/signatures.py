@@ -18,7 +18,7 @@ import keras
 import tensorflow as tf
 
 from tagnet.backbones.catalogue import LITES
-from tagnet.backbones.features import BACKBONES
+from tagnet.backbones.features import BACKBONES, Backbone
 from tagnet.models.layers import PADDING
 from tagnet.serving import pixels
 from tagnet.serving.model import ServingModel
@@ -56,19 +56,12 @@ class Server(tf.Module):
             tf.TensorSpec([None, None], tf.string, name="tags"),
         )
         self.serve = self._serve()
-        self._network = None
-        backbone = BACKBONES.get(deployment.settings.backbone or "")
-        if backbone is not None and backbone.name in PREPARED:
-            network = backbone.build(backbone.weights)
-            self.network = [weight.value for weight in network.weights]
-            self._network = lambda squares: network(squares, training=False)
-            self._size = backbone.image_size
-            self._prepared = PREPARED[backbone.name]
+        self.cnn = Cnn.of(deployment)
 
     def signatures(self) -> dict[str, tf.types.experimental.PolymorphicFunction]:
         """The functions by name."""
         functions = {"serving_default": self.serve, "annotate_features": self._answer}
-        if self._network is not None:
+        if self.cnn is not None:
             functions["annotate_image"] = _compiled(
                 lambda image, tags: self._answer(self._features(image), tags),
                 tf.TensorSpec([None], tf.string, name="image"),
@@ -118,12 +111,39 @@ class Server(tf.Module):
 
     def _features(self, images: tf.Tensor) -> tf.Tensor:
         """Φ of encoded images: string [B] → float32 [B, D]."""
-        assert self._network is not None  # only signatures that exist with it call this
+        assert self.cnn is not None  # only signatures that exist with it call this
+        size = self.cnn.size
         squares = tf.map_fn(
-            lambda contents: pixels.central_square(pixels.decode(contents), self._size),
+            lambda contents: pixels.central_square(pixels.decode(contents), size),
             images,
-            fn_output_signature=tf.TensorSpec([self._size, self._size, 3], tf.float32),
+            fn_output_signature=tf.TensorSpec([size, size, 3], tf.float32),
         )
+        return self.cnn(squares)
+
+
+class Cnn(tf.Module):
+    """The CNN that Φ is of, as a part of a SavedModel.
+
+    Args:
+        backbone: one of `PREPARED`.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        network = backbone.build(backbone.weights)
+        self.size = backbone.image_size
+        self.weights = [weight.value for weight in network.weights]
+        self._network = lambda squares: network(squares, training=False)
+        self._prepared = PREPARED[backbone.name]
+
+    @classmethod
+    def of(cls, deployment: ServingModel) -> "Cnn | None":
+        """The CNN of a model; None where it is not known or cannot be part of the graph."""
+        name = deployment.settings.backbone
+        return cls(BACKBONES[name]) if name in PREPARED else None
+
+    def __call__(self, squares: tf.Tensor) -> tf.Tensor:
+        """Φ of central squares, 0 to 255: [B, size, size, 3] → [B, D]."""
         return self._network(self._prepared(squares))
 
 
