@@ -151,3 +151,8 @@ def _tokens(cell: str) -> list[Any] | None:
     if depth > 1:
         raise ValueError("a list must not hold lists")
     return entries
+
+
+def plain_name(name: str) -> str:
+    """A column's or array's name as usual names are spelt: lower case, no blanks, `_` and `-`."""
+    return re.sub(r"[\s_-]", "", name.lower())

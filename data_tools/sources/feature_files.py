@@ -7,7 +7,6 @@ these are. MATLAB stores its arrays transposed, and says so in an attribute.
 """
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ import h5py
 import numpy as np
 
 from data_tools import packed
-from data_tools.sources.cells import as_text
+from data_tools.sources.cells import as_text, plain_name
 from tagnet.errors import InputError, reason_of
 from tagnet.system.files import read_arrays
 
@@ -122,9 +121,7 @@ def _choose(file: FeatureFile, arrays: dict[str, Any]) -> Opened:
     beside = {
         name: array
         for name, array in arrays.items()
-        if re.sub(r"[\s_-]", "", name.rpartition("/")[2].lower()) in NAMES
-        and len(arrays) > 1
-        and name != file.array
+        if plain_name(name.rpartition("/")[2]) in NAMES and len(arrays) > 1 and name != file.array
     }
     candidates = {
         name: array

@@ -19,7 +19,7 @@ import pandas as pd
 
 from data_tools import packed
 from data_tools.sources import coco, hints, manifest
-from data_tools.sources.cells import as_text, is_null, trimmed
+from data_tools.sources.cells import as_text, is_null, plain_name, trimmed
 from data_tools.sources.parts import RULE, part_named
 from data_tools.sources.photo_paths import PhotoPaths
 from data_tools.sources.table_files import RowFile, Rows, open_rows
@@ -179,8 +179,8 @@ def _choose(opened: RowFile, asked: Columns, path: Path, notes: list[str]) -> _C
     if ones:
         first = ", ".join(list(ones.values())[:6]) + (", …" if len(ones) > 6 else "")
         notes.append(f"labels: {counted(len(ones), 'column')} of 0 and 1: {first}")
-    one_label = _plain(names.get("labels", "")) in ONE_LABEL
-    confidence = [name for name in available if one_label and _plain(name) == CONFIDENCE]
+    one_label = plain_name(names.get("labels", "")) in ONE_LABEL
+    confidence = [name for name in available if one_label and plain_name(name) == CONFIDENCE]
     usual = [
         f"{name} from the column {names[name]!r}"
         for name in names
@@ -195,15 +195,11 @@ def _choose(opened: RowFile, asked: Columns, path: Path, notes: list[str]) -> _C
     return _Chosen(names, ones, confidence[0] if confidence else None)
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_-]", "", name.strip().lower())
-
-
 def _usual(name: str, available: Sequence[str], path: Path, shown: str) -> str | None:
     """The column that has a field's own name, or else one of its usual names."""
     if name not in available:
         for usual in USUAL[name]:
-            found = [column for column in available if _plain(column) == usual]
+            found = [column for column in available if plain_name(column) == usual]
             if len(set(found)) > 1:
                 raise InputError(
                     f"{path}: must have one column {name}; received {', '.join(found)} "
@@ -275,7 +271,7 @@ def _rows(
     """The fields of a manifest for every row."""
     names, rows, unsure, odd = chosen.names, 0, 0, ""
     understood = 0
-    caption = _plain(names.get("tags", "")) in ("caption", "captions")
+    caption = plain_name(names.get("tags", "")) in ("caption", "captions")
     if caption:
         notes.append(f"tags: the words of the column {names['tags']!r}, without stop words")
     for number, fields in opened.read(chosen.all):
