@@ -74,7 +74,7 @@ def build(arch: str, settings: GraphSettings) -> keras.Model:
         pairs = keras.ops.stack([drop(v_z), drop(u_z)], axis=2)  # [B, m, 2, h]
         steps = layers.Concatenate(axis=1)([first, layers.Reshape((2 * m, settings.hidden))(pairs)])
         return keras.Model([phi_x, phi_z, pi_x, pi_z], lstm(steps, settings.num_labels, "W_RNN"))
-    if arch in ("ltwin", "ltwin_kernel"):
+    if arch == "ltwin":
         pooled = [layers.GlobalMaxPooling1D()(v_z), layers.GlobalMaxPooling1D()(u_z)]
     else:
         pooled = [lstm(v_z, settings.hidden, "W_RNN"), lstm(u_z, settings.hidden, "W_oRNN")]
