@@ -1,4 +1,4 @@
-"""What stands in docs/scale.md: fits through two sizes, and what they come to at others."""
+"""The page docs/evidence/scale.md: fits through two sizes, and what they come to at others."""
 
 import dataclasses
 import math
