@@ -22,7 +22,7 @@ prints the same. `tagnet COMMAND` and `python -m MODULE` do the same; the module
 command.
 
 A flag is written `--flag=value`, and a list with commas: `--tags=beach,dog`. A flag that is off by
-default is turned on by its name alone: `--xmp`. The default stands in the last column.
+default is turned on by its name alone: `--xmp`. The default is in the last column.
 
 Exit status: 0 on success, 2 for invalid input (with one line that says what to change), 1 if work
 was done but something in it failed, 130 after Ctrl+C.
