@@ -151,8 +151,8 @@ def quickest(searches: Sequence[Fit], memory: Sequence[Fit]) -> str:
 PAGE = """# Time, memory and disk for millions of images
 
 **What it means for you.** A million images are a matter of hours on one machine. For more, look up
-the time, memory and disk that you need in the last columns of the tables; the parts that grow fastest
-can be spread over several machines.
+the time, memory and disk that you need in the last columns of the tables; the parts that grow
+fastest can be spread over several machines.
 
 Generated; do not edit. To regenerate:
 

@@ -12,12 +12,8 @@ from helpers.pages import ROOT, commands, pages
 
 from tagnet.__main__ import COMMANDS
 
-OTHERS = {
-    "gpus",
-    "help",
-    "version",
-    "logdir",
-}  # flags of Docker and TensorBoard, and of all commands
+# Flags of all commands, and of Docker, TensorBoard and sha256sum.
+OTHERS = {"help", "version", "gpus", "logdir", "check"}
 BENCHMARKS = ("benchmarks", "evidence", "results")  # pages that name flags of benchmarks, too
 
 

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from helpers.pages import ROOT, Block, blocks
 
-# Pages whose blocks `sh` and `python` are run, in this order of languages; a block `text` behind one
-# is what it prints.
+# Pages whose blocks `sh` and `python` are run; a block `text` behind one is what it prints.
 RUN = ("README.md", "docs/quickstart.md", "docs/tutorials/own-photos.md")
 RUN += ("docs/tutorials/photo-library.md",)
 
