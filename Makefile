@@ -78,7 +78,7 @@ bench: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.speed.scoring --data=runs/twin
 	$(BIN)/python -m benchmarks.studies.ways --data runs/twin
 	$(BIN)/python -m benchmarks.endurance.growth --plot=runs/growth.png
-	$(BIN)/python -m benchmarks.speed.demo_table --out=runs/demo-table
+	$(BIN)/python -m benchmarks.studies.all_models --out=runs/models
 
 clean:
 	rm -rf $(VENV) build demo site *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
