@@ -136,7 +136,7 @@ def main(options: Options) -> None:
     if options.csv is not None:
         _write(options.csv, _csv(answers))
     if options.html is not None:
-        _write(options.html, _page(options, jobs, answers, choice))
+        _write(options.html, _page(options, jobs, answers, choice, annotator.tag_distance))
     if asked_to_print:
         console.say()
     console.say(
@@ -270,7 +270,13 @@ def _csv(answers: Sequence[Answer]) -> str:
     return text.getvalue()
 
 
-def _page(options: Options, jobs: Sequence[Job], answers: Sequence[Answer], choice: Choice) -> str:
+def _page(
+    options: Options,
+    jobs: Sequence[Job],
+    answers: Sequence[Answer],
+    choice: Choice,
+    measure: str,
+) -> str:
     assert options.model is not None
     return gallery.gallery(
         f"{console.counted(len(jobs), 'photo')} annotated by {options.model}",
@@ -279,6 +285,7 @@ def _page(options: Options, jobs: Sequence[Job], answers: Sequence[Answer], choi
         choice.thresholds,
         0 if any(choice.thresholds.values()) else UNCHOSEN,
         gallery.corpus_place(options.model, options.corpus_photos),
+        measure,
     )
 
 

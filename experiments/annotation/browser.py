@@ -11,21 +11,32 @@ from PIL import Image
 
 from experiments.annotation.batch import Job
 from experiments.annotation.gallery import Place
+from experiments.annotation.words import shown
 from experiments.reports.page import thumbnail
 from tagnet.errors import InputError
 from tagnet.serving.annotator import Annotation, Annotator, Label, Neighbour
+from tagnet.system.console import counted
 
 SMALL = (160, 120)  # pixels of a neighbour's photograph
 KEPT = 3600  # seconds after which an uploaded photograph is removed
+FEW = 6  # neighbours shown at first
 STYLE = """
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(170px, 1fr)); gap: .75rem; }
-.cards article { border: 1px solid var(--border-color-primary); border-radius: 8px;
-  padding: .5rem; font-size: .8rem; overflow-wrap: anywhere; }
-.cards img { width: 100%; height: 120px; object-fit: cover; border-radius: 4px; }
-.cards h3 { font-size: .8rem; margin: .3rem 0; }
-.cards p { margin: .15rem 0; }
-.cards .plus, .cards .minus { height: 5px; background: #0077bb; border-radius: 2px; }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(160px, 1fr)); gap: .6rem; }
+.cards article { display: flex; flex-direction: column; gap: .25rem; padding: .5rem;
+  border: 1px solid var(--border-color-primary); border-radius: 8px; font-size: .8rem;
+  line-height: 1.35; overflow-wrap: anywhere; }
+.cards img { width: 100%; height: 110px; object-fit: cover; border-radius: 4px; }
+.cards p { margin: 0; }
+.cards small { font-size: .75rem; color: var(--body-text-color-subdued); }
+.cards b { display: block; }
+.cards mark { padding: 0 .15rem; border-radius: 3px; background: #fbe7a1; color: #1a1b1c; }
+.chip { display: inline-block; margin: 0 .2rem .15rem 0; padding: 0 .45rem; border-radius: 1rem;
+  border: 1px solid var(--border-color-primary); }
+.same { background: var(--body-text-color); color: var(--background-fill-primary); }
+.cards .gave { margin-top: auto; }
+.cards .plus, .cards .minus { height: 6px; background: #0077bb; border-radius: 2px; }
 .cards .minus { background: #d62728; }
+details.more summary { padding: .7rem 0; cursor: pointer; }
 .sum { border-collapse: collapse; font-size: .85rem; }
 .sum td { padding: .1rem .8rem .1rem 0; font-variant-numeric: tabular-nums; }
 .sum tr:last-child td { border-top: 1px solid var(--border-color-primary); font-weight: 600; }
@@ -50,7 +61,7 @@ def build(gradio: Any, annotator: Annotator, place: Place, top_k: int) -> Any:
     Returns:
         `gradio.Blocks`, not yet launched.
     """
-    explained = Explained(place)
+    explained = Explained(place, annotator.tag_distance)
 
     def told(work: Callable[..., Any]) -> Callable[..., Any]:
         """Shows input errors on the page, in one line."""
@@ -74,8 +85,8 @@ def build(gradio: Any, annotator: Annotator, place: Place, top_k: int) -> Any:
         if phi is None:
             return None, None, "", ""
         annotation = annotator.annotate(phi, split_tags(text))
-        shown = {label.name: label.probability for label in annotation.labels[:top_k]}
-        return annotation, shown, remark(annotation), explained(annotation, None)
+        top = {label.name: label.probability for label in annotation.labels[:top_k]}
+        return annotation, top, remark(annotation), explained(annotation, None)
 
     def choose(annotation: Annotation | None, chosen: gradio.SelectData) -> str:
         return explained(annotation, chosen.value)
@@ -102,15 +113,15 @@ def build(gradio: Any, annotator: Annotator, place: Place, top_k: int) -> Any:
             labels = gradio.Label(label="Labels", show_heading=False, elem_id="labels")
         cards = gradio.HTML(elem_id="neighbours")
         one_at_a_time = {"concurrency_id": "model", "concurrency_limit": 1, "api_name": False}
-        shown = {
+        answer = {
             "fn": told(annotate),
             "inputs": [phi, tags],
             "outputs": [annotation, labels, remarks, cards],
             "show_progress": "hidden",
             **one_at_a_time,
         }
-        photo.change(told(read), photo, [phi, tags], **one_at_a_time).then(**shown)
-        tags.input(**shown, trigger_mode="always_last")
+        photo.change(told(read), photo, [phi, tags], **one_at_a_time).then(**answer)
+        tags.input(**answer, trigger_mode="always_last")
         labels.select(choose, annotation, cards, show_progress="hidden", api_name=False)
     return app
 
@@ -141,10 +152,12 @@ class Explained:
 
     Args:
         place: where the photographs of the corpus are.
+        measure: what the distance of two images' tags is, see `Annotator.tag_distance`.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, measure: str) -> None:
         self._place = place
+        self._measure = measure
 
     def __call__(self, annotation: Annotation | None, chosen: str | None) -> str:
         """The contributions to a label: `chosen`, or the most probable one."""
@@ -152,26 +165,51 @@ class Explained:
             return ""
         names = [label.name for label in annotation.labels]
         label = annotation.labels[names.index(chosen) if chosen in names else 0]
-        shares = label.shares.neighbours if label.shares else [None] * len(annotation.neighbours)
-        most = max((abs(share) for share in shares if share is not None), default=0) or 1
-        cards = [
-            self._card(neighbour, share, most)
-            for neighbour, share in zip(annotation.neighbours, shares, strict=True)
-        ]
-        return f'{sums(label)}<div class="cards">{"".join(cards)}</div>'
+        if not annotation.neighbours:
+            return sums(label)
+        ranks = list(range(len(annotation.neighbours)))
+        if label.shares is not None:
+            given = label.shares.neighbours
+            ranks.sort(key=lambda rank: -given[rank])
+        cards = [self._card(annotation, label, rank) for rank in ranks]
+        alike = "look" if annotation.by_features else "tags"
+        heading = f"<h3>Neighbours: {len(cards)} training images with the most similar {alike}</h3>"
+        more = (
+            f'<details class="more"><summary>Show {len(cards) - FEW} more neighbours</summary>'
+            f'<div class="cards">{"".join(cards[FEW:])}</div></details>'
+            if len(cards) > FEW
+            else ""
+        )
+        return f'{sums(label)}{heading}<div class="cards">{"".join(cards[:FEW])}</div>{more}'
 
-    def _card(self, neighbour: Neighbour, share: float | None, most: float) -> str:
-        told = [f"distance {neighbour.distance:.2f}"]
-        told += [f"labels: {', '.join(neighbour.labels)}"] if neighbour.labels else []
-        told += [f"tags: {', '.join(neighbour.tags)}"] if neighbour.tags else []
-        given = ""
-        if share is not None:
-            sign, width = "minus" if share < 0 else "plus", abs(share) / most
-            bar = f'<div class="{sign}" style="width: {width:.0%}"></div>'
-            given = f"<p>contribution {share:+.2f}</p>{bar}"
-        lines = "".join(f"<p>{html.escape(line)}</p>" for line in told)
-        name = html.escape(neighbour.image_id)
-        return f"<article>{self._picture(neighbour)}<h3>{name}</h3>{lines}{given}</article>"
+    def _card(self, annotation: Annotation, label: Label, rank: int) -> str:
+        neighbour = annotation.neighbours[rank]
+        known = set(annotation.known_tags)
+        chips = [
+            f'<span class="chip{" same" if name == label.name else ""}">{html.escape(name)}</span>'
+            for name in neighbour.labels
+        ]
+        tags = [
+            f"<mark>{html.escape(tag)}</mark>" if tag in known else html.escape(tag)
+            for tag in shown(neighbour.tags)
+        ]
+        return (
+            f"<article>{self._picture(neighbour)}"
+            f"<p><small>labels</small> {''.join(chips) or 'none'}</p>"
+            f"<p><small>tags</small> {' '.join(tags) or 'none'}</p>"
+            f"<p>{self._likeness(annotation, neighbour)}</p>{contribution(label, rank)}"
+            f"<p><small>image {html.escape(neighbour.image_id)}</small></p></article>"
+        )
+
+    def _likeness(self, annotation: Annotation, neighbour: Neighbour) -> str:
+        """How near a neighbour is, in words with the number that they stand for."""
+        similar = f"{max(0.0, 1 - neighbour.distance):.0%}"
+        if annotation.by_features:
+            return f"looks {similar} similar (cosine of CNN features)"
+        known = annotation.known_tags
+        common = len(set(known) & set(neighbour.tags)) or "none"
+        shared = f"<b>{common} of {counted(len(known), 'tag')} in common</b>"
+        return f"{shared} {self._measure} similarity {similar}"
 
     def _picture(self, neighbour: Neighbour) -> str:
         path = self._place(neighbour.image_id)
@@ -181,22 +219,40 @@ class Explained:
             small = thumbnail(path, SMALL)
         except InputError:  # gone since the data set was prepared
             return ""
-        alt = html.escape(neighbour.image_id, quote=True)
-        return f'<img src="data:image/jpeg;base64,{small.base64}" alt="{alt}">'
+        return f'<img src="{small.source}" alt="">'  # the card's text says what it shows
+
+
+def contribution(label: Label, rank: int) -> str:
+    """What a neighbour gave to a label's score, in words beside a bar, as HTML."""
+    shares = label.shares
+    if shares is None:
+        return ""
+    share = shares.neighbours[rank]
+    sizes = [abs(given) for given in shares.neighbours]
+    total = sum(sizes) + abs(shares.picture) + abs(shares.tags) + abs(shares.constant)
+    part = abs(share) / (total or 1)
+    told = "under 1%" if part < 0.01 else f"{part:.0%}"
+    words = "no effect on" if share == 0 else f"{told} {'against' if share < 0 else 'for'}"
+    sign, width = "minus" if share < 0 else "plus", abs(share) / (max(sizes) or 1)
+    return (
+        f'<div class="gave" title="contribution {share:+.2f} (log-odds)">'
+        f'<div class="{sign}" style="width: {width:.0%}"></div>{words} {html.escape(label.name)}'
+        "</div>"
+    )
 
 
 def sums(label: Label) -> str:
     """The contributions to a label's score, as HTML."""
     heading = f"<h2>{html.escape(label.name)}: {label.probability:.1%}</h2>"
     if label.shares is None:
-        return f"{heading}<p>Contributions are not available for LSTM models.</p>"
+        return heading
     shares = label.shares
     parts: Sequence[tuple[str, float]] = [
         ("image", shares.picture),
         ("tags", shares.tags),
         ("neighbours", sum(shares.neighbours)),
         ("bias", shares.constant),
-        ("score", label.score),
+        ("score (log-odds)", label.score),
     ]
     rows = "".join(f"<tr><td>{name}</td><td>{value:+.2f}</td></tr>" for name, value in parts)
     return f'{heading}<table class="sum">{rows}</table>'

@@ -5,8 +5,8 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const feed = document.getElementById("photos");
 const form = document.forms[0];
-const jpeg = (base64) => "data:image/jpeg;base64," + base64;
-const percent = (share) => (100 * share).toFixed(share < 0.995 && share >= 0.0005 ? 1 : 0) + " %";
+const FEW = 6; // neighbours shown at first
+const percent = (share) => (100 * share).toFixed(share < 0.995 && share >= 0.0005 ? 1 : 0) + "\u00a0%";
 const signed = (number) => (number < 0 ? "−" : "+") + Math.abs(number).toFixed(2);
 
 function element(name, properties = {}, ...children) {
@@ -66,9 +66,9 @@ function build(photo) {
 }
 
 function picture(image, alt, size) {
-  if (image === null) return element("div", { className: "blank" }, "no image");
+  if (image === null) return element("div", { className: "blank" }, "photo not found");
   const { width, height } = size;
-  return element("img", { src: jpeg(image), alt, width, height, decoding: "async" });
+  return element("img", { src: image, alt, width, height, decoding: "async" });
 }
 
 function labelButton(photo, label) {
@@ -122,46 +122,80 @@ function tags(photo) {
   return line;
 }
 
-// The contributions of the neighbours, the image and the tags to the chosen label.
+// What the chosen label's score is made of, and the neighbours, nearest first.
 function explain(photo) {
   const place = photo.article.lastChild;
-  const { neighbours } = photo;
-  if (!neighbours.length) return place.replaceChildren();
   const label = photo.labels.find((label) => label.name === photo.chosen);
   const shares = label ? label.shares : null;
-  const sort = photo.by === "tags" ? "with the most similar tags" : "that look most similar";
-  let line = `Training images ${sort}`;
+  const parts = [];
   if (shares) {
     const all = shares.neighbours.reduce((sum, share) => sum + share, 0);
-    line = `Score of “${label.name}”: image ${signed(shares.picture)}, ` +
-      `tags ${signed(shares.tags)}, neighbours ${signed(all)}, ` +
-      `bias ${signed(shares.constant)}. ${line}, with their contributions:`;
-  } else if (label) line += ". Contributions are not available for LSTM models:";
-  const order = neighbours.map((_, rank) => rank);
-  if (shares && form.nearest.value === "gave")
-    order.sort((one, other) => shares.neighbours[other] - shares.neighbours[one]);
-  const most = shares ? Math.max(1e-9, ...shares.neighbours.map(Math.abs)) : 1;
-  const list = element("ul", { className: "neighbours", tabIndex: 0 },
-    ...order.map((rank) => neighbour(
-      data.corpus[neighbours[rank].image], neighbours[rank].distance,
-      shares ? shares.neighbours[rank] : null, most)));
-  list.setAttribute("aria-label", "neighbours");
-  place.replaceChildren(element("h3", {}, line), list);
+    parts.push(element("p", { className: "sum" }, `Score for “${label.name}”: ` +
+      `image ${signed(shares.picture)}, tags ${signed(shares.tags)}, ` +
+      `neighbours ${signed(all)}, bias ${signed(shares.constant)} (log-odds)`));
+  }
+  if (photo.neighbours.length) parts.push(...cards(photo, label, shares));
+  place.replaceChildren(...parts);
 }
 
-function neighbour(image, distance, share, most) {
-  const labels = image.labels.join(", ") || "no label";
-  const card = image.image === null
-    ? element("div", { className: "blank" }, image.id)
-    : element("img",
-      { src: jpeg(image.image), alt: `${image.id}: ${labels}`, decoding: "async" });
-  const item = element("li", { className: share < 0 ? "against" : "" }, card);
-  if (share !== null)
-    item.append(bar(Math.abs(share) / most), element("b", {}, signed(share)), " · ");
-  item.append(element("span", { title: "distance" },
-    element("span", { className: "unseen" }, "distance "), distance.toFixed(2)));
-  item.append(element("p", {}, labels), element("p", { className: "theirs" }, image.tags.join(" ")));
-  return item;
+function cards(photo, label, shares) {
+  const { neighbours } = photo;
+  const alike = photo.by === "tags" ? "the most similar tags" : "the most similar look";
+  const order = neighbours.map((_, rank) => rank);
+  if (shares && form.nearest?.value === "gave")
+    order.sort((one, other) => shares.neighbours[other] - shares.neighbours[one]);
+  const sizes = shares ? shares.neighbours.map(Math.abs) : [];
+  const most = Math.max(1e-9, ...sizes);
+  const total = sizes.reduce((sum, size) => sum + size, 0) + (shares
+    ? Math.abs(shares.picture) + Math.abs(shares.tags) + Math.abs(shares.constant) : 0);
+  const given = shares ? (rank) => gave(label, shares.neighbours[rank], most, total) : () => [];
+  const shown = photo.all ? order : order.slice(0, FEW);
+  const list = element("ul", { className: "neighbours" },
+    ...shown.map((rank) => card(photo, neighbours[rank], given(rank))));
+  const text = `Neighbours: ${neighbours.length} training images with ${alike}` +
+    (shares ? `. Percentages are parts of all contributions to the score for “${label.name}”.` : "");
+  if (order.length <= FEW) return [element("h3", {}, text), list];
+  const more = element("button", { type: "button", className: "more" },
+    photo.all ? "Show fewer neighbours" : `Show all ${order.length} neighbours`);
+  more.addEventListener("click", () => {
+    photo.all = !photo.all;
+    explain(photo);
+    photo.article.querySelector(".more").focus();
+  });
+  return [element("h3", {}, text), list, more];
+}
+
+function card(photo, near, given) {
+  const image = data.corpus[near.image];
+  const common = new Set(photo.tags.filter((tag) => image.tags.includes(tag)));
+  const labels = image.labels.map((name) =>
+    element("span", { className: name === photo.chosen ? "chip same" : "chip" }, name));
+  const tags = image.tags.flatMap((tag) => [common.has(tag) ? element("mark", {}, tag) : tag, " "]);
+  return element("li", {},
+    ...(image.src ? [element("img", { src: image.src, alt: "", decoding: "async" })] : []),
+    element("p", {}, element("small", {}, "labels "), ...(labels.length ? labels : ["none"])),
+    element("p", {}, element("small", {}, "tags "), ...(tags.length ? tags : ["none"])),
+    element("p", {}, ...likeness(photo, near.distance, common.size)),
+    ...given,
+    element("p", { className: "name" }, `image ${image.id}`));
+}
+
+// How near a neighbour is, in words with the number that they stand for.
+function likeness(photo, distance, common) {
+  const similar = `${(100 * Math.max(0, 1 - distance)).toFixed()}\u00a0%`;
+  if (photo.by !== "tags") return [`looks ${similar} similar (cosine of CNN features)`];
+  const shared = `${common || "none"} of ${photo.tags.length} tag${photo.tags.length === 1 ? "" : "s"} in common`;
+  return [element("b", {}, shared), ` ${data.measure} similarity ${similar}`];
+}
+
+function gave(label, share, most, total) {
+  const part = 100 * Math.abs(share) / total;
+  const words = share === 0 ? "no effect on" :
+    (part < 1 ? "under 1\u00a0%" : `${part.toFixed()}\u00a0%`) + (share < 0 ? " against" : " for");
+  const line = element("p", { className: share < 0 ? "gave against" : "gave" },
+    bar(Math.abs(share) / most), `${words} ${label.name}`);
+  line.title = `contribution ${signed(share)} (log-odds)`;
+  return [line];
 }
 
 function empty(photo) {

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.annotation.batch import Answer, Job
+from experiments.annotation.words import shown
 from experiments.reports import page
 from experiments.reports.page import Thumbnail, thumbnail
 from tagnet.errors import InputError
@@ -22,7 +23,7 @@ from tagnet.system.console import progress
 from tagnet.system.files import read_json
 
 MAX_PHOTOGRAPHS = 5000  # beyond that a browser takes long to open the page
-PHOTOGRAPH, NEIGHBOUR = (240, 240), (112, 84)  # pixels
+PHOTOGRAPH, NEIGHBOUR = (240, 240), (180, 120)  # pixels
 WORKERS = 2
 DIGITS = 4  # of numbers in the page
 
@@ -38,8 +39,8 @@ FORM = """<form aria-label="filter photos">
 <input type="range" id="least" name="least" min="0" max="100">
 <output id="leastShown" for="least"></output></span></p>
 <p><label for="nearest">neighbours</label><select id="nearest" name="nearest">
-<option value="nearest">nearest first</option>
-<option value="gave">largest contribution first</option></select></p>
+<option value="gave">largest contribution first</option>
+<option value="nearest">nearest first</option></select></p>
 <p><label for="text">name or tag</label><input type="search" id="text" name="text"></p>
 <output id="count" aria-live="polite"></output></form>"""
 ERRORS = """<p><label for="errors">errors</label><select id="errors" name="errors">
@@ -56,6 +57,7 @@ def gallery(
     asked: Iterable[str],
     least: int,
     place: Place,
+    measure: str = "Jaccard",
 ) -> str:
     """The whole page.
 
@@ -66,6 +68,7 @@ def gallery(
         asked: the labels that could be given.
         least: from which probability on a label counts at first, in per cent.
         place: where the photographs of the corpus are.
+        measure: what the distance of two images' tags is, see `Annotator.tag_distance`.
     """
     kept = [pair for pair in zip(jobs, answers, strict=True) if "error" not in pair[1]]
     skipped = [answer["error"] for answer in answers if "error" in answer]
@@ -76,12 +79,13 @@ def gallery(
     data = {
         "asked": list(asked),
         "least": least,
+        "measure": measure,
         "photos": [
             _photograph(job, answer, small, numbers)
             for (job, answer), small in zip(kept, photographs, strict=True)
         ],
         "corpus": [
-            {"id": name, "tags": near["tags"], "labels": near["labels"], "image": small.base64}
+            {"id": name, "tags": shown(near["tags"]), "labels": near["labels"], "src": small.source}
             for (name, near), small in zip(ids.items(), corpus, strict=True)
         ],
     }
@@ -131,7 +135,7 @@ def _photograph(
 ) -> dict[str, Any]:
     return {
         "name": job.name,
-        "image": small.base64,
+        "image": small.source,
         "width": small.width,
         "height": small.height,
         "tags": answer["tags"],

@@ -56,6 +56,11 @@ class Thumbnail:
     width: int
     height: int
 
+    @property
+    def source(self) -> str | None:
+        """The picture as the address of an `<img>`."""
+        return None if self.base64 is None else f"data:image/jpeg;base64,{self.base64}"
+
 
 def document(title: str, body: str, style: str = "", script: str = "") -> str:
     """A complete page.
@@ -108,10 +113,7 @@ def picture(path: Path, lines: Sequence[str]) -> str:
     small = thumbnail(path, THUMBNAIL)
     text = "<br>".join(map(html.escape, lines))
     alt = html.escape(lines[0], quote=True)
-    return (
-        f'<figure><img src="data:image/jpeg;base64,{small.base64}" alt="{alt}">'
-        f"<figcaption>{text}</figcaption></figure>"
-    )
+    return f'<figure><img src="{small.source}" alt="{alt}"><figcaption>{text}</figcaption></figure>'
 
 
 def thumbnail(path: Path, size: tuple[int, int]) -> Thumbnail:

@@ -50,36 +50,58 @@ def test_tags_as_they_are_typed():
 def annotation(shares: Shares | None) -> Annotation:
     labels = (Label("sea & <sky>", 0.8, 1.5, shares), Label("dog", 0.1, -2.0, shares))
     near = (
-        Neighbour("one.jpg", 0.25, ("a<b",), ("dog",)),
+        Neighbour("one.jpg", 0.25, ("beach", "a<b"), ("dog",)),
         Neighbour('"two"', 0.5, (), ()),
     )
-    return Annotation(labels, near, ("beach",), ("<x>",), False)
+    return Annotation(labels, near, ("beach", "sand"), ("<x>",), False)
 
 
-def test_cards_show_what_each_neighbour_gave_and_escape_what_others_wrote(tmp_path):
+def test_cards_say_what_each_neighbour_gave_and_escape_what_others_wrote(tmp_path):
     Image.new("RGB", (400, 300), "red").save(tmp_path / "one.jpg")
     place = {"one.jpg": tmp_path / "one.jpg"}.get
-    explained = browser.Explained(place)
-    shown = explained(annotation(Shares(1.0, 0.25, (0.5, -0.1), -0.15)), None)
-    assert "<h2>sea &amp; &lt;sky&gt;: 80.0%</h2>" in shown
-    assert "tags: a&lt;b" in shown
-    assert "<h3>&quot;two&quot;</h3>" in shown
-    assert shown.count("<article>") == 2
-    assert shown.count('<img src="data:image/jpeg;base64,') == 1
-    assert [float(given) for given in re.findall(r"contribution ([+-][\d.]+)", shown)] == [
-        0.5,
-        -0.1,
-    ]
-    parts = [float(value) for value in re.findall(r"<td>([+-][\d.]+)</td>", shown)]
+    explained = browser.Explained(place, "Jaccard")
+    page = explained(annotation(Shares(1.0, 0.25, (-0.1, 0.5), -0.15)), None)
+    assert "<h2>sea &amp; &lt;sky&gt;: 80.0%</h2>" in page
+    assert "<mark>beach</mark> a&lt;b</p>" in page  # in common, and not
+    assert '<span class="chip">dog</span>' in page
+    assert "<b>1 of 2 tags in common</b> Jaccard similarity 75%" in page
+    assert "<b>none of 2 tags in common</b> Jaccard similarity 50%" in page
+    assert page.count('<img src="data:image/jpeg;base64,') == page.count("<img") == 1
+    # Of 2.0 in all, the largest first.
+    told = re.findall(r"</div>(\d+% \w+) sea &amp; &lt;sky&gt;</div>", page)
+    assert told == ["25% for", "5% against"]
+    assert page.index("image &quot;two&quot;") < page.index("image one.jpg")
+    parts = [float(value) for value in re.findall(r"<td>([+-][\d.]+)</td>", page)]
     assert parts == [1.0, 0.25, 0.4, -0.15, 1.5]
     assert sum(parts[:-1]) == pytest.approx(parts[-1])
     assert "<h2>dog: 10.0%</h2>" in explained(annotation(None), "dog")
-    assert "not available for LSTM" in explained(annotation(None), "dog")
     assert explained(None, None) == ""
 
 
+def test_the_first_neighbours_are_shown_and_the_others_on_request():
+    near = tuple(Neighbour(str(number), 0.3, (), ()) for number in range(9))
+    page = browser.Explained({}.get, "cosine")(
+        Annotation(annotation(None).labels, near, (), (), True), None
+    )
+    first, rest = page.split("<details")
+    assert first.count("<article>") == 6 and rest.count("<article>") == 3
+    assert "<summary>Show 3 more neighbours</summary>" in rest
+    assert "9 training images with the most similar look" in first
+    assert first.count("looks 70% similar (cosine of CNN features)") == 6
+
+
+def test_words_that_demean_people_are_not_shown():
+    near = (Neighbour("1", 0.5, ("woman", "sexy", "pole"), ()),)
+    page = browser.Explained({}.get, "Jaccard")(
+        Annotation(annotation(None).labels, near, ("woman",), (), False), None
+    )
+    assert "<mark>woman</mark> pole</p>" in page
+
+
 def test_which_tags_counted():
-    assert browser.remark(annotation(None)) == ("<p>known: beach</p><p>unknown: &lt;x&gt;</p>")
+    assert browser.remark(annotation(None)) == (
+        "<p>known: beach, sand</p><p>unknown: &lt;x&gt;</p>"
+    )
     alike = Annotation((), (), (), (), True)
     assert "showing visually similar photos" in browser.remark(alike)
 

@@ -93,10 +93,18 @@ def test_the_page_holds_what_the_answers_say(tmp_path):
     assert second["image"] is None and second["truth"] is None
     assert [near["image"] for near in first["neighbours"]] == [0, 1]
     assert [image["id"] for image in data["corpus"]] == ["one", "two"]  # each once
-    with Image.open(io.BytesIO(base64.b64decode(data["corpus"][0]["image"]))) as small:
+    scheme, _, picture = data["corpus"][0]["src"].partition(",")
+    assert scheme == "data:image/jpeg;base64"
+    with Image.open(io.BytesIO(base64.b64decode(picture))) as small:
         assert small.size == (40, 60)  # it fits as it is
-    assert data["corpus"][1]["image"] is None
+    assert data["corpus"][1]["src"] is None
     assert "<summary>1 skipped</summary><ul><li>b.jpg: is empty</li></ul>" in page
+
+
+def test_words_that_demean_people_are_not_shown_of_neighbours():
+    near = [{"image_id": "1", "distance": 0.5, "tags": ["woman", "sexy"], "labels": []}]
+    page = gallery("t", [job("a")], [answer("a", neighbours=near)], ["dog"], 50, NOWHERE)
+    assert data_of(page)["corpus"][0]["tags"] == ["woman"]
 
 
 def test_errors_can_be_asked_for_only_where_the_truth_is_known():
@@ -255,13 +263,21 @@ def test_in_a_browser_filters_and_orders(tab):
 @pytest.mark.large
 def test_in_a_browser_a_label_tells_what_gave_its_score(tab):
     article = tab.locator("article").first
-    assert "Score of “dog”: image +1.00, tags +0.50" in article.inner_text()
-    assert article.locator("b").all_inner_texts() == ["+0.25", "−0.75"]
+    assert "Score for “dog”: image +1.00, tags +0.50, neighbours −0.50" in article.inner_text()
+    # Of 2.625 in all; the largest first.
+    assert article.locator(".gave").all_inner_texts() == [
+        "10\u00a0% for dog",
+        "29\u00a0% against dog",
+    ]
+    near = article.locator(".neighbours li").first
+    assert near.locator("mark").all_inner_texts() == ["beach"]
+    assert near.locator("b").inner_text() == "1 of 1 tag in common"
+    assert near.locator(".same").inner_text() == "dog"
     cat = article.get_by_role("button", name="cat")
     assert cat.get_attribute("aria-pressed") == "false"
     cat.press("Enter")
     assert cat.get_attribute("aria-pressed") == "true"
-    assert "Score of “cat”" in article.inner_text()
+    assert "Score for “cat”" in article.inner_text()
     assert "cat ✗ missed" in article.inner_text()
     assert article.locator("img").first.get_attribute("alt") == "photo 0: dog"
 
