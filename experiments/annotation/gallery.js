@@ -6,6 +6,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const feed = document.getElementById("photos");
 const form = document.forms[0];
 const FEW = 6; // neighbours shown at first
+const MANY = 40; // tags shown
 const percent = (share) => (100 * share).toFixed(share < 0.995 && share >= 0.0005 ? 1 : 0) + "\u00a0%";
 const signed = (number) => (number < 0 ? "−" : "+") + Math.abs(number).toFixed(2);
 
@@ -52,12 +53,13 @@ function build(photo) {
   built.add(photo);
   const told = photo.labels.some((label) => label.name === photo.chosen);
   if (!told) photo.chosen = (photo.labels[0] ?? {}).name;
-  const rows = photo.labels.map((label) => element("li", {}, labelButton(photo, label)));
-  const lost = missed(photo);
+  const unscored = missed(photo).filter((name) => !names(photo.labels).includes(name));
+  const rows = [...photo.labels, ...unscored.map((name) => ({ name, probability: null }))];
   const right = element("div", {},
-    element("ul", { className: "labels" }, ...rows),
-    ...(photo.labels.length ? [] : [element("p", {}, "no label above the threshold")]),
-    ...(photo.truth === null ? [] : [truth(photo, lost)]),
+    element("ul", { className: "labels" },
+      ...rows.map((label) => element("li", {}, labelRow(photo, label)))),
+    ...(photo.labels.length ? [] : [element("p", {}, "no label reaches its threshold")]),
+    ...truth(photo),
     tags(photo));
   const alt = `${photo.name}: ${names(given(photo)).join(", ") || "no label"}`;
   const facts = element("div", { className: "facts" }, picture(photo.image, alt, photo), right);
@@ -71,27 +73,35 @@ function picture(image, alt, size) {
   return element("img", { src: image, alt, width, height, decoding: "async" });
 }
 
-function labelButton(photo, label) {
-  const mark = element("span", {});
-  if (photo.truth !== null && label.probability >= least()) {
-    const good = isTrue(photo, label.name);
-    mark.className = good ? "right" : "wrong";
-    mark.textContent = good ? "✓ correct" : "✗ wrong";
-  }
-  const button = element("button",
-    { type: "button", className: label.probability >= least() ? "" : "pale" },
-    element("span", {}, label.name),
-    bar(label.probability),
-    element("span", { className: "number" }, percent(label.probability)),
-    mark);
-  button.setAttribute("aria-pressed", label.name === photo.chosen);
+// A label that was not given has no probability, so nothing can be told of its score.
+function labelRow(photo, label) {
+  const { name, probability } = label;
+  const scored = probability !== null;
+  const chosen = scored && probability >= least();
+  const parts = [
+    element("span", {}, name),
+    scored ? bar(probability) : element("span", {}, "not given"),
+    element("span", { className: "number" }, scored ? percent(probability) : ""),
+    mark(photo, name, chosen)];
+  const className = chosen ? "row" : "row pale";
+  if (!scored || !data.explains) return element("div", { className }, ...parts);
+  const button = element("button", { type: "button", className }, ...parts);
+  button.setAttribute("aria-pressed", name === photo.chosen);
   button.addEventListener("click", () => {
-    photo.chosen = label.name;
-    for (const other of photo.article.querySelectorAll("button"))
+    photo.chosen = name;
+    for (const other of photo.article.querySelectorAll("button.row"))
       other.setAttribute("aria-pressed", other === button);
     explain(photo);
   });
   return button;
+}
+
+function mark(photo, name, chosen) {
+  if (photo.truth === null || !(chosen || isTrue(photo, name))) return element("span", {});
+  if (!chosen) return element("span", { className: "wrong" }, "✗ missed");
+  return isTrue(photo, name)
+    ? element("span", { className: "right" }, "✓ correct")
+    : element("span", { className: "wrong" }, "✗ wrong");
 }
 
 function bar(share) {
@@ -100,24 +110,22 @@ function bar(share) {
   return element("div", { className: "bar", ariaHidden: "true" }, fill);
 }
 
-function truth(photo, lost) {
-  const line = element("p", { className: "told" }, "ground truth: ");
-  for (const name of photo.truth) {
-    const known = data.asked.includes(name) ? "" : " (not in the model's labels)";
-    const missing = lost.includes(name);
-    line.append(element("span", { className: missing ? "wrong" : "" },
-      name + (missing ? " ✗ missed" : known)));
-  }
-  if (!photo.truth.length) line.append("no label");
-  return line;
+// Which labels are true the rows tell, but for those that could not be given.
+function truth(photo) {
+  const others = (photo.truth ?? []).filter((name) => !data.asked.includes(name));
+  if (!others.length) return [];
+  return [element("p", { className: "told" }, "true, but outside the label set: ",
+    ...others.map((name) => element("span", {}, name)))];
 }
 
 function tags(photo) {
   const line = element("p", { className: "told" }, "tags: ");
-  line.append(...photo.tags.map((tag) => element("span", {}, tag)));
-  for (const tag of photo.unknown)
+  line.append(...photo.tags.slice(0, MANY).map((tag) => element("span", {}, tag)));
+  for (const tag of photo.unknown.slice(0, MANY))
     line.append(element("span", { className: "unknown", title: "unknown to the model" },
       tag, element("span", { className: "unseen" }, " (unknown to the model)")));
+  const more = Math.max(0, photo.tags.length - MANY) + Math.max(0, photo.unknown.length - MANY);
+  if (more) line.append(`and ${more} more`);
   if (!photo.tags.length && !photo.unknown.length) line.append("none");
   return line;
 }
@@ -169,7 +177,8 @@ function card(photo, near, given) {
   const image = data.corpus[near.image];
   const common = new Set(photo.tags.filter((tag) => image.tags.includes(tag)));
   const labels = image.labels.map((name) =>
-    element("span", { className: name === photo.chosen ? "chip same" : "chip" }, name));
+    element("span", { className: data.explains && name === photo.chosen ? "chip same" : "chip" },
+      name));
   const tags = image.tags.flatMap((tag) => [common.has(tag) ? element("mark", {}, tag) : tag, " "]);
   return element("li", {},
     ...(image.src ? [element("img", { src: image.src, alt: "", decoding: "async" })] : []),
@@ -233,10 +242,13 @@ function options() {
       counts.set(name, (counts.get(name) ?? 0) + 1);
   const chosen = form.label.value;
   if (chosen && !counts.has(chosen)) counts.set(chosen, 0);
-  const all = [...counts].sort(([one], [other]) => (one < other ? -1 : 1));
-  form.label.replaceChildren(
-    element("option", { value: "" }, "all"),
-    ...all.map(([name, count]) => element("option", { value: name }, `${name} (${count})`)));
+  const all = [...counts].sort(([one], [other]) => (one < other ? -1 : 1)).map(
+    ([name, count]) => element("option", { value: name }, `${name} (${count})`));
+  const [ours, others] = [true, false].map(
+    (known) => all.filter((option) => data.asked.includes(option.value) === known));
+  form.label.replaceChildren(element("option", { value: "" }, "all"), ...ours,
+    ...(others.length
+      ? [element("optgroup", { label: "outside the label set" }, ...others)] : []));
   form.label.value = chosen;
 }
 
@@ -274,6 +286,7 @@ feed.addEventListener("keydown", (event) => {
   article.scrollIntoView({ block: "start" });
 });
 
+document.querySelector(".controls").open = matchMedia("(min-width: 641px)").matches;
 form.least.value = data.least;
 options();
 show();

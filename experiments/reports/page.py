@@ -1,14 +1,18 @@
 """A self-contained HTML page of a report or a gallery."""
 
 import base64
+import datetime
 import hashlib
 import html
 import io
 import json
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tagnet import __version__
 from tagnet.errors import HINT_PREPARE
 from tagnet.photos.images import read_image
 from tagnet.system.checksums import verify_known
@@ -16,6 +20,7 @@ from tagnet.system.files import read_text, with_hint
 
 THUMBNAIL = (240, 180)  # pixels
 QUALITY = 75  # of a thumbnail's JPEG
+LONGEST = 400  # characters of a command that are shown
 STYLE = """
 :root { color-scheme: light dark; --back: #fff; --ink: #1a1b1c; --rule: #d5d7da; --soft: #f3f4f6;
   --best: #0b6e4f; }
@@ -36,6 +41,8 @@ svg { max-width: 100%; height: auto; }
   gap: 1rem; }
 .pictures img { width: 100%; border-radius: 4px; } figure { margin: 0; }
 figcaption { font-size: .85rem; }
+footer { margin-top: 3rem; padding-top: .5rem; border-top: 1px solid var(--rule);
+  font-size: .8rem; overflow-wrap: anywhere; }
 """
 
 
@@ -63,7 +70,7 @@ class Thumbnail:
 
 
 def document(title: str, body: str, style: str = "", script: str = "") -> str:
-    """A complete page.
+    """A complete page, whose footer says what wrote it.
 
     Args:
         title: plain text.
@@ -73,14 +80,27 @@ def document(title: str, body: str, style: str = "", script: str = "") -> str:
     """
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     allowed = f"script-src 'sha256-{digest}'; " if script else ""
-    policy = f"default-src 'none'; img-src data:; {allowed}style-src 'unsafe-inline'"
+    # Pictures in files beside a page are its own, also where it is opened as a file.
+    policy = f"default-src 'none'; img-src data: 'self'; {allowed}style-src 'unsafe-inline'"
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{html.escape(title)}</title><style>{STYLE}{style}</style></head>"
-        f"<body>{body}{f'<script>{script}</script>' if script else ''}</body></html>\n"
+        f"<body>{body}<footer>{html.escape(written_by())}</footer>"
+        f"{f'<script>{script}</script>' if script else ''}</body></html>\n"
     )
+
+
+def written_by() -> str:
+    """The version, the day, and the command, where one of ours runs."""
+    told = f"Written by tagnet {__version__} on {datetime.date.today().isoformat()}"
+    name = Path(sys.argv[0])
+    if name.parent.name != "experiments":
+        return told
+    command = shlex.join(["tagnet", name.stem, *sys.argv[1:]])
+    command = command.encode(errors="replace").decode()  # names that are no Unicode
+    return f"{told}: {command if len(command) <= LONGEST else command[:LONGEST] + ' …'}"
 
 
 def page(title: str, sections: Sequence[Section]) -> str:

@@ -215,7 +215,8 @@ def test_a_page_shows_photographs_truth_and_neighbours(model, photos, tmp_path, 
     assert [photo["name"] for photo in data["photos"]] == ["photos/a.jpg", "photos/c.jpg"]
     assert data["photos"][0]["truth"] == ["label 1", "x"]
     assert data["asked"] == ["label 0", "label 1", "label 2"]
-    assert all(photo["image"] for photo in data["photos"] + data["corpus"])
+    assert all(photo["image"] for photo in data["photos"])
+    assert all(neighbour["src"] for neighbour in data["corpus"])
     assert run(*flags, f"--html={page}") == 0  # its own page it replaces
 
 
