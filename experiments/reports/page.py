@@ -29,18 +29,22 @@ STYLE = """
 body { background: var(--back); color: var(--ink); font: 15px/1.5 system-ui, sans-serif;
   margin: 0 auto; max-width: 1200px; padding: 1.5rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
-nav a { margin-right: 1rem; color: inherit; }
+nav a { display: inline-block; margin-right: 1rem; padding: .3rem 0; color: inherit; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .85rem; }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--rule); text-align: right;
   white-space: nowrap; }
-th { background: var(--soft); }
-td:first-child, th:first-child { text-align: left; }
+th { background: var(--soft); font-weight: 600; }
+.name { position: sticky; left: 0; text-align: left; }
 .wide { overflow-x: auto; } .best { font-weight: 700; color: var(--best); }
 svg { max-width: 100%; height: auto; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(240px, 1fr));
   gap: 1rem; }
 .pictures img { width: 100%; border-radius: 4px; } figure { margin: 0; }
 figcaption { font-size: .85rem; }
+@media (max-width: 640px) {
+  body { padding: .75rem; } nav a { padding: .65rem 0; }
+  .name { min-width: 6.5rem; max-width: 40vw; white-space: normal; }
+  .drawing svg { max-width: none; } }
 footer { margin-top: 3rem; padding-top: .5rem; border-top: 1px solid var(--rule);
   font-size: .8rem; overflow-wrap: anywhere; }
 """
@@ -103,29 +107,38 @@ def written_by() -> str:
     return f"{told}: {command if len(command) <= LONGEST else command[:LONGEST] + ' …'}"
 
 
-def page(title: str, sections: Sequence[Section]) -> str:
-    """The page of a report."""
+def page(title: str, sections: Sequence[Section], style: str = "", script: str = "") -> str:
+    """The page of a report; `style` and `script` as in `document`."""
     links = "".join(f'<a href="#{part.name}">{html.escape(part.title)}</a>' for part in sections)
     parts = "".join(
         f'<section id="{part.name}"><h2>{html.escape(part.title)}</h2>{part.body}</section>'
         for part in sections
     )
-    return document(title, f"<h1>{html.escape(title)}</h1><nav>{links}</nav>{parts}")
+    head = f'<header><h1>{html.escape(title)}</h1><nav aria-label="sections">{links}</nav></header>'
+    return document(title, f"{head}<main>{parts}</main>", style, script)
+
+
+def scrolling(name: str, body: str, kind: str = "") -> str:
+    """HTML that may be wider than the window, in a box that keys scroll too.
+
+    Args:
+        name: what is in it, plain text.
+        body: HTML.
+        kind: one more class, e.g. `drawing`.
+    """
+    label = html.escape(name, quote=True)
+    marks = f"wide {kind}".strip()
+    return f'<div class="{marks}" tabindex="0" role="region" aria-label="{label}">{body}</div>'
+
+
+def listed(lines: Sequence[str]) -> str:
+    """Plain lines as a list."""
+    return f"<ul>{''.join(f'<li>{html.escape(line)}</li>' for line in lines)}</ul>"
 
 
 def paragraphs(lines: Sequence[str]) -> str:
     """Plain lines as paragraphs."""
     return "".join(f"<p>{html.escape(line)}</p>" for line in lines)
-
-
-def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A plain table."""
-    heads = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows
-    )
-    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
-    return f'<div class="wide">{table}</div>'
 
 
 def picture(path: Path, lines: Sequence[str]) -> str:
