@@ -1,6 +1,9 @@
 """The page of the app: photo and tags in, labels and neighbours out."""
 
+import csv
+import functools
 import html
+import io
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,25 +12,32 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from experiments.annotation.batch import Job
-from experiments.annotation.gallery import Place
+from experiments.annotation.answer_file import Answer
+from experiments.annotation.batch import Choice, Job
+from experiments.annotation.gallery import NOT_EXPLAINED, Place
 from experiments.annotation.words import shown
 from experiments.reports.page import thumbnail
 from tagnet.errors import InputError
 from tagnet.serving.annotator import Annotation, Annotator, Label, Neighbour
 from tagnet.system.console import counted
+from tagnet.system.files import read_text
 
 SMALL = (160, 120)  # pixels of a neighbour's photograph
 KEPT = 3600  # seconds after which an uploaded photograph is removed
 FEW = 6  # neighbours shown at first
+EXAMPLES = Path(__file__).parents[2] / "examples" / "photos"  # in a checkout
+API = """from gradio_client import Client, handle_file
+client = Client("http://127.0.0.1:7860")  # the address of this page
+client.predict(handle_file("photo.jpg"), "beach, dog", api_name="/annotate")"""
 STYLE = """
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(160px, 1fr)); gap: .6rem; }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(140px, 1fr)); gap: .6rem; }
 .cards article { display: flex; flex-direction: column; gap: .25rem; padding: .5rem;
   border: 1px solid var(--border-color-primary); border-radius: 8px; font-size: .8rem;
   line-height: 1.35; overflow-wrap: anywhere; }
 .cards img { width: 100%; height: 110px; object-fit: cover; border-radius: 4px; }
 .cards p { margin: 0; }
-.cards small { font-size: .75rem; color: var(--body-text-color-subdued); }
+.cards small { font-size: .75rem; opacity: .8; }
+#labels .text, #labels .confidence { color: var(--body-text-color); font-family: inherit; }
 .cards b { display: block; }
 .cards mark { padding: 0 .15rem; border-radius: 3px; background: #fbe7a1; color: #1a1b1c; }
 .chip { display: inline-block; margin: 0 .2rem .15rem 0; padding: 0 .45rem; border-radius: 1rem;
@@ -49,23 +59,26 @@ def warm_up(annotator: Annotator) -> None:
         annotator.annotate(Image.new("RGB", (64, 64)))
 
 
-def build(gradio: Any, annotator: Annotator, place: Place, top_k: int) -> Any:
+def build(gradio: Any, annotator: Annotator, name: str, place: Place, top_k: int) -> Any:
     """Builds the app.
 
     Args:
         gradio: the package.
         annotator: the model.
+        name: what it is called.
         place: where the photographs of the corpus are.
         top_k: how many labels are shown.
 
     Returns:
-        `gradio.Blocks`, not yet launched.
+        `gradio.Blocks`, not yet launched. Programs call its endpoint `/annotate`.
     """
     explained = Explained(place, annotator.tag_distance)
+    choice = Choice(dict.fromkeys(annotator.labels, 0.0), top_k)
 
     def told(work: Callable[..., Any]) -> Callable[..., Any]:
         """Shows input errors on the page, in one line."""
 
+        @functools.wraps(work)  # its parameters' names are those of the endpoint
         def run(*values: Any) -> Any:
             try:
                 return work(*values)
@@ -88,12 +101,27 @@ def build(gradio: Any, annotator: Annotator, place: Place, top_k: int) -> Any:
         top = {label.name: label.probability for label in annotation.labels[:top_k]}
         return annotation, top, remark(annotation), explained(annotation, None)
 
+    def example(path: str, text: str) -> tuple:
+        phi = annotator.features([Path(path)])[0]
+        return phi, *annotate(phi, text)
+
     def choose(annotation: Annotation | None, chosen: gradio.SelectData) -> str:
         return explained(annotation, chosen.value)
 
+    def answer(photo: str | None, tags: str) -> Answer:
+        """Labels, neighbours and contributions, as `tagnet annotate --jsonl` writes them.
+
+        Without tags (comma-separated) it takes the keywords in the file.
+        """
+        if photo is None:
+            raise InputError("photo: is missing; drop one first")
+        known = split_tags(tags or "") or Job(photo, Path(photo), None).read_tags()
+        return choice.answer(Path(photo).name, annotator.annotate(Path(photo), known))
+
     with gradio.Blocks(
-        title="tagnet", analytics_enabled=False, delete_cache=(KEPT, KEPT), fill_width=True
+        title=f"tagnet: {name}", analytics_enabled=False, delete_cache=(KEPT, KEPT)
     ) as app:
+        gradio.HTML(introduction(name, annotator))
         phi, annotation = gradio.State(), gradio.State()
         with gradio.Row():
             with gradio.Column():
@@ -107,23 +135,89 @@ def build(gradio: Any, annotator: Annotator, place: Place, top_k: int) -> Any:
                     elem_id="photo",
                 )
                 tags = gradio.Textbox(
-                    label="Tags", placeholder="beach, sunset, dog", elem_id="tags"
+                    label="Tags, comma-separated",
+                    placeholder="beach, sunset, dog",
+                    elem_id="tags",
                 )
                 remarks = gradio.HTML(elem_id="remarks")
             labels = gradio.Label(label="Labels", show_heading=False, elem_id="labels")
         cards = gradio.HTML(elem_id="neighbours")
         one_at_a_time = {"concurrency_id": "model", "concurrency_limit": 1, "api_name": False}
-        answer = {
+        shown = [annotation, labels, remarks, cards]
+        event = {
             "fn": told(annotate),
             "inputs": [phi, tags],
-            "outputs": [annotation, labels, remarks, cards],
+            "outputs": shown,
             "show_progress": "hidden",
             **one_at_a_time,
         }
-        photo.change(told(read), photo, [phi, tags], **one_at_a_time).then(**answer)
-        tags.input(**answer, trigger_mode="always_last")
+        # Not at any change: an example brings its own tags.
+        for came in (photo.upload, photo.clear):
+            came(told(read), photo, [phi, tags], **one_at_a_time).then(**event)
+        tags.input(**event, trigger_mode="always_last")
         labels.select(choose, annotation, cards, show_progress="hidden", api_name=False)
+        if photos := examples():
+            gradio.Examples(
+                photos,
+                [photo, tags],
+                [phi, *shown],
+                told(example),
+                run_on_click=True,
+                cache_examples=False,
+                examples_per_page=5,
+                label="Example photos",
+                api_name=False,
+            )
+            gradio.HTML(credits())
+        with gradio.Accordion("As JSON, and from a program", open=False):
+            as_json = gradio.Button("Show the answer as JSON")
+            answered = gradio.JSON(label="Answer")
+            gradio.Code(API, "python", label="From Python")
+            usual = one_at_a_time | {"api_name": "annotate"}
+            as_json.click(told(answer), [photo, tags], answered, **usual)
     return app
+
+
+def introduction(name: str, annotator: Annotator) -> str:
+    """What the page is for, the model and its labels, as HTML."""
+    labels = "".join(
+        f'<span class="chip">{html.escape(label)}</span>' for label in annotator.labels
+    )
+    note = "" if annotator.explains else f"<p>{NOT_EXPLAINED}</p>"
+    select = "; select a label to see what spoke for it" if annotator.explains else ""
+    return (
+        "<h1>tagnet: labels for a photo from its pixels and tags</h1>"
+        "<p>Drop a photo and type what people tagged it with: the model suggests labels and shows "
+        f"the tagged training images that it compared the photo with{select}.</p>"
+        f"<p>Model: <strong>{html.escape(name)}</strong></p>{note}"
+        f'<details class="more"><summary>Its {counted(len(annotator.labels), "label")}</summary>'
+        f"<p>{labels}</p></details>"
+    )
+
+
+def examples() -> list[list[str]]:
+    """The example photos of a checkout with their tags; none where they are not."""
+    rows = _rows("tags.csv")
+    return [[str(EXAMPLES / row["path"]), row["tags"].replace("|", ", ")] for row in rows]
+
+
+def credits() -> str:
+    """Who the example photos are by, as HTML."""
+    lines = []
+    for row in _rows("credits.csv"):
+        told = {name: html.escape(text, quote=True) for name, text in row.items()}
+        lines.append(
+            f'<li>{told["file"]}: <a href="{told["photo_page"]}">photographer and photo at Flickr'
+            f'</a>, <a href="{told["licence_url"]}">{told["licence"]}</a>; {told["changes"]}</li>'
+        )
+    return (
+        f'<details class="more"><summary>Photo credits</summary><ul>{"".join(lines)}</ul></details>'
+    )
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    path = EXAMPLES / name
+    return list(csv.DictReader(io.StringIO(read_text(path)))) if path.is_file() else []
 
 
 def split_tags(text: str) -> list[str]:
@@ -243,7 +337,7 @@ def contribution(label: Label, rank: int) -> str:
 
 def sums(label: Label) -> str:
     """The contributions to a label's score, as HTML."""
-    heading = f"<h2>{html.escape(label.name)}: {label.probability:.1%}</h2>"
+    heading = f"<h2>{html.escape(label.name)}: {label.probability:.0%}</h2>"
     if label.shares is None:
         return heading
     shares = label.shares

@@ -53,8 +53,8 @@ NEAREST = """<p><label for="nearest">neighbours</label><select id="nearest" name
 <option value="nearest">nearest first</option></select></p>
 """
 NOT_EXPLAINED = (
-    "This model joins image, tags and neighbours by an LSTM, so how much each of them contributed "
-    "to a score cannot be told; the neighbours that it used are shown without it."
+    "This model combines image, tags and neighbours in an LSTM, so their contributions to a score "
+    "cannot be separated. The neighbours that it used are shown without them."
 )
 
 

@@ -128,7 +128,9 @@ def test_words_that_demean_people_are_not_shown_of_neighbours():
 def test_of_an_lstm_it_is_said_once_what_cannot_be_told():
     for explains in (True, False):
         page = page_of([job("a")], [answer("a", shares=explains)], model(explains=explains))
-        assert page.count("This model joins image, tags and neighbours by an LSTM") == 1 - explains
+        assert (
+            page.count("This model combines image, tags and neighbours in an LSTM") == 1 - explains
+        )
         assert ('name="nearest"' in page) == explains
     page = page_of([job("a")], [answer("a", neighbours=[])])  # as of v_only
     assert 'name="nearest"' not in page
@@ -330,7 +332,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
             dict(label, probability=label["probability"] - number / 1000)
             for label in answer(name)["labels"]
         ]
-        answers.append(answer(name, labels=labels, tags=[f"tag{number}", HOSTILE]))
+        answers.append(answer(name, labels=labels, tags=[f"tag{number}", "beach", HOSTILE]))
     page = folder / "page.html"
     gallery_files.PAGE, usual = 300, gallery_files.PAGE
     gallery_files.write(page, model("cat", "dog"), jobs, answers, lambda _: folder / "a.jpg")
@@ -399,7 +401,7 @@ def test_in_a_browser_a_label_tells_what_gave_its_score(tab):
     ]
     near = article.locator(".neighbours li").first
     assert near.locator("mark").all_inner_texts() == ["beach"]
-    assert near.locator("b").inner_text() == "1 of 1 tag in common"
+    assert near.locator("b").inner_text() == "1 of 3 tags in common"
     assert near.locator(".same").inner_text() == "dog"
     cat = article.get_by_role("button", name="cat")
     assert cat.get_attribute("aria-pressed") == "false"
