@@ -7,7 +7,7 @@ const feed = document.getElementById("photos");
 const form = document.forms[0];
 const FEW = 6; // neighbours shown at first
 const MANY = 40; // tags shown
-const percent = (share) => (100 * share).toFixed(share < 0.995 && share >= 0.0005 ? 1 : 0) + "\u00a0%";
+const percent = (share) => (100 * share).toFixed(share < 0.9995 && share >= 0.0005 ? 1 : 0) + "\u00a0%";
 const signed = (number) => (number < 0 ? "−" : "+") + Math.abs(number).toFixed(2);
 
 function element(name, properties = {}, ...children) {
@@ -119,14 +119,12 @@ function truth(photo) {
 }
 
 function tags(photo) {
-  const line = element("p", { className: "told" }, "tags: ");
-  line.append(...photo.tags.slice(0, MANY).map((tag) => element("span", {}, tag)));
-  for (const tag of photo.unknown.slice(0, MANY))
-    line.append(element("span", { className: "unknown", title: "unknown to the model" },
-      tag, element("span", { className: "unseen" }, " (unknown to the model)")));
-  const more = Math.max(0, photo.tags.length - MANY) + Math.max(0, photo.unknown.length - MANY);
-  if (more) line.append(`and ${more} more`);
-  if (!photo.tags.length && !photo.unknown.length) line.append("none");
+  const listed = (tags) => [
+    ...tags.slice(0, MANY).map((tag) => element("span", {}, tag)),
+    ...(tags.length > MANY ? [`and ${tags.length - MANY} more`] : [])];
+  const line = element("p", { className: "told" }, "tags: ", ...listed(photo.tags));
+  if (!photo.tags.length) line.append("none that the model knows");
+  if (photo.unknown.length) line.append(" unknown to the model: ", ...listed(photo.unknown));
   return line;
 }
 
@@ -161,7 +159,8 @@ function cards(photo, label, shares) {
   const list = element("ul", { className: "neighbours" },
     ...shown.map((rank) => card(photo, neighbours[rank], given(rank))));
   const text = `Neighbours: ${neighbours.length} training images with ${alike}` +
-    (shares ? `. Percentages are parts of all contributions to the score for “${label.name}”.` : "");
+    (shares ? `. Percentages are parts of all contributions to the score for “${label.name}”; ` +
+      "bars compare the neighbours." : "");
   if (order.length <= FEW) return [element("h3", {}, text), list];
   const more = element("button", { type: "button", className: "more" },
     photo.all ? "Show fewer neighbours" : `Show all ${order.length} neighbours`);
