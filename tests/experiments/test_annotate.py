@@ -268,6 +268,22 @@ def test_photographs_that_are_taken_away_meanwhile(loaded, tmp_path):
     assert len({answer["photo"] for answer in answers(out)}) == len(answers(out)) == len(jobs)
 
 
+def test_old_and_new_answers_come_one_by_one_in_the_order_of_the_photos(loaded, tmp_path):
+    jobs = [Job(f"{number}.jpg", tmp_path / f"{number}.jpg", ()) for number in range(6)]
+    write(jobs[0].path)
+    for job in jobs[1:]:
+        os.link(jobs[0].path, job.path)
+    out = tmp_path / "answers.jsonl"
+    first = Batch(loaded, Choice({}, L), out).run(jobs[1::2])
+    batch = Batch(loaded, Choice({}, L), out)
+    every = batch.answers(jobs)
+    assert iter(every) is every  # not all at once
+    found = list(every)
+    assert [answer["photo"] for answer in found] == [job.name for job in jobs]
+    assert found[1::2] == json.loads(json.dumps(first))
+    assert (batch.there, batch.annotated, batch.skipped) == (3, 3, 0)
+
+
 def test_answers_that_are_damaged_are_refused(model, photos, tmp_path, capsys):
     out = tmp_path / "answers.jsonl"
     flags = [f"--model={model}", f"--jsonl={out}"]

@@ -368,7 +368,9 @@ def test_in_a_browser_rows_are_built_as_they_come_near(tab):
     assert tab.locator("article ul.labels").count() < 20
     assert tab.evaluate("window.hacked") is None
     tab.evaluate("scrollTo(0, 0)")
-    assert HOSTILE[:30] in tab.locator("article").nth(1).inner_text()
+    second = tab.locator("article").nth(1)
+    second.locator("ul.labels").wait_for()
+    assert HOSTILE[:30] in second.text_content()
 
 
 @pytest.mark.large
