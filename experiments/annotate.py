@@ -10,11 +10,11 @@ import dataclasses
 import io
 import math
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.annotation import gallery, sidecars
+from experiments.annotation import gallery, gallery_files, sidecars
 from experiments.annotation.batch import (
     Answer,
     Batch,
@@ -72,7 +72,9 @@ class Options:
     labels: tuple[str, ...] | None = option(None, "restrict the output to these labels [all]")
     jsonl: Path | None = option(None, "write JSON Lines, one line per photo [none]")
     csv: Path | None = option(None, "write CSV, one row per photo and label [none]")
-    html: Path | None = option(None, "write a self-contained HTML gallery [none]")
+    html: Path | None = option(
+        None, f"write an HTML gallery, in pages above {gallery_files.PAGE} photos [none]"
+    )
     corpus_photos: Path | None = option(
         None, "folder of the training photos, for --html [recorded in the data set]"
     )
@@ -111,13 +113,15 @@ def main(options: Options) -> None:
         jobs, passed_over = jobs_of(options.arguments, options.tags)
         left_out = report_left_out(passed_over)
     written = list(filter(None, (options.jsonl, options.csv, options.html)))
+    if options.html is not None:
+        written.append(gallery_files.folder_of(options.html))
     if options.xmp or options.remove:
         written += [sidecars.sidecar_of(job.with_sidecars) for job in jobs]
     remove_unfinished(written)
     if options.remove:
         _remove(jobs, options.prefix)
         return
-    _check_outputs(options, len(jobs))
+    _check_outputs(options)
     assert options.model is not None  # checked above
     # TensorFlow takes seconds to import, which a wrong flag must not wait for.
     import_tensorflow(f"TensorFlow and the model {options.model}")
@@ -132,11 +136,17 @@ def main(options: Options) -> None:
     if options.xmp:
         each.append(lambda job, answer: changes.add(_write_sidecar(job, answer, options.prefix)))
     batch = Batch(annotator, choice, options.jsonl, each)
-    answers = batch.run(jobs)
+    answers = batch.answers(jobs)
+    text = io.StringIO()
     if options.csv is not None:
-        _write(options.csv, _csv(answers))
+        answers = _csv(answers, text)
     if options.html is not None:
-        _write(options.html, _page(options, jobs, answers, choice))
+        _write_gallery(options, jobs, answers, choice, annotator)
+    for _ in answers:  # those that nobody has asked for yet
+        pass
+    if options.csv is not None:
+        with writing(options.csv):
+            write_text(options.csv, text.getvalue())
     if asked_to_print:
         console.say()
     console.say(
@@ -166,12 +176,10 @@ def _remove(jobs: Sequence[Job], prefix: str) -> None:
     )
 
 
-def _check_outputs(options: Options, count: int) -> None:
+def _check_outputs(options: Options) -> None:
     """Checks the output files before any photo is annotated."""
-    if options.html is not None and count > gallery.MAX_PHOTOGRAPHS:
-        raise InputError(
-            f"--html shows at most {gallery.MAX_PHOTOGRAPHS:,} photos; received {count:,}"
-        )
+    if options.html is not None:
+        gallery_files.check_folder(options.html)
     for path, beginning in ((options.csv, CSV_HEAD), (options.html, HTML_HEAD)):
         if path is None:
             continue
@@ -260,31 +268,33 @@ def _write_sidecar(job: Job, answer: Answer, prefix: str) -> sidecars.Changes:
     return sidecars.write_labels(job.with_sidecars, labels, prefix)
 
 
-def _csv(answers: Sequence[Answer]) -> str:
-    text = io.StringIO()
+def _csv(answers: Iterable[Answer], text: io.StringIO) -> Iterator[Answer]:
+    """Passes answers on and writes them as CSV."""
     text.write(CSV_HEAD)
     rows = csv.writer(text, lineterminator="\n")
     for answer in answers:
         for label in answer.get("labels", ()):
             rows.writerow([answer["photo"], label["label"], f"{label['probability']:.4f}"])
-    return text.getvalue()
+        yield answer
 
 
-def _page(options: Options, jobs: Sequence[Job], answers: Sequence[Answer], choice: Choice) -> str:
-    assert options.model is not None
-    return gallery.gallery(
-        f"{console.counted(len(jobs), 'photo')} annotated by {options.model}",
-        jobs,
-        answers,
-        choice.thresholds,
+def _write_gallery(
+    options: Options,
+    jobs: Sequence[Job],
+    answers: Iterable[Answer],
+    choice: Choice,
+    annotator: "Annotator",
+) -> None:
+    assert options.html is not None and options.model is not None
+    model = gallery.Model(
+        gallery.model_name(annotator.arch, options.model),
+        tuple(choice.thresholds),
         0 if any(choice.thresholds.values()) else UNCHOSEN,
-        gallery.corpus_place(options.model, options.corpus_photos),
+        annotator.tag_distance,
+        annotator.explains,
     )
-
-
-def _write(path: Path, text: str) -> None:
-    with writing(path):
-        write_text(path, text)
+    place = gallery.corpus_place(options.model, options.corpus_photos)
+    gallery_files.write(options.html, model, jobs, answers, place)
 
 
 if __name__ == "__main__":

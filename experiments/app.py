@@ -20,7 +20,9 @@ USAGE = """Annotates photos interactively in a browser.
 
   python -m experiments.app --model=RUN
 
-Requires the extra `app`; works offline."""
+Requires the extra `app`; works offline. Programs call the endpoint /annotate, e.g. by
+gradio_client: Client(ADDRESS).predict(handle_file("photo.jpg"), "beach, dog",
+api_name="/annotate")."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,15 +52,15 @@ def main(options: Options) -> None:
     # TensorFlow takes seconds to import, which a wrong flag must not wait for.
     import_tensorflow(f"TensorFlow and the model {options.model}")
     from experiments.annotation import browser
-    from experiments.annotation.gallery import corpus_place
+    from experiments.annotation.gallery import corpus_place, model_name
     from tagnet.serving.annotator import Annotator
 
     gradio = _gradio()
     annotator = Annotator.load(options.model, options.weights)
     browser.warm_up(annotator)
-    app = browser.build(
-        gradio, annotator, corpus_place(options.model, options.photos), options.top_k
-    )
+    name = model_name(annotator.arch, options.model)
+    place = corpus_place(options.model, options.photos)
+    app = browser.build(gradio, annotator, name, place, options.top_k)
     try:
         _, address, _ = app.launch(
             server_name=options.host,

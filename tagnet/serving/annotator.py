@@ -156,6 +156,21 @@ class Annotator:
         return self._deployment.vocabulary.words
 
     @property
+    def arch(self) -> str:
+        """The model's architecture, a key of `ARCHITECTURES`."""
+        return self._deployment.settings.arch
+
+    @property
+    def explains(self) -> bool:
+        """Whether its scores can be split into `Shares`; not for LSTM models."""
+        return self._deployment.can_be_split
+
+    @property
+    def tag_distance(self) -> str:
+        """What the distance between the tags of two images is: `Jaccard` or `cosine`."""
+        return "Jaccard" if self._deployment.encoding == "id" else "cosine"
+
+    @property
     def reads_photographs(self) -> bool:
         """Whether it accepts photos; otherwise only feature vectors."""
         return self._deployment.settings.backbone is not None

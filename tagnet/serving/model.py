@@ -159,6 +159,11 @@ class ServingModel(tf.Module):
         )
 
     @property
+    def encoding(self) -> str:
+        """The encoding of tags whose distance picks the neighbours."""
+        return self._encoding
+
+    @property
     def reads_neighbours(self) -> bool:
         """Whether the model uses neighbours; `v_only` does not."""
         return bool(self._parts.neighbour)

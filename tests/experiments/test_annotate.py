@@ -215,7 +215,8 @@ def test_a_page_shows_photographs_truth_and_neighbours(model, photos, tmp_path, 
     assert [photo["name"] for photo in data["photos"]] == ["photos/a.jpg", "photos/c.jpg"]
     assert data["photos"][0]["truth"] == ["label 1", "x"]
     assert data["asked"] == ["label 0", "label 1", "label 2"]
-    assert all(photo["image"] for photo in data["photos"] + data["corpus"])
+    assert all(photo["image"] for photo in data["photos"])
+    assert all(neighbour["src"] for neighbour in data["corpus"])
     assert run(*flags, f"--html={page}") == 0  # its own page it replaces
 
 
@@ -265,6 +266,22 @@ def test_photographs_that_are_taken_away_meanwhile(loaded, tmp_path):
     (tmp_path / "elsewhere").rename(folders[1])
     assert len(Batch(loaded, Choice({}, L), out).run(jobs)) == len(jobs)
     assert len({answer["photo"] for answer in answers(out)}) == len(answers(out)) == len(jobs)
+
+
+def test_old_and_new_answers_come_one_by_one_in_the_order_of_the_photos(loaded, tmp_path):
+    jobs = [Job(f"{number}.jpg", tmp_path / f"{number}.jpg", ()) for number in range(6)]
+    write(jobs[0].path)
+    for job in jobs[1:]:
+        os.link(jobs[0].path, job.path)
+    out = tmp_path / "answers.jsonl"
+    first = Batch(loaded, Choice({}, L), out).run(jobs[1::2])
+    batch = Batch(loaded, Choice({}, L), out)
+    every = batch.answers(jobs)
+    assert iter(every) is every  # not all at once
+    found = list(every)
+    assert [answer["photo"] for answer in found] == [job.name for job in jobs]
+    assert found[1::2] == json.loads(json.dumps(first))
+    assert (batch.there, batch.annotated, batch.skipped) == (3, 3, 0)
 
 
 def test_answers_that_are_damaged_are_refused(model, photos, tmp_path, capsys):
