@@ -41,7 +41,7 @@ class Options:
     format: str | None = option(None, f"one of {', '.join(FORMATS)} [by the ending of --out]")
     out: Path | None = option(
         None,
-        f"file to write, {', '.join(ENDINGS.values())}; a folder for {', '.join(FOLDERS)} (required)",
+        f"file, {', '.join(ENDINGS.values())}, or folder, for {' and '.join(FOLDERS)} (required)",
     )
 
     def __post_init__(self) -> None:
