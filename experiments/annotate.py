@@ -250,11 +250,11 @@ def _say_files(options: Options, changes: sidecars.Changes) -> None:
 
 def _show(job: Job, answer: Answer) -> None:
     told = ", ".join(answer["tags"]) or "no known tags: neighbours by visual similarity"
-    console.say(single_line(f"{job.name}  ({told})"))
+    console.say(single_line(f"{job.name}  ({told})"), result=True)
     for label in answer["labels"]:
-        console.say(single_line(f"  {label['probability']:>6.1%}  {label['label']}"))
+        console.say(single_line(f"  {label['probability']:>6.1%}  {label['label']}"), result=True)
     if not answer["labels"]:
-        console.say("  no label reaches its threshold")
+        console.say("  no label reaches its threshold", result=True)
 
 
 def _write_sidecar(job: Job, answer: Answer, prefix: str) -> sidecars.Changes:

@@ -73,7 +73,7 @@ def main(options: Options) -> None:
         raise InputError(
             f"cannot listen on {options.host}:{options.port}; change --host or --port"
         ) from error
-    console.say(f"running at {address} (Ctrl+C to stop)")
+    console.say(f"running at {address} (Ctrl+C to stop)", result=True)
     app.block_thread()
 
 

@@ -48,7 +48,7 @@ class Options:
 def main(options: Options) -> None:
     """Runs the command."""
     # pandas and matplotlib take a second to import, which a wrong flag must not wait for.
-    from experiments.reports.report import Report, check_labels, remarks, say_comparison
+    from experiments.reports.report import Report, check_labels, remarks, say_comparison, say_rows
     from experiments.runs import results
 
     folders = [Path(folder) for folder in options.arguments]
@@ -63,6 +63,7 @@ def main(options: Options) -> None:
     with exclusive(out, "report"):
         report.write(out)
         remove_unfinished([*out.glob("*"), *out.glob("tables/*"), *out.glob("figures/*")])
+    say_rows(groups)
     console.say(f"{console.counted(len(finished), 'run')} in {console.counted(len(groups), 'row')}")
     console.say(f"page      {out / 'index.html'}")
     console.say(f"tables    {out / 'report.md'}, {out / 'tables'}")

@@ -323,7 +323,9 @@ def show(results: dict[str, Any], out: Path) -> None:
 
     k = results["test"]["k"]
     console.say()
-    console.say(f"{results['arch']:<24}{'validation':>12}{'test':>8}{'upper bound':>14}")
+    console.say(
+        f"{results['arch']:<24}{'validation':>12}{'test':>8}{'upper bound':>14}", result=True
+    )
     for name, metric in TITLES.items():
         title = metric + ("" if name.startswith("map") else f" @{k}")
         values = (
@@ -332,7 +334,8 @@ def show(results: dict[str, Any], out: Path) -> None:
             results["test"]["upper_bound"][name],
         )
         console.say(
-            f"{title:<24}{100 * values[0]:>12.2f}{100 * values[1]:>8.2f}{100 * values[2]:>14.2f}"
+            f"{title:<24}{100 * values[0]:>12.2f}{100 * values[1]:>8.2f}{100 * values[2]:>14.2f}",
+            result=True,
         )
     test = results["test"]
     console.say(
