@@ -27,6 +27,7 @@ TITLES = {
     "recall_image": "recall per image",
     "precision_image": "precision per image",
 }
+FEW = 50  # test images; one more or less that is right is then 2 points
 METRICS = "metrics.json"
 VALIDATION = "validation.json"
 CHECKED = (
@@ -344,6 +345,8 @@ def show(results: dict[str, Any], out: Path) -> None:
         f"{console.counted(test['images_left_out'], 'image')} without a label, "
         f"{console.counted(test['labels_never_predicted'], 'label')} never predicted (precision)"
     )
+    if (count := results["images"]["test"]) < FEW:
+        console.say(f"only {console.counted(count, 'test image')}: these figures say little")
     if results["epochs"] is None:
         console.say(f"chosen on the validation split: {results['chosen']:g}")
     else:
