@@ -67,8 +67,8 @@ def history(trial: dict[str, Any], dataset: PreparedDataset, out: Path, epochs: 
         learning_rate=trial["rate"], min_epochs=epochs, max_epochs=epochs, patience=epochs
     )
     keras.utils.set_random_seed(0)
+    shutil.rmtree(out, ignore_errors=True)  # a killed trial's
     trained = tagnet.train(build(trial["arch"], graph), dataset, out, settings=settings)
-    shutil.rmtree(out)  # its checkpoints
     return [round(100 * epoch["validation_map_label"], 2) for epoch in trained]
 
 
