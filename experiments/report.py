@@ -50,7 +50,7 @@ def main(options: Options) -> None:
     """Runs the command."""
     # What is imported takes seconds, which a wrong flag must not wait for.
     import_tensorflow()
-    from experiments.reports.report import Report, check_labels, remarks, say_comparison
+    from experiments.reports.report import Report, check_labels, remarks, say_comparison, say_rows
     from experiments.runs import results
 
     folders = [Path(folder) for folder in options.arguments]
@@ -65,6 +65,7 @@ def main(options: Options) -> None:
     with exclusive(out, "report"):
         report.write(out)
         remove_unfinished([*out.glob("*"), *out.glob("tables/*"), *out.glob("figures/*")])
+    say_rows(groups)
     console.say(f"{console.counted(len(finished), 'run')} in {console.counted(len(groups), 'row')}")
     console.say(f"page      {out / 'index.html'}")
     console.say(f"tables    {out / 'report.md'}, {out / 'tables'}")

@@ -244,6 +244,18 @@ def _listed(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers))
 
 
+def say_rows(groups: Sequence[Group]) -> None:
+    """Prints the metrics of each row on the test split, in per cent, means over its runs."""
+    width = max(len(group.name) for group in groups)
+    titles = [*results.TITLES.values()]
+    console.say(f"{'test split, %':<{width}}  {'  '.join(titles)}", result=True)
+    for group in groups:
+        values = zip(results.TITLES.items(), titles, strict=True)
+        shown = [f"{100 * group.mean(name):>{len(title)}.2f}" for (name, _), title in values]
+        console.say(f"{group.name:<{width}}  {'  '.join(shown)}", result=True)
+    console.say()
+
+
 def say_comparison(groups: Sequence[Group], one: str, other: str) -> None:
     """Prints a comparison of two rows, given by name."""
     by_name = {group.name: group for group in groups}
@@ -260,5 +272,6 @@ def say_comparison(groups: Sequence[Group], one: str, other: str) -> None:
         console.say(
             f"{results.TITLES[metric]}: {one} - {other} = {comparison.difference:+.2f} points over "
             f"{comparison.pairs} splits, p {comparison.p:.4f}"
-            + ("" if corrected is None else f", corrected for overlapping splits {corrected:.4f}")
+            + ("" if corrected is None else f", corrected for overlapping splits {corrected:.4f}"),
+            result=True,
         )

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 
 from tagnet.errors import InputError
+from tagnet.system.console import say_loading
 
 BACKEND = "tensorflow"
 
@@ -24,7 +25,7 @@ def import_tensorflow(what: str = "TensorFlow") -> None:
     """
     _require_backend()
     if "tensorflow" not in sys.modules:
-        print(f"loading {what} …", file=sys.stderr, flush=True)
+        say_loading(what)
     with _quiet():
         import tensorflow as tf
 

@@ -26,6 +26,7 @@ from tagnet.backbones import features
 from tagnet.errors import CannotWrite, InputError
 from tagnet.serving.annotator import MAX_TAGS, Annotator
 from tagnet.serving.export import write_saved_model
+from tagnet.settings import SHIPPED_MODEL
 from tagnet.system import console
 
 ROOT = Path(__file__).parents[2]
@@ -127,7 +128,8 @@ def test_by_default_labels_are_those_that_reach_a_precision(model, photos, tmp_p
     """Of the images that the probabilities were calibrated on, at least 80 % have them."""
     assert run(f"--model={model}", f"--csv={tmp_path / 'labels.csv'}", photos / "a.jpg") == 0
     told = capsys.readouterr()
-    thresholds = Annotator.load(model).thresholds(0.8)
+    reached = Annotator.load(model).thresholds(0.8)
+    thresholds = {name: max(command.LEAST, threshold) for name, threshold in reached.items()}
     finite = [threshold for threshold in thresholds.values() if threshold < np.inf]
     rule = f"precision 0.8 on the 40 validation images, thresholds {min(finite):.0%} to"
     assert f"labels: {rule} {max(finite):.0%}" in told.out
@@ -139,6 +141,25 @@ def test_by_default_labels_are_those_that_reach_a_precision(model, photos, tmp_p
         for one in labels
         if one.probability >= thresholds[one.name]
     ]
+
+
+def test_the_shipped_model_is_the_default(loaded, photos, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(Annotator, "load", lambda model, weights: asked.append(model) or loaded)
+    assert run(photos / "a.jpg") == 0
+    assert asked == [Path(SHIPPED_MODEL)]
+    line = f"model: {SHIPPED_MODEL}, which comes with tagnet and knows 3 labels; --model=RUN takes"
+    assert capsys.readouterr().out.startswith(line)
+
+
+def test_by_default_no_threshold_is_very_low(loaded, monkeypatch):
+    """With few images of a label even improbable ones can all be right by chance."""
+    monkeypatch.setattr(loaded, "thresholds", lambda precision: dict.fromkeys(loaded.labels, 0.05))
+    default, said = command._choice(command.Options(("a",)), loaded)
+    assert set(default.thresholds.values()) == {command.LEAST}
+    assert "thresholds 20% to 20%" in said
+    asked, _ = command._choice(command.Options(("a",), target_precision=0.8), loaded)
+    assert set(asked.thresholds.values()) == {0.05}
 
 
 def test_what_limits_the_labels_is_said(loaded):
@@ -347,7 +368,6 @@ def test_what_a_killed_batch_had_begun_is_removed_and_nothing_else(model, photos
 @pytest.mark.parametrize(
     ("flags", "line"),
     [
-        (["x.jpg"], "--model is missing: a run directory"),
         (["--model=absent", "."], "absent: not a finished run or a SavedModel"),
         (["--model={model}"], r"give either photos \(or folders\), or --table"),
         (["--model={model}", "--table=t.csv", "x.jpg"], "give either photos"),

@@ -128,7 +128,6 @@ def test_the_introduction_names_the_model_and_its_labels(explains):
 @pytest.mark.parametrize(
     ("flags", "line"),
     [
-        ((), "--model is missing"),
         (("--model=x", "--photos=/nowhere"), "--photos must be a folder; received '/nowhere'"),
         (("--model=x", "--port=70000"), "--port must be at most 65535; received 70000"),
         (("--model=x", "--top_k=0"), "--top_k must be at least 1; received 0"),
