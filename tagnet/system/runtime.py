@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 
 from tagnet.errors import InputError
+from tagnet.system.devices import grow_memory
 
 BACKEND = "tensorflow"
 # Distributions that bring a package in another name's place.
@@ -32,6 +33,7 @@ def import_tensorflow(what: str = "TensorFlow") -> None:
         import tensorflow as tf
 
         tf.config.list_physical_devices("GPU")  # looks for drivers, and complains
+        grow_memory()
     import keras
 
     if keras.backend.backend() != BACKEND:
