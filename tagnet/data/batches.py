@@ -66,7 +66,7 @@ def training_batches(
         targets = tf.cast(tf.gather(labels, parsed["row"]), tf.float32)
         if weights is not None:
             targets = tf.stack([targets, tf.gather(weights, parsed["row"])], axis=2)
-        counts = ()
+        counts: list[tf.Tensor] = []
         if one_size:
             given, targets, *counts = _filled(given, targets, settings.batch_size)
         if lookups is None:

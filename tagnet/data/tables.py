@@ -125,14 +125,11 @@ class TagLookup(keras.layers.Layer):
     def call(self, rows: tf.Tensor) -> tf.Tensor:
         """Gathers lists and pads them."""
         if self._size is not None:
-            first, end = (tf.gather(self._tags.row_splits, rows + side) for side in (0, 1))
-            places = first[..., None] + tf.range(self._size, dtype=first.dtype)
-            listed = places < end[..., None]
-            return tf.where(
-                listed,
-                tf.gather(self._tags.values, places * tf.cast(listed, places.dtype)),
-                PADDING,
-            )
+            starts = self._tags.row_splits
+            first, end = tf.gather(starts, rows)[..., None], tf.gather(starts, rows + 1)[..., None]
+            places = first + tf.range(self._size, dtype=starts.dtype)
+            ids = tf.gather(self._tags.values, tf.where(places < end, places, 0))
+            return tf.where(places < end, ids, PADDING)
         flat = tf.gather(self._tags, tf.reshape(rows, [-1])).to_tensor(PADDING)
         return tf.reshape(flat, tf.concat([tf.shape(rows), [tf.shape(flat)[1]]], axis=0))
 

@@ -31,6 +31,13 @@ def grow_memory() -> None:
             tf.config.experimental.set_memory_growth(gpu, True)
 
 
+def make_deterministic() -> None:
+    """Has TensorFlow take kernels that give the same numbers every time; before anything runs."""
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+
+
 def described() -> str:
     """What is computed on, for the line at the start of a run.
 
