@@ -36,8 +36,10 @@ def main(options: Options) -> None:
     from tagnet.system.devices import make_deterministic
     from tagnet.training.replicas import workers as workers_of
 
+    jit = options.jit
     if options.deterministic:
         make_deterministic()
+        jit = "off" if jit == "auto" else jit  # XLA chooses among a GPU's kernels by their time
     workers = workers_of(options.workers)  # before TensorFlow computes anything
     dataset = PreparedDataset(options.data or demo_data(), options.placement)
     if workers is not None and workers.devices > 1 and dataset.placement == "device":
@@ -49,8 +51,8 @@ def main(options: Options) -> None:
     run = resolve(options, dataset)
     out = options.out or Path("runs") / default_name(dataset, run)
     if isinstance(run, RunSettings):  # baselines have no arithmetic of their own
-        run = with_precision(run, dataset, out, options.jit)
-    show(make(run, dataset, out, workers=workers, jit=options.jit), out)
+        run = with_precision(run, dataset, out, jit)
+    show(make(run, dataset, out, workers=workers, jit=jit), out)
 
 
 if __name__ == "__main__":

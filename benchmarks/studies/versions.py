@@ -54,7 +54,7 @@ QUICK = (
     "tests/training/test_optimizer.py",
     "tests/experiments/test_search.py",
     "tests/search/test_compiled.py",
-    "tests/training/test_loop.py::test_xla_compiles_a_step_of_dense_feeds",
+    "tests/training/test_compiled_steps.py",
     "tests/experiments/test_run.py::test_a_finished_run_is_shown_again",
 )
 

@@ -127,8 +127,8 @@ class Experiment:
         lookups = self._lookups if self._looks_up else None
         model = loop.compiled(self.model, lookups, self._training, self.by_xla)
         names = [tensor.name for tensor in model.inputs]
-        batches = self._stream(names, range(steps)).take(steps).cache()
-        return functools.partial(model.fit, batches, shuffle=False, verbose=0)
+        batches = list(self._stream(names, range(steps)).take(steps))
+        return lambda: [model.train_on_batch(*batch) for batch in batches]
 
     def evaluate(self, part: str) -> Evaluation:
         """Scores a part with the present weights."""
@@ -158,8 +158,7 @@ def compiles(jit: str, most_tags: int, workers: Workers | None = None) -> bool:
     """Whether XLA compiles the training step.
 
     Args:
-        jit: `on`, `off`, or `auto`: with a GPU, unless TensorFlow was told to be deterministic,
-            since XLA chooses among kernels by their time.
+        jit: `on`, `off`, or `auto` for on with a GPU, if it can.
         most_tags: of one image, where the model is fed with ids of tags; otherwise 0.
         workers: of the run.
 
@@ -173,8 +172,7 @@ def compiles(jit: str, most_tags: int, workers: Workers | None = None) -> bool:
         reason = f"where an image has more than {MAX_COMPILED_TAGS} tags (one has {most_tags})"
     if jit == "on" and reason:
         raise InputError(f"--jit must be auto or off {reason}; received on")
-    deterministic = tf.config.experimental.is_op_determinism_enabled()
-    return not reason and (jit == "on" or (jit == "auto" and bool(gpus()) and not deterministic))
+    return not reason and (jit == "on" or (jit == "auto" and bool(gpus())))
 
 
 def loss_weights(
