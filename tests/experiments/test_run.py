@@ -23,12 +23,13 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from data_tools.pipeline import prepare
 from data_tools.settings import Settings
 from experiments import run as command
-from experiments.runs import precision, presets, resolving
+from experiments.runs import precision, presets, resolving, results, runner
 from tagnet.data.dataset import PreparedDataset
 from tagnet.data.tables import lookup_tables
 from tagnet.evaluation import metrics
 from tagnet.evaluation.scoring import Scorer
 from tagnet.models.architectures import ARCHITECTURES, JOINT, VISUAL
+from tagnet.models.plain import plain_keras
 from tagnet.serving import export
 from tagnet.serving.annotator import Annotator
 from tagnet.settings import ScoringSettings
@@ -224,28 +225,60 @@ def test_a_finished_run_is_shown_again(finished, prepared, capsys):
     assert (out / "checkpoints" / "last.npz").stat().st_mtime_ns == before
 
 
-def test_compiled_steps_and_the_arithmetic_that_is_chosen(prepared, tmp_path, capsys, monkeypatch):
-    """A run goes on in the arithmetic that it began with."""
-    out = tmp_path / "ltn"
-    flags = ("--arch=ltn", f"--data={prepared}", f"--out={out}", "--precision=auto")
-    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: True)
-    seconds = iter([2.0, 1.0] * precision.ROUNDS)
-    monkeypatch.setattr(precision, "_seconds", lambda run: next(seconds))
-    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)
-    assert execute(*flags, "--jit=on", "--deterministic", *SMALL[:-1], "--max_epochs=1") == 0
+def test_compiled_steps_in_the_arithmetic_that_is_chosen(prepared, tmp_path, capsys, monkeypatch):
+    """What is scored is in float32, as what is exported. A run goes on in what it began with."""
+    dataset, out = PreparedDataset(prepared), tmp_path / "ltn"
+    options = command.Options(
+        arch="ltn", data=prepared, precision="auto", hidden=8, m=2, M=4, max_epochs=1
+    )
+    settings = resolving.resolve(options, dataset)
+    monkeypatch.setattr(precision, "_chosen", lambda *given: "mixed_bfloat16")
+    chosen = precision.with_precision(settings, dataset, out, "on")
+    with plain_keras():  # which puts the policy back
+        resolving.make(chosen, dataset, out, exports=False, jit="on")
     printed = capsys.readouterr().out
-    assert "precision mixed_bfloat16: in bfloat16 a step is 2.00 times as fast as in f" in printed
     assert re.search(r"^on .+; mixed_bfloat16, steps compiled by XLA$", printed, re.MULTILINE)
     assert json.loads((out / "config.json").read_text())["precision"] == "mixed_bfloat16"
-    assert execute(*flags, *SMALL) == 0
-    assert "mixed_bfloat16\n" in capsys.readouterr().out
-    assert json.loads((out / "config.json").read_text())["precision"] == "mixed_bfloat16"
-    # What is scored is what is exported: float32.
-    dataset = PreparedDataset(prepared)
     part = dataset.part(0, "id", "open", "test", 4)
-    scorer = Scorer(export.load(out).core, lookup_tables(dataset.tables(None)), ScoringSettings(2))
+    core = runner.restored(chosen, dataset, out)
+    scorer = Scorer(core, lookup_tables(dataset.tables(None)), ScoringSettings(2))
     with np.load(out / "predictions.npz") as predictions:
         np.testing.assert_allclose(scorer(part), predictions["scores"], atol=1e-5)
+    monkeypatch.setattr(precision, "_chosen", lambda *given: "float32")
+    assert precision.with_precision(settings, dataset, out, "auto") == chosen
+    assert precision.with_precision(settings, dataset, tmp_path, "auto").precision == "float32"
+
+
+@pytest.mark.parametrize(
+    ("flags", "jit", "calls"),
+    [
+        ([], "auto", []),
+        (["--jit=on"], "on", []),
+        (["--deterministic"], "off", ["enabled"]),
+        (["--deterministic", "--jit=on"], "on", ["enabled"]),
+    ],
+)
+def test_what_is_deterministic_is_not_compiled_unless_asked_for(
+    prepared, tmp_path, monkeypatch, flags, jit, calls
+):
+    seen, enabled = [], []
+    monkeypatch.setattr(
+        tf.config.experimental, "enable_op_determinism", lambda: enabled.append("enabled")
+    )
+    monkeypatch.setattr(resolving, "make", lambda *run, **how: seen.append(how["jit"]))
+    monkeypatch.setattr(results, "show", lambda *shown: None)
+    assert execute(f"--data={prepared}", f"--out={tmp_path}", "--m=2", "--M=4", *flags) == 0
+    assert (seen, enabled) == ([jit], calls)
+
+
+def test_steps_that_are_timed_are_steps_of_the_run(prepared):
+    settings = resolving.resolve(
+        command.Options(arch="v_only", data=prepared, m=2, M=4), PreparedDataset(prepared)
+    )
+    made = runner.experiment_of(settings, PreparedDataset(prepared))
+    before = made.model.get_weights()[0]
+    made.stepping(3)()
+    assert np.abs(made.model.get_weights()[0] - before).max() > 1e-4
 
 
 @pytest.mark.parametrize(
