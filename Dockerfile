@@ -11,4 +11,4 @@ RUN python3 -m pip install --no-cache-dir . \
 
 USER 10001
 WORKDIR /home/tagnet
-CMD ["python3", "-m", "experiments.run", "--arch=ltwin_2rnn", "--preset=demo", "--out=ltwin_2rnn"]
+CMD ["python3", "-m", "experiments.run", "--arch=ltwin_2rnn", "--out=ltwin_2rnn"]

@@ -22,7 +22,7 @@ BIN := $(VENV)/bin
 
 demo: $(VENV)/installed
 	$(BIN)/python -m data_tools.prepare --source=demo --out=demo/data
-	$(BIN)/python -m experiments.run --arch=ltwin_2rnn --data=demo/data --preset=demo \
+	$(BIN)/python -m experiments.run --arch=ltwin_2rnn --data=demo/data \
 	    --out=demo/ltwin_2rnn
 
 test: $(VENV)/installed-dev

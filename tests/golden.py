@@ -55,7 +55,6 @@ def reached(arch: str, dataset: PreparedDataset, out: Path, seed: int = 0) -> di
     feed = "id" if arch in OURS else None
     options = Options(
         arch,
-        preset="demo",
         neighbours="id",
         feed=feed,
         seed=seed,

@@ -143,7 +143,7 @@ def main() -> None:
     runs = options.out / "runs"
     data = options.data or prepared(options.out / "data", options.splits)
     options.out.mkdir(parents=True, exist_ok=True)
-    flags = ["--tables=1,2,3", "--baselines", "--preset=demo", "--hidden=16", "--max_epochs=2"]
+    flags = ["--tables=1,2,3", "--baselines", "--hidden=16", "--max_epochs=2"]
     flags += [f"--only={','.join(ROWS)}", f"--data={data}", f"--out={runs}"]
     with open(options.out / "sweep.log", "w") as log:
         sweep = subprocess.Popen([sys.executable, "-m", "experiments.sweep", *flags], stdout=log)

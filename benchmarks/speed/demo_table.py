@@ -3,7 +3,7 @@
     python -m benchmarks.speed.demo_table --out=runs/demo-table [--models=ltwin,logistic_both]
 
 Beside the graphs stand the baselines, so that one sees what the networks add. Their
-settings are chosen on the validation split, as are those of the `demo` preset; the test
+settings are chosen on the validation split, as are those of the preset `auto`; the test
 split is only scored. Finished runs are not run again.
 """
 
@@ -37,8 +37,6 @@ def prepared(data: Path) -> Path:
 def figures(arch: str, seed: int, data: Path, out: Path, *further: str) -> dict[str, Any]:
     """The test figures of one run of the main command, with `further` flags."""
     flags = [f"--arch={arch}", f"--seed={seed}", f"--data={data}", *further]
-    if arch in ARCHITECTURES:
-        flags.append("--preset=demo")
     if arch in OURS or (arch in BASELINES and BASELINES[arch] == "feed"):
         flags.append("--feed=id")
     folder = out / f"{arch}-seed{seed}"

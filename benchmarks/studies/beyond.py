@@ -3,7 +3,7 @@
     python -m benchmarks.studies.beyond --out=trials.jsonl --trials="base; attention" --splits=0,1
 
 Every trial of trials.py changes one thing, or some, of `ltwin` fed with w2v (`base`), on the
-demo data set with the preset `demo`: same neighbourhoods, RMSProp, early stopping and choice
+demo data set with the preset `auto`: same neighbourhoods, RMSProp, early stopping and choice
 of the epoch on the validation split for all. Training draws 12 of 24 neighbours, scores are exact
 expectations. What is done is written to `--out` at once and not done again; all of the file is
 printed as a table, with paired differences to `base`.

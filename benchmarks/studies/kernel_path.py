@@ -2,7 +2,7 @@
 
     python -m benchmarks.studies.kernel_path --out=runs/kernel-path [--data=DIR]
 
-Trains all three on a prepared data set, the demo unless given (preset `demo`, neighbours by `id`,
+Trains all three on a prepared data set, the demo unless given (preset `auto`, neighbours by `id`,
 tags fed as `id`) and scores the test images as they are, with 60 and 90 % of their tags dropped,
 and with a wrong tag for each true one. Runs that are there are not made again; several of this
 command may work in one folder. Printed are means over the splits and paired differences with the p
@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="of what is done, and stop")
     options = parser.parse_args()
     dataset = PreparedDataset(options.data or demo_data(), placement=None)
-    flags = Flags(preset="demo", hidden=options.hidden, splits=tuple(options.splits.split(",")))
+    flags = Flags(hidden=options.hidden, splits=tuple(options.splits.split(",")))
     common = plan.common_of(flags, dataset)
     tests, rows = TESTS.values(), [OURS, *OTHERS]
     series = [

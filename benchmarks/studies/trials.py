@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from experiments.runs.presets import demo
+from experiments.runs.presets import auto
 from tagnet.data.dataset import PreparedDataset
 from tagnet.data.embeddings import rho
 from tagnet.models.layers import mean_subset_max
 from tagnet.settings import PARTS
 
-PRESET = demo("ltwin")
+PRESET = auto("ltwin", images=2520)
 LABELS_L2 = 1e-4  # λ of the path from neighbours' labels
 SMALLEST = 0.02  # a share of neighbours below this, or above 1 minus this, counts as this
 

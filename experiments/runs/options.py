@@ -57,7 +57,7 @@ class Options:
     )
     pool: str = option("open", "neighbour pool: open, closed, train")
     preset: str | None = option(
-        None, f"named settings: {', '.join(PRESETS)} [paper; demo without --data]"
+        None, f"named settings: {', '.join(PRESETS)} [auto; paper for NUS-WIDE]"
     )
     m: int | None = option(None, "neighbours per neighbourhood [from the preset]")
     M: int | None = option(None, "nearest images to draw them from [from the preset]")
@@ -83,7 +83,7 @@ class Options:
     def __post_init__(self) -> None:
         for flag, value, known in (
             ("arch", self.arch, (*ARCHITECTURES, *BASELINES)),
-            ("preset", self.preset or "paper", PRESETS),
+            ("preset", self.preset or "auto", PRESETS),
             ("precision", self.precision, PRECISIONS),
             ("jit", self.jit, JIT),
         ):
@@ -147,7 +147,7 @@ class Flags:
     splits: tuple[str, ...] = option((), "numbers of the random splits, comma-separated [all]")
     pool: str = option("open", "neighbour pool: open, closed, train")
     preset: str | None = option(
-        None, f"named settings: {', '.join(PRESETS)} [paper; demo without --data]"
+        None, f"named settings: {', '.join(PRESETS)} [auto; paper for NUS-WIDE]"
     )
     seed: int = option(0, "random seed")
     hidden: int | None = option(None, "units per hidden layer, h [from the preset]")
@@ -245,7 +245,7 @@ class SearchOptions(Flags):
             "neighbours": self.neighbours,
             "feed": self.feed,
             "pool": self.pool,
-            "preset": self.preset or ("paper" if self.data else "demo"),
+            "preset": self.preset,
             "seed": self.seed,
             "max_epochs": self.max_epochs,
             "hidden": self.hidden,

@@ -13,7 +13,7 @@ from typing import Any
 from experiments.paper.published import Row
 from experiments.runs.baselines import BaselineSettings
 from experiments.runs.options import BASELINES, Flags, Options
-from experiments.runs.resolving import resolve
+from experiments.runs.resolving import default_preset, resolve
 from experiments.runs.runner import RunSettings
 from tagnet.data.dataset import PreparedDataset
 from tagnet.errors import InputError
@@ -52,7 +52,7 @@ def common_of(options: Flags, dataset: PreparedDataset) -> Common:
         dataset=dataset.name,
         encodings=tuple(dataset.encodings),
         stored=min(dataset.max_rank(encoding, options.pool) for encoding in dataset.encodings),
-        preset=options.preset or ("paper" if options.data else "demo"),
+        preset=options.preset or default_preset(dataset),
         pool=options.pool,
         seed=options.seed,
         hidden=options.hidden,

@@ -4,9 +4,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from experiments.runs import presets
 from experiments.runs.baselines import BaselineSettings, fit_and_evaluate
 from experiments.runs.options import BASELINES, WITH_TAGS, Options
-from experiments.runs.presets import PRESETS, Preset
+from experiments.runs.presets import Preset
 from experiments.runs.runner import RunSettings, train_and_evaluate
 from tagnet.data.dataset import PreparedDataset
 from tagnet.errors import InputError
@@ -57,15 +58,15 @@ def resolve(options: Options, dataset: PreparedDataset) -> RunSettings | Baselin
             )
     if options.arch in BASELINES:
         return _resolved_baseline(options, dataset, feed)
-    preset = options.preset or ("paper" if options.data else "demo")
+    preset = options.preset or default_preset(dataset)
+    images = len(dataset.split(options.split)["train"])
     stored = dataset.max_rank(options.neighbours, options.pool)
-    settings = _overridden(PRESETS[preset](options.arch), options, stored)
+    settings = _overridden(presets.PRESETS[preset](options.arch, images), options, stored)
     if settings.max_rank > stored:
         raise InputError(
             f"--M must be at most {stored} (neighbours stored in {dataset.directory}); "
             f"received {settings.max_rank}"
         )
-    dataset.split(options.split)
     return RunSettings(
         arch=options.arch,
         data=str(dataset.directory.resolve()),
@@ -79,6 +80,11 @@ def resolve(options: Options, dataset: PreparedDataset) -> RunSettings | Baselin
         settings=settings,
         from_run=None if options.from_run is None else str(options.from_run.resolve()),
     )
+
+
+def default_preset(dataset: PreparedDataset) -> str:
+    """The name of the preset of runs on a data set that name none."""
+    return presets.default(dataset.info.get("settings", {}).get("source", ""))
 
 
 def _reads(arch: str, flag: str) -> bool:

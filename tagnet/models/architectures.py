@@ -82,8 +82,12 @@ def ltwin(g: Blocks) -> KerasTensor:
 
     u_x = σ(W_xu π_x + b_xu), u_z = max_i σ(W_zu π_zi + b_zu).
     """
-    v_x = g.drop(g.fc("W_x", g.phi_x))
-    v_z = g.drop(g.max(g.fc("W_z", g.phi_z)))
+    return _ltwin(g, g.phi_x, g.phi_z)
+
+
+def _ltwin(g: Blocks, phi_x: KerasTensor, phi_z: KerasTensor) -> KerasTensor:
+    v_x = g.drop(g.fc("W_x", phi_x))
+    v_z = g.drop(g.max(g.fc("W_z", phi_z)))
     u_x = g.drop(g.fc("W_xu", g.pi_x))
     u_z = g.drop(g.max(g.fc("W_zu", g.pi_z)))
     return g.scores("W_y", v_x, v_z, u_x, u_z)
@@ -128,10 +132,12 @@ def lzip(g: Blocks) -> KerasTensor:
 def ltwin_kernel(g: Blocks) -> KerasTensor:
     """F = ½ (F_ltwin + W_k κ(φ_x, π_x) + b_k): not of the paper.
 
-    `ltwin` beside kernel logistic regression, which compares the image with labelled training
-    images, by pixels and by tags (see `Blocks.kernel_scores`). The two err on different images.
+    `ltwin` on the roots of φ_x and φ_z (see `Blocks.unit_root`), beside kernel logistic regression,
+    which compares the image with labelled training images, by pixels and by tags (see
+    `Blocks.kernel_scores`). The two err on different images.
     """
-    return g.mean(ltwin(g), g.kernel_scores("W_k"))
+    twin = _ltwin(g, g.unit_root(g.phi_x), g.unit_root(g.phi_z))
+    return g.mean(twin, g.kernel_scores("W_k"))
 
 
 Builder: TypeAlias = "Callable[[Blocks], KerasTensor]"

@@ -19,6 +19,7 @@ from tagnet.settings import GraphSettings
 # of MIRFLICKR.
 PIXEL_SHARE = 8.0
 TAG_SHARE = 3.0
+LENGTH = 20.0  # of φ after `unit_root`, about that of EfficientNet's; chosen there, too
 TINY = 1e-12
 
 
@@ -48,6 +49,16 @@ class Blocks:
     def pi_z(self) -> KerasTensor:
         """π_z [B, K, n]; for `id` the tags' ids, [B, K, T] padded with −1."""
         return self._tags("pi_z", None)
+
+    def unit_root(self, phi: KerasTensor) -> KerasTensor:
+        """Signed square roots of φ [..., D], brought to the length 20.
+
+        Large activations count less and all images alike; zeros stay zeros.
+        """
+        size = keras.ops.abs(phi)
+        squared = keras.ops.sum(size, axis=-1, keepdims=True)
+        scale = LENGTH / keras.ops.sqrt(keras.ops.maximum(squared, TINY))
+        return keras.ops.sign(phi) * keras.ops.sqrt(size) * scale
 
     def fc(self, weights: str, *inputs: KerasTensor) -> KerasTensor:
         """σ(W [inputs] + b), He-normal; over φ_z or π_z the same W for every neighbour."""

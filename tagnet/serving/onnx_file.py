@@ -14,7 +14,7 @@ import numpy as np
 import tagnet
 from tagnet.errors import InputError
 from tagnet.models.architectures import ARCHITECTURES
-from tagnet.models.blocks import PIXEL_SHARE, TAG_SHARE, TINY, Blocks
+from tagnet.models.blocks import LENGTH, PIXEL_SHARE, TAG_SHARE, TINY, Blocks
 from tagnet.serving.portable import vector_fed
 from tagnet.settings import GraphSettings
 from tagnet.system.files import atomic_write
@@ -63,6 +63,16 @@ class OnnxBlocks:
     def pi_z(self) -> str:
         """π_z [B, K, n]."""
         return self._input("pi_z", "B", "K", self.settings.tag_dim)
+
+    def unit_root(self, phi: str) -> str:
+        """Signed square roots of φ [..., D], brought to the length 20."""
+        size = self.add("Abs", phi)
+        length = self.add("Sqrt", self.add("Max", self._sum_last(size), self.number(TINY)))
+        root = self.add("Mul", self.add("Sign", phi), self.add("Sqrt", size))
+        return self.add("Mul", root, self.add("Div", self.number(LENGTH), length))
+
+    def _sum_last(self, vectors: str) -> str:
+        return self.add("ReduceSum", vectors, self.numbers(-1))
 
     def fc(self, weights: str, *inputs: str) -> str:
         """σ(W [inputs] + b)."""
@@ -129,11 +139,11 @@ class OnnxBlocks:
         ends = self.numbers(self.settings.references)
         cosines = add("Slice", products, self.numbers(0), ends, self.numbers(1))
         rest = add("Slice", products, ends, self.numbers(2**31 - 1), self.numbers(1))
-        squared = add("Add", add("ReduceSum", size, self.numbers(1)), rest)
+        squared = add("Add", self._sum_last(size), rest)
         length = add("Sqrt", add("Max", squared, number(TINY)))
         cosine = add("Clip", add("Div", cosines, length), number(-1), number(1))
         pixels = add("Exp", add("Mul", number(2), add("Sub", cosine, number(1))))
-        square = add("ReduceSum", add("Mul", self.pi_x, self.pi_x), self.numbers(1))
+        square = self._sum_last(add("Mul", self.pi_x, self.pi_x))
         unit = add("Div", self.pi_x, add("Sqrt", add("Max", square, number(TINY))))
         tags = add("Mul", number(TAG_SHARE), self._product(f"{weights}u", unit))
         return self._dense(weights, add("Add", add("Mul", number(PIXEL_SHARE), pixels), tags))

@@ -25,7 +25,7 @@ def tables_alive(data: Path) -> int:
 def test_several_runs_leave_one_table_of_features(prepared: Path, tmp_path: Path) -> None:
     before = tables_alive(prepared)
     flags = [f"--data={prepared}", f"--out={tmp_path}", "--tables=2", "--only=ltn-n_id-m12-M24"]
-    flags += ["--hidden=4", "--max_epochs=1", "--preset=demo"]
+    flags += ["--hidden=4", "--max_epochs=1"]
     argv = ["sweep", *flags]
     assert console.execute(sweep.Options, sweep.main, sweep.USAGE, argv) == 0
     assert tables_alive(prepared) - before <= 1

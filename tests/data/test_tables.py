@@ -301,7 +301,7 @@ def execute(*flags):
 
 @pytest.mark.large
 def test_the_table_changes_no_result(many_shards, tmp_path, capsys):
-    flags = [f"--data={many_shards}", "--split=1", "--pool=train", "--preset=demo"]
+    flags = [f"--data={many_shards}", "--split=1", "--pool=train"]
     scores = []
     for table in ("device", "mmap"):
         given = [f"--placement={table}", f"--out={tmp_path / table}"]

@@ -35,10 +35,13 @@ def test_an_empty_bin_counts_for_nothing():
 
 
 @pytest.mark.parametrize(
-    ("precision", "expected"), [(1.0, 0.9), (0.75, 0.6), (0.5, 0.3), (0.0, 0.3)]
+    ("precision", "expected"), [(0.95, 0.9), (0.75, 0.6), (0.55, 0.3), (0.0, 0.3)]
 )
 def test_the_lowest_threshold_that_keeps_the_precision(precision, expected):
-    """Ranked 1 0 1 1 0 0: precision 1, 1/2, 2/3, 3/4, 3/5, 1/2."""
+    """Ranked 1 0 1 1 0 0: shares 1, 1/2, 2/3, 3/4, 3/5, 1/2; mean probabilities .9 to .617.
+
+    Their means are .95, .675, .733, .75, .65, .558.
+    """
     probabilities = np.array([[0.9], [0.8], [0.7], [0.6], [0.4], [0.3]])
     labels = np.array([[1], [0], [1], [1], [0], [0]])
     assert thresholds(probabilities, labels, precision) == [expected]
@@ -47,7 +50,7 @@ def test_the_lowest_threshold_that_keeps_the_precision(precision, expected):
 def test_equal_probabilities_are_given_together_or_not_at_all():
     probabilities, labels = np.array([[0.9], [0.9], [0.1]]), np.array([[1], [0], [0]])
     assert thresholds(probabilities, labels, 0.9) == [np.inf]
-    assert thresholds(probabilities, labels, 0.5) == [0.9]
+    assert thresholds(probabilities, labels, 0.7) == [0.9]
 
 
 def test_a_label_without_a_positive_is_never_given():

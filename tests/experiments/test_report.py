@@ -48,7 +48,7 @@ def make_run(
         directory / "config.json",
         {
             **{name: getattr(row, name) for name in results.NAMED},
-            **{"split": split, "seed": seed, "data": str(data), "pool": "open", "preset": "demo"},
+            **{"split": split, "seed": seed, "data": str(data), "pool": "open", "preset": "auto"},
             **config,
         },
     )

@@ -28,7 +28,7 @@ from tagnet.system.files import read_json, write_json
 
 BY_ID = Row("ltwin", "id", "id")
 UNKNOWN = Perturbation(overlap=0.0)
-SMALL = ("--preset=demo", "--hidden=4", "--max_epochs=1", "--splits=0")
+SMALL = ("--hidden=4", "--max_epochs=1", "--splits=0")
 
 
 def command(*flags):

@@ -300,7 +300,7 @@ def test_more_epochs_go_on_from_the_last_one(prepared, tmp_path):
     dataset = PreparedDataset(prepared)
 
     def made(name, epochs):
-        flags = dict(arch="ltn", data=prepared, preset="demo", hidden=4, m=2, M=4)
+        flags = dict(arch="ltn", data=prepared, hidden=4, m=2, M=4)
         settings = resolving.resolve(command.Options(**flags, max_epochs=epochs), dataset)
         resolving.make(settings, dataset, tmp_path / name, exports=False)
         return tmp_path / name
@@ -371,7 +371,7 @@ def test_another_run_in_the_same_place(finished, prepared, capsys):
     ("flags", "line"),
     [
         (["--arch=x"], "--arch must be one of v_only, ltn, .*; received 'x'"),
-        (["--preset=x"], "--preset must be one of paper, released, demo; received 'x'"),
+        (["--preset=x"], "--preset must be one of auto, paper, released; received 'x'"),
         (["--neighbours=wnet"], "neighbours must be one of id, w2v; received 'wnet'"),
         (["--feed=wnet"], "--feed must be one of id, w2v; received 'wnet'"),
         (["--arch=ltn", "--feed=w2v"], "--feed is for joint models .*--feed=w2v with --arch=ltn"),
@@ -442,9 +442,10 @@ def test_help_fits_a_screen():
 def test_every_preset_suits_every_architecture():
     for arch in ARCHITECTURES:
         for preset in presets.PRESETS.values():
-            settings = preset(arch)
-            assert settings.m <= settings.max_rank
-            assert settings.training.min_epochs <= settings.training.max_epochs
+            for images in (1, 300, 5_000, 1_000_000):
+                settings = preset(arch, images)
+                assert settings.m <= settings.max_rank
+                assert settings.training.min_epochs <= settings.training.max_epochs
 
 
 def test_the_paper_preset_is_section_3_4():
@@ -470,7 +471,7 @@ def test_images_without_tags(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     given = {"raw": tmp_path / "m.csv", "features": tmp_path / "f.npy", "pools": ("open",)}
     prepare(Settings.of(**given, M=4), tmp_path / "data")
     capsys.readouterr()
-    flags = [f"--data={tmp_path / 'data'}", "--preset=demo", "--max_epochs=1"]
+    flags = [f"--data={tmp_path / 'data'}", "--max_epochs=1"]
 
     def made(*given: str) -> int:
         return console.execute(command.Options, command.main, "usage", ["run", *given])

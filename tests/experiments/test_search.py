@@ -29,7 +29,7 @@ from tagnet.training.loop import Diverged
 trials = pytest.importorskip("experiments.runs.trials", reason="needs the extra search")
 
 ROOT = Path(__file__).parents[2]
-REAL = ("--preset=demo", "--max_epochs=2", "--hidden=4", "--what=l2,dropout", "--arch=ltn")
+REAL = ("--max_epochs=2", "--hidden=4", "--what=l2,dropout", "--arch=ltn")
 
 
 def command(*flags):
@@ -64,7 +64,7 @@ def made(monkeypatch):
 
 @pytest.fixture
 def flags(prepared, tmp_path):
-    return (f"--data={prepared}", f"--out={tmp_path / 'out'}", "--preset=demo")
+    return (f"--data={prepared}", f"--out={tmp_path / 'out'}")
 
 
 def test_the_grid_tries_every_value_once_and_the_best_stands_first(made, flags, tmp_path, capsys):
@@ -331,7 +331,7 @@ def test_killed_at_random_moments(prepared, tmp_path, kills):
     ("given", "line"),
     [
         (["--arch=svm_tags"], "--arch must be one of v_only, ltn, "),
-        (["--preset=x"], "--preset must be one of paper, released, demo; received 'x'"),
+        (["--preset=x"], "--preset must be one of auto, paper, released; received 'x'"),
         (["--what=x"], "--what must be one of learning_rate, l2, dropout, hidden, m; received 'x'"),
         (["--arch=v_only", "--what=m"], "--what must be one of learning_rate, l2; received 'm'"),
         (["--grid", "--what=m"], "--grid searches only l2; received --what=m"),

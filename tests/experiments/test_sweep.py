@@ -207,7 +207,7 @@ def test_another_sweep_in_the_same_place(made, flags, capsys, tmp_path):
         (["--tables=2", "--splits=0,x"], "--splits must be numbers from 0; received 'x'"),
         (["--tables=2", "--splits=2"], "split must be 0 to 1; received 2"),
         (["--tables=2", "--pool=x"], "pool must be one of open, closed, train; received 'x'"),
-        (["--tables=2", "--preset=x"], "--preset must be one of paper, "),
+        (["--tables=2", "--preset=x"], "--preset must be one of auto, "),
         (["--tables=2", "--max_epochs=0"], "--max_epochs must be at least 1; received 0"),
         (["--tables=2", "--seed=-1"], "--seed must be at least 0; received -1"),
     ],

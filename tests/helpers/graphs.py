@@ -138,10 +138,11 @@ def deployed(
 
 
 def calibrated(**changes) -> ServingModel:
-    """`ltwin` fed with w2v, calibrated on random scores."""
+    """`ltwin` fed with w2v, calibrated on scores that know labels 0 and 2, and not label 1."""
     deployment = deployed("ltwin", "w2v", **changes)
     rng = np.random.default_rng(0)
-    deployment.calibrate(rng.normal(size=(40, L)), rng.integers(0, 2, size=(40, L)))
+    noise, labels = rng.normal(size=(40, L)), rng.integers(0, 2, size=(40, L))
+    deployment.calibrate(noise + np.array([2, 0, 2]) * (2 * labels - 1), labels)
     return deployment
 
 

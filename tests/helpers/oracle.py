@@ -140,6 +140,11 @@ def ltwin(w, phi_x, pi_x, phi_z, pi_z):
     return _affine(w["W_y"], np.concatenate([v_x, v_z, u_x, u_z]))
 
 
+def _unit_root(phi):
+    root = np.sign(phi) * np.sqrt(np.abs(phi))
+    return 20 * root / max(np.linalg.norm(root), 1e-6)
+
+
 def ltwin_kernel(w, phi_x, pi_x, phi_z, pi_z):
     """Not of the paper. The last column of W_kx is ‖μ‖² − 2 √φ · μ, the others (√φ − μ) · a_r."""
     root = np.sign(phi_x) * np.sqrt(np.abs(phi_x))
@@ -148,7 +153,8 @@ def ltwin_kernel(w, phi_x, pi_x, phi_z, pi_z):
     pixels = [np.exp(-2 + 2 * min(max(product / length, -1), 1)) for product in products]
     tags = w["W_ku"][0].T @ pi_x / max(np.sqrt(pi_x @ pi_x), 1e-12)
     alike = 8 * np.array(pixels) + 3 * tags
-    return (ltwin(w, phi_x, pi_x, phi_z, pi_z) + _affine(w["W_k"], alike)) / 2
+    twin = ltwin(w, _unit_root(phi_x), pi_x, [_unit_root(z) for z in phi_z], pi_z)
+    return (twin + _affine(w["W_k"], alike)) / 2
 
 
 def _ltwin_rnn(w, phi_x, pi_x, phi_z, pi_z):

@@ -29,7 +29,7 @@ from experiments.annotation import batch  # noqa: F401
 from tagnet.backbones import catalogue, features
 
 ROW = "ltn-n_id-m12-M24"
-SMALL = ("--preset=demo", "--hidden=4", "--max_epochs=2")
+SMALL = ("--hidden=4", "--max_epochs=2")
 # TensorBoard gets a file at every start, costs are seconds, and the fingerprint and the journal
 # have times in them. A lock says who works, not what was made.
 LEFT_OUT = ("*/tensorboard/*", "*/costs.csv", "*/fingerprint.pb", "*.journal", "*.lock")

@@ -216,7 +216,7 @@ def test_two_at_once_are_one_line(work, prepared, tmp_path, capsys):
 
 @pytest.mark.large
 def test_a_run_is_refused_while_another_goes_on_and_ends_once_it_lost_its_lock(prepared, tmp_path):
-    flags = [f"--data={prepared}", "--arch=v_only", "--preset=demo", "--max_epochs=40"]
+    flags = [f"--data={prepared}", "--arch=v_only", "--max_epochs=40"]
     command = [sys.executable, "-m", "experiments.run", *flags]
     out = tmp_path / "out"
     pipe = subprocess.PIPE

@@ -153,7 +153,7 @@ def cluster(count):
 
 def flags(data, out, workers, hidden=8):
     return [
-        *(f"--data={data}", f"--out={out}", "--arch=ltwin", "--preset=demo", f"--hidden={hidden}"),
+        *(f"--data={data}", f"--out={out}", "--arch=ltwin", f"--hidden={hidden}"),
         *("--m=2", "--M=4", "--max_epochs=30", f"--workers={workers}"),
     ]
 
