@@ -3,9 +3,10 @@
 import importlib
 from pathlib import Path
 
-import keras
 import pytest
 import tensorflow as tf
+
+from tagnet.models.plain import plain_keras
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,18 +18,20 @@ def gpu(monkeypatch):
     return importlib.import_module("benchmarks.speed.gpu")
 
 
-def test_every_table_has_its_lines(gpu, capsys):
-    gpu.main(["--small", "--cases=v_only,rtn", "--what=steps,loading", "--minutes=1e-9"])
+def test_a_row_of_steps(gpu):
+    with plain_keras():  # which puts the policy back
+        row = gpu.step_row("v_only", "bfloat16", gpu.SMALL, count=1)
+    cells = [cell.strip() for cell in row.split("|")]
+    assert cells[1:4] == ["`v_only`", "–", "bfloat16"]
+    assert len(cells) == gpu.STEPS_HEADER.splitlines()[0].count("|") + 1
+
+
+def test_what_is_left_out_is_told(gpu, capsys):
+    gpu.main(["--small", "--cases=v_only,rtn", "--what=steps,loading", "--minutes=0"])
     printed = capsys.readouterr().out
     assert "loading: 0.00 GB to the device in " in printed
-    assert "left out after 1e-09 minutes: v_only in float32, rtn in float32, v_only in b" in printed
-    gpu.main(["--small", "--cases=v_only", "--what=steps"])
-    printed = capsys.readouterr().out
-    assert "| `v_only` | – | float32 | " in printed
-    assert "| `v_only` | – | bfloat16 | " in printed
-    assert "left out" not in printed
+    assert "left out after 0.0 minutes: v_only in float32, rtn in float32, v_only in b" in printed
     assert printed.endswith("sizes are tiny: these figures only show that the command works\n")
-    assert keras.config.dtype_policy().name == "float32"
 
 
 def test_products_have_matrices_of_their_own(gpu):
