@@ -12,6 +12,7 @@
 #              oneDNN off and on
 # make soak    two hours of a sweep, and whether it leaks
 # make golden  store the figures that every graph reaches now on the embedded data set
+# make docs    build the documentation into site/, run its notebooks and check its links
 # make bench   measure steps, loading, scores and growth; train every architecture, three seeds
 # make clean   remove what the others made, but for runs/
 
@@ -19,7 +20,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test coverage style check check-long long-tests cluster check-versions soak golden bench clean
+.PHONY: demo test coverage style check check-long long-tests cluster check-versions soak golden docs bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m data_tools.prepare --source=demo --out=demo/data
@@ -64,6 +65,10 @@ golden: $(VENV)/installed-dev
 	rm -rf runs/golden
 	$(BIN)/python tests/golden.py --out=runs/golden --write
 
+docs: $(VENV)/installed-docs
+	$(BIN)/python -m mkdocs build --strict
+	@echo "built: open site/index.html in a browser"
+
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.speed.startup
 	$(BIN)/python -m benchmarks.speed.steps
@@ -74,10 +79,10 @@ bench: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.speed.scoring --data=runs/twin
 	$(BIN)/python -m benchmarks.studies.ways --data runs/twin
 	$(BIN)/python -m benchmarks.endurance.growth --plot=runs/growth.png
-	$(BIN)/python -m benchmarks.speed.demo_table --out=runs/demo-table
+	$(BIN)/python -m benchmarks.studies.all_models --out=runs/models
 
 clean:
-	rm -rf $(VENV) build demo *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build demo site *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # The marks are files in the environment, so that it is made anew where it is
 # removed, and brought up to date where the requirements change.
@@ -88,6 +93,10 @@ $(VENV)/installed: setup.cfg pyproject.toml | python
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	touch $@
 
 .PHONY: python

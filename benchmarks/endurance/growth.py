@@ -1,6 +1,6 @@
 """Measures how the work grows with the number of images, on twins of NUS-WIDE of several sizes.
 
-    python -m benchmarks.endurance.growth --plot=docs/growth.png
+    python -m benchmarks.endurance.growth --plot=docs/images/growth.png
 
 For each size: all-pairs neighbours by Jaccard, exact scores of `ltn` for the test split (a
 fixed share of the images) at (m, M) = (12, 24), and a training step of `ltn` at batch 64.

@@ -1,6 +1,6 @@
 """What millions of images need: stages measured at two sizes, extrapolated, checked at a third.
 
-    python -m benchmarks.endurance.scale --keep=FOLDER --out=docs/scale.md
+    python -m benchmarks.endurance.scale --keep=FOLDER --out=docs/evidence/scale.md
 
 Twins of NUS-WIDE are prepared and trained on for one epoch, in processes of their own; disk is
 what the files take, network what the pieces of the work are pickled to. Features of photographs
@@ -215,7 +215,7 @@ def kept(what: str, number: int, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def page(sizes: Sequence[int], options: argparse.Namespace) -> str:
-    """Measures what is not in the folder, and writes docs/scale.md."""
+    """Measures what is not in the folder, and writes docs/evidence/scale.md."""
     photos = [kept("photos", number, options) for number in options.photos]
     network = [kept("network", images, options) for images in sizes]
     measured = [kept("size", images, options) for images in sizes]
@@ -236,7 +236,7 @@ def page(sizes: Sequence[int], options: argparse.Namespace) -> str:
     return PAGE.format(
         command="python -m benchmarks.endurance.scale --keep=FOLDER "
         f"--images {sizes[0]} {sizes[1]} --check {sizes[2]} "
-        f"--searched {' '.join(map(str, options.searched))} --out=docs/scale.md",
+        f"--searched {' '.join(map(str, options.searched))} --out=docs/evidence/scale.md",
         factor=TARGETS[-1] / sizes[-1],
         beside=f"{options.beside} " if options.beside else "",
         described=measured[-1]["described"],

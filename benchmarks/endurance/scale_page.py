@@ -1,4 +1,4 @@
-"""What stands in docs/scale.md: fits through two sizes, and what they come to at others."""
+"""The page docs/evidence/scale.md: fits through two sizes, and what they come to at others."""
 
 import dataclasses
 import math
@@ -149,6 +149,10 @@ def quickest(searches: Sequence[Fit], memory: Sequence[Fit]) -> str:
 
 
 PAGE = """# Time, memory and disk for millions of images
+
+**What it means for you.** A million images are a matter of hours on one machine. For more, look up
+the time, memory and disk that you need in the last columns of the tables; the parts that grow
+fastest can be spread over several machines.
 
 Generated; do not edit. To regenerate:
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.speed.demo_table import HEADER, SEEDS, figures, row, versions
+from benchmarks.studies.demo_runs import HEADER, SEEDS, figures, row, versions
 from data_tools.build_demo import read_rows
 from data_tools.sources import demo
 from tagnet.backbones.features import BACKBONES, extract

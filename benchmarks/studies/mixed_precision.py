@@ -16,7 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import machine, workload
-from benchmarks.speed import demo_table, floor, steps
+from benchmarks.speed import floor, steps
+from benchmarks.studies import demo_runs
 from tagnet.system.devices import processor_flags
 
 ARCH = "ltn"
@@ -56,14 +57,14 @@ def main() -> None:
             f"({ratios.min():.2f}–{ratios.max():.2f}) of that"
         )
     if options.out:
-        data = demo_table.prepared(options.out / "data")
-        print(demo_table.HEADER)
+        data = demo_runs.prepared(options.out / "data")
+        print(demo_runs.HEADER)
         for policy in contests:
             runs = [
-                demo_table.figures(ARCH, seed, data, options.out / policy, f"--precision={policy}")
-                for seed in demo_table.SEEDS
+                demo_runs.figures(ARCH, seed, data, options.out / policy, f"--precision={policy}")
+                for seed in demo_runs.SEEDS
             ]
-            print(demo_table.row(f"`{ARCH}`, {policy}", runs))
+            print(demo_runs.row(f"`{ARCH}`, {policy}", runs))
     flags = [flag for flag in FLAGS if flag in processor_flags()]
     print(f"flags: {' '.join(flags)}; {machine.described('tensorflow', 'keras')}")
 

@@ -252,11 +252,11 @@ def as_tensors(request: dict) -> dict[str, tf.Tensor]:
 
 
 def test_the_requests_of_the_guide_are_those_of_the_signatures(signatures_of_ltwin):
-    """The JSON in docs/serving.md is answered, and the answer has what the guide's has.
+    """The JSON in docs/tutorials/serving.md is answered, and the answer has what the guide's has.
 
     Its image and its vectors are cut short there, and take their true size here.
     """
-    text = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "tutorials" / "serving.md").read_text()
     requests = [json.loads(body) for body in re.findall(r"-d '(\{.*?\})'", text, re.DOTALL)]
     (told,) = (json.loads(body) for body in re.findall(r"```json\n(.*?)```", text, re.DOTALL))
     assert [request["signature_name"] for request in requests] == [
