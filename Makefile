@@ -1,4 +1,5 @@
-# make demo    prepare the embedded data set, train ltwin_2rnn on it, show the metrics
+# make demo    train ltwin_2rnn, ltwin_kernel and a logistic regression on the embedded data set,
+#              compare them, and annotate the example photos into a gallery
 # make test    run the tests
 # make coverage   run the tests and say which lines of tagnet they do not reach
 # make style   check style and types
@@ -11,6 +12,7 @@
 #              versions of what the package needs, with TensorFlow's release candidate, and with
 #              oneDNN off and on
 # make soak    two hours of a sweep, and whether it leaks
+# make shipped   train the model that comes with tagnet again
 # make golden  store the figures that every graph reaches now on the embedded data set
 # make docs    build the documentation into site/, run its notebooks and check its links
 # make bench   measure steps, loading, scores and growth; train every architecture, three seeds
@@ -20,12 +22,28 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test coverage style check check-long long-tests cluster check-versions soak golden docs bench clean
+.PHONY: demo test coverage style check check-long long-tests cluster check-versions soak shipped golden docs \
+    bench clean
+
+RUN := $(BIN)/python -m experiments.run --data=demo/data
+SHIPPED := tagnet/serving/presets/ltwin_kernel_coco
 
 demo: $(VENV)/installed
-	$(BIN)/python -m data_tools.prepare --source=demo --out=demo/data
-	$(BIN)/python -m experiments.run --arch=ltwin_2rnn --data=demo/data \
-	    --out=demo/ltwin_2rnn
+	$(BIN)/python -m data_tools.prepare --source=demo --pools=open --encodings=id,w2v --out=demo/data
+	$(RUN) --arch=ltwin_2rnn --out=demo/ltwin_2rnn
+	$(RUN) --arch=ltwin_kernel --feed=id --out=demo/ltwin_kernel
+	$(RUN) --arch=logistic_both --feed=id --out=demo/logistic_both
+	$(BIN)/python -m experiments.report demo
+	$(BIN)/python -m experiments.annotate --model=demo/ltwin_kernel \
+	    --table=examples/photos/tags.csv --html=demo/gallery.html
+	@echo "open demo/gallery.html in a browser; tensorboard --logdir=demo shows the runs"
+
+shipped: $(VENV)/installed
+	rm -rf runs/shipped $(SHIPPED)
+	$(BIN)/python -m data_tools.prepare --source=demo --pools=open --encodings=id --out=runs/shipped/data
+	$(BIN)/python -m experiments.run --arch=ltwin_kernel --feed=id --data=runs/shipped/data \
+	    --out=runs/shipped/run
+	$(BIN)/python -m experiments.export runs/shipped/run --format=preset --out=$(SHIPPED)
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile

@@ -44,7 +44,7 @@ class Report:
             say(f"  ok      {promise}")
         else:
             self.broken.append(f"{promise}; {found}" if found else promise)
-            say(f"  FAILED  {self.broken[-1]}")
+            say(f"  FAILED  {self.broken[-1]}", result=True)
 
     def attempt(self, check: Callable[..., None], *arguments: object) -> None:
         """Runs a group of checks; an unreadable file is a failed check."""
@@ -82,7 +82,7 @@ def audit(directory: Path) -> tuple[PreparedDataset, Report]:
                 say(f"neighbours {encoding}-{pool} of split {index}")
                 report.attempt(_check_neighbours, data, index, encoding, pool)
     failed = f"{counted(len(report.broken), 'check')} failed"
-    say(failed if report.broken else "all checks passed")
+    say(failed if report.broken else "all checks passed", result=True)
     return data, report
 
 

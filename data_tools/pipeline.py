@@ -394,11 +394,13 @@ def _say_summary(summary: dict[str, Any], out: Path, seconds: dict[str, float]) 
     if summary["labels"] == 1:
         say(f"  only one label, {summary['label_names'][0]!r}: there is nothing to learn")
     parts = ", ".join(f"{size:,} {part}" for part, size in summary["split_sizes"].items())
-    say(f"  splits: {summary['splits']}, each with {parts} images")
+    say(f"  {counted(summary['splits'], 'split')}: {parts} images")
     if summary["left_out"]:
-        say(f"  left out: {summary['left_out']:,}, see left_out.jsonl")
+        say(f"  left out: {counted(summary['left_out'], 'image')}, see {out / 'left_out.jsonl'}")
+        left_out = [json.loads(line) for line in _lines(out / "left_out.jsonl")]
         for reason, count in summary["left_out_reasons"].items():
-            say(f"    {count:,}: {reason}")
+            first = next((row["image_id"] for row in left_out if reason in row["reason"]), "?")
+            say(f"    {counted(count, 'image')}: {reason}; first: {first}")
     for name, embedding in summary["embeddings"].items():
         say(f"  {name}: {embedding['known']:,} of {summary['tags']:,} tags have a vector")
     for name, stored in summary["neighbours"].items():

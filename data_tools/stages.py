@@ -92,7 +92,7 @@ class Stages:
             self.sums |= mark.get("checksums") or self._checksums(mark["outputs"])
         elif self.dry_run:
             self._stale.add(stage.name)
-            say(f"{stage.name}: would run{reason}")
+            say(f"{stage.name}: would run{reason}", result=True)
         else:
             if self.check is not None:
                 self.check()
@@ -130,7 +130,7 @@ class Stages:
             if path.stem in self._digests:
                 continue
             if self.dry_run:
-                say(f"{path.stem}: would be removed (no longer requested)")
+                say(f"{path.stem}: would be removed (no longer requested)", result=True)
             else:
                 say(f"{path.stem}: removed (no longer requested)")
                 self._remove(path.stem, self._read_mark(path.stem))

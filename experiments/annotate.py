@@ -1,6 +1,6 @@
 """Annotates photos with a trained model.
 
-    python -m experiments.annotate --model=RUN photos
+    python -m experiments.annotate photos
 
 The flags are here; `annotation/batch.py` does the work.
 """
@@ -10,11 +10,11 @@ import dataclasses
 import io
 import math
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.annotation import gallery, sidecars
+from experiments.annotation import gallery, gallery_files, sidecars
 from experiments.annotation.batch import (
     Answer,
     Batch,
@@ -25,7 +25,9 @@ from experiments.annotation.batch import (
     report,
     report_left_out,
 )
+from experiments.annotation.shipped import say_shipped
 from tagnet.errors import InputError, single_line
+from tagnet.settings import SHIPPED_MODEL
 from tagnet.system import console
 from tagnet.system.console import option, require_at_least
 from tagnet.system.files import remove_unfinished, write_text, writing
@@ -36,16 +38,17 @@ if TYPE_CHECKING:
 
 USAGE = """Annotates photos with a trained model.
 
-  python -m experiments.annotate --model=RUN [--jsonl=FILE] PHOTO_OR_FOLDER ...
+  python -m experiments.annotate [--model=RUN] [--jsonl=FILE] PHOTO_OR_FOLDER ...
 
-Tags come from keywords embedded in the photo or its sidecar; override them with --tags or
---table. Without --jsonl, --csv, --html or --xmp the labels are printed. With --jsonl an
-interrupted batch resumes."""
+The default model comes with tagnet and knows 18 labels; --model=RUN takes one of yours. Tags come
+from keywords in the photo or its sidecar, or from --tags or --table. Without --jsonl, --csv, --html
+or --xmp the labels are printed. With --jsonl an interrupted batch resumes."""
 
 
 CSV_HEAD = "photo,label,probability\n"
 HTML_HEAD = "<!DOCTYPE html>\n"
 PRECISION = 0.8  # the target where no flag limits the labels
+LEAST = 0.2  # and the least threshold then: a rare label's can be of a few images
 UNCALIBRATED = 0.5  # the threshold of a model without validation scores
 UNCHOSEN = 50  # per cent; where the gallery's slider starts if no threshold applies
 
@@ -55,7 +58,7 @@ class Options:
     """The flags of an annotation."""
 
     arguments: tuple[str, ...] = ()
-    model: Path | None = option(None, "run directory or SavedModel (required)")
+    model: Path = option(Path(SHIPPED_MODEL), "run directory, SavedModel or preset")
     weights: Path | None = option(None, "weight file of the backbone [downloaded or bundled]")
     tags: tuple[str, ...] | None = option(
         None, "tags for all photos, comma-separated [embedded keywords]"
@@ -72,7 +75,9 @@ class Options:
     labels: tuple[str, ...] | None = option(None, "restrict the output to these labels [all]")
     jsonl: Path | None = option(None, "write JSON Lines, one line per photo [none]")
     csv: Path | None = option(None, "write CSV, one row per photo and label [none]")
-    html: Path | None = option(None, "write a self-contained HTML gallery [none]")
+    html: Path | None = option(
+        None, f"write an HTML gallery, in pages above {gallery_files.PAGE} photos [none]"
+    )
     corpus_photos: Path | None = option(
         None, "folder of the training photos, for --html [recorded in the data set]"
     )
@@ -92,8 +97,6 @@ class Options:
             raise InputError(f"--prefix must be one level of a keyword; received {self.prefix!r}")
         if bool(self.arguments) == (self.table is not None):
             raise InputError("give either photos (or folders), or --table")
-        if self.model is None and not self.remove:
-            raise InputError("--model is missing: a run directory or SavedModel")
         if self.tags is not None and self.table is not None:
             raise InputError("--tags and --table must not be given together")
         if self.corpus_photos is not None and not self.corpus_photos.is_dir():
@@ -111,19 +114,21 @@ def main(options: Options) -> None:
         jobs, passed_over = jobs_of(options.arguments, options.tags)
         left_out = report_left_out(passed_over)
     written = list(filter(None, (options.jsonl, options.csv, options.html)))
+    if options.html is not None:
+        written.append(gallery_files.folder_of(options.html))
     if options.xmp or options.remove:
         written += [sidecars.sidecar_of(job.with_sidecars) for job in jobs]
     remove_unfinished(written)
     if options.remove:
         _remove(jobs, options.prefix)
         return
-    _check_outputs(options, len(jobs))
-    assert options.model is not None  # checked above
+    _check_outputs(options)
     # TensorFlow takes seconds to import, which a wrong flag must not wait for.
     import_tensorflow(f"TensorFlow and the model {options.model}")
     from tagnet.serving.annotator import Annotator
 
     annotator = Annotator.load(options.model, options.weights)
+    say_shipped(options.model, annotator.labels)
     choice, rule = _choice(options, annotator)
     console.say(f"labels: {rule}")
     asked_to_print = not (options.jsonl or options.csv or options.html or options.xmp)
@@ -132,11 +137,17 @@ def main(options: Options) -> None:
     if options.xmp:
         each.append(lambda job, answer: changes.add(_write_sidecar(job, answer, options.prefix)))
     batch = Batch(annotator, choice, options.jsonl, each)
-    answers = batch.run(jobs)
+    answers = batch.answers(jobs)
+    text = io.StringIO()
     if options.csv is not None:
-        _write(options.csv, _csv(answers))
+        answers = _csv(answers, text)
     if options.html is not None:
-        _write(options.html, _page(options, jobs, answers, choice))
+        _write_gallery(options, jobs, answers, choice, annotator)
+    for _ in answers:  # those that nobody has asked for yet
+        pass
+    if options.csv is not None:
+        with writing(options.csv):
+            write_text(options.csv, text.getvalue())
     if asked_to_print:
         console.say()
     console.say(
@@ -166,12 +177,10 @@ def _remove(jobs: Sequence[Job], prefix: str) -> None:
     )
 
 
-def _check_outputs(options: Options, count: int) -> None:
+def _check_outputs(options: Options) -> None:
     """Checks the output files before any photo is annotated."""
-    if options.html is not None and count > gallery.MAX_PHOTOGRAPHS:
-        raise InputError(
-            f"--html shows at most {gallery.MAX_PHOTOGRAPHS:,} photos; received {count:,}"
-        )
+    if options.html is not None:
+        gallery_files.check_folder(options.html)
     for path, beginning in ((options.csv, CSV_HEAD), (options.html, HTML_HEAD)):
         if path is None:
             continue
@@ -202,11 +211,12 @@ def _choice(options: Options, annotator: "Annotator") -> tuple[Choice, str]:
     elif by_default:
         threshold = UNCALIBRATED
         rules.append("the model has no validation scores")
-    thresholds = dict.fromkeys(wanted, threshold or 0.0)
+    least = threshold or (LEAST if by_default else 0.0)
+    thresholds = dict.fromkeys(wanted, least)
     if precision is not None:
         reached = annotator.thresholds(precision)
         thresholds = {name: max(least, reached[name]) for name, least in thresholds.items()}
-        rules.append(_in_words(precision, {name: reached[name] for name in wanted}, annotator))
+        rules.append(_in_words(precision, {name: thresholds[name] for name in wanted}, annotator))
     if threshold is not None:
         rules.append(f"probability of at least {threshold:.0%}")
     if top_k is not None:
@@ -248,11 +258,11 @@ def _say_files(options: Options, changes: sidecars.Changes) -> None:
 
 def _show(job: Job, answer: Answer) -> None:
     told = ", ".join(answer["tags"]) or "no known tags: neighbours by visual similarity"
-    console.say(single_line(f"{job.name}  ({told})"))
+    console.say(single_line(f"{job.name}  ({told})"), result=True)
     for label in answer["labels"]:
-        console.say(single_line(f"  {label['probability']:>6.1%}  {label['label']}"))
+        console.say(single_line(f"  {label['probability']:>6.1%}  {label['label']}"), result=True)
     if not answer["labels"]:
-        console.say("  no label reaches its threshold")
+        console.say("  no label reaches its threshold", result=True)
 
 
 def _write_sidecar(job: Job, answer: Answer, prefix: str) -> sidecars.Changes:
@@ -260,31 +270,33 @@ def _write_sidecar(job: Job, answer: Answer, prefix: str) -> sidecars.Changes:
     return sidecars.write_labels(job.with_sidecars, labels, prefix)
 
 
-def _csv(answers: Sequence[Answer]) -> str:
-    text = io.StringIO()
+def _csv(answers: Iterable[Answer], text: io.StringIO) -> Iterator[Answer]:
+    """Passes answers on and writes them as CSV."""
     text.write(CSV_HEAD)
     rows = csv.writer(text, lineterminator="\n")
     for answer in answers:
         for label in answer.get("labels", ()):
             rows.writerow([answer["photo"], label["label"], f"{label['probability']:.4f}"])
-    return text.getvalue()
+        yield answer
 
 
-def _page(options: Options, jobs: Sequence[Job], answers: Sequence[Answer], choice: Choice) -> str:
-    assert options.model is not None
-    return gallery.gallery(
-        f"{console.counted(len(jobs), 'photo')} annotated by {options.model}",
-        jobs,
-        answers,
-        choice.thresholds,
+def _write_gallery(
+    options: Options,
+    jobs: Sequence[Job],
+    answers: Iterable[Answer],
+    choice: Choice,
+    annotator: "Annotator",
+) -> None:
+    assert options.html is not None
+    model = gallery.Model(
+        gallery.model_name(annotator.arch, options.model),
+        tuple(choice.thresholds),
         0 if any(choice.thresholds.values()) else UNCHOSEN,
-        gallery.corpus_place(options.model, options.corpus_photos),
+        annotator.tag_distance,
+        annotator.explains,
     )
-
-
-def _write(path: Path, text: str) -> None:
-    with writing(path):
-        write_text(path, text)
+    place = gallery.corpus_place(options.model, options.corpus_photos)
+    gallery_files.write(options.html, model, jobs, answers, place)
 
 
 if __name__ == "__main__":

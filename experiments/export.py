@@ -2,15 +2,17 @@
 
     python -m experiments.export RUN --out=model.onnx
 
-The formats are in `tagnet/serving`: `portable.py`, `onnx_file.py`, `litert_file.py` and
-`photoprism.py`.
+The formats are in `tagnet/serving`: `portable.py`, `onnx_file.py`, `litert_file.py`,
+`photoprism.py` and `preset.py`.
 """
 
 import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.annotation.shipped import say_shipped
 from tagnet.errors import InputError
+from tagnet.settings import SHIPPED_MODEL
 from tagnet.system import console
 from tagnet.system.console import option
 from tagnet.system.files import remove_unfinished, write_json
@@ -21,13 +23,14 @@ if TYPE_CHECKING:
 
 USAGE = """Writes the model of a finished run in a format for other programs.
 
-  python -m experiments.export RUN --out=model.onnx
+  python -m experiments.export [RUN] --out=model.onnx
 
-RUN is a run directory or a SavedModel. OUT.json, beside the file, lists its labels and settings."""
+RUN is a run directory, a SavedModel or a preset; the default is the model that comes with tagnet.
+OUT.json, beside the file, lists its labels and settings."""
 
 ENDINGS = {"keras": ".keras", "onnx": ".onnx", "litert": ".tflite", "weights": ".h5"}
-PHOTOPRISM = "photoprism"  # a folder, which needs no ending
-FORMATS = (*ENDINGS, PHOTOPRISM)
+PHOTOPRISM, PRESET = FOLDERS = "photoprism", "preset"  # which need no ending
+FORMATS = (*ENDINGS, *FOLDERS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,20 +40,20 @@ class Options:
     arguments: tuple[str, ...] = ()
     format: str | None = option(None, f"one of {', '.join(FORMATS)} [by the ending of --out]")
     out: Path | None = option(
-        None, f"file to write, {', '.join(ENDINGS.values())}; for {PHOTOPRISM} a folder (required)"
+        None,
+        f"file, {', '.join(ENDINGS.values())}, or folder, for {' and '.join(FOLDERS)} (required)",
     )
 
     def __post_init__(self) -> None:
         console.require_one_of("format", self.format, FORMATS)
-        if len(self.arguments) != 1:
+        if len(self.arguments) > 1:
             raise InputError(
-                "give one run directory or SavedModel; "
-                f"received {' '.join(self.arguments) or 'none'}"
+                f"give one run directory, SavedModel or preset; received {' '.join(self.arguments)}"
             )
         if self.out is None:
             raise InputError("--out is missing: the file to write")
         endings = [ENDINGS[self.format]] if self.format in ENDINGS else list(ENDINGS.values())
-        if self.out.suffix not in endings and self.format != PHOTOPRISM:
+        if self.out.suffix not in endings and self.format not in FOLDERS:
             raise InputError(
                 f"--out must end in {' or '.join(endings)}; received {str(self.out)!r}"
             )
@@ -63,18 +66,19 @@ def written_by(options: Options) -> list[Path]:
     """The model, and for a file the labels and settings beside it."""
     assert options.out is not None  # checked above
     card = options.out.with_name(f"{options.out.name}.json")
-    return [options.out] if options.format == PHOTOPRISM else [options.out, card]
+    return [options.out] if options.format in FOLDERS else [options.out, card]
 
 
 def main(options: Options) -> None:
     """Runs the command."""
-    (folder,) = options.arguments
+    folder = Path(*options.arguments or [SHIPPED_MODEL])
     # TensorFlow takes seconds to import, which a wrong flag must not wait for.
     import_tensorflow(f"TensorFlow and the model {folder}")
-    from tagnet.serving.export import load
     from tagnet.serving.portable import card
+    from tagnet.serving.preset import open_model
 
-    deployment = load(folder)
+    deployment = open_model(folder)
+    say_shipped(folder, deployment.settings.labels)
     out, *cards = written_by(options)
     remove_unfinished([out, *cards])
     _write(deployment, options.format, out)
@@ -84,11 +88,13 @@ def main(options: Options) -> None:
 
 
 def _write(deployment: "ServingModel", kind: str | None, out: Path) -> None:
-    from tagnet.serving import litert_file, onnx_file, photoprism, portable
+    from tagnet.serving import litert_file, onnx_file, photoprism, portable, preset
 
     core, temperature = deployment.core, float(deployment.temperature)
     if kind == PHOTOPRISM:
         photoprism.write_photoprism(deployment, out)
+    elif kind == PRESET:
+        preset.write_preset(deployment, out)
     elif out.suffix == ENDINGS["keras"]:
         portable.write_keras(core, out)
     elif out.suffix == ENDINGS["weights"]:

@@ -3,8 +3,8 @@
     python -m experiments.report runs/sweep-demo-demo-open-seed0
 
 Into the folder: report.md, index.html, tables/ (Markdown, CSV, LaTeX), figures/ (SVG, PDF,
-PNG), significance.csv and labels.csv. The same runs give the same files; how long runs took
-is in costs.csv alone.
+PNG), significance.csv and labels.csv. The same runs give the same files, but for the
+command and the day in the footer of index.html; how long runs took is in costs.csv alone.
 """
 
 import dataclasses
@@ -15,6 +15,7 @@ from tagnet.system import console
 from tagnet.system.console import option
 from tagnet.system.files import remove_unfinished
 from tagnet.system.locks import exclusive
+from tagnet.system.runtime import import_tensorflow
 
 USAGE = """Compares runs with the paper: tables, figures and one HTML report.
 
@@ -47,8 +48,9 @@ class Options:
 
 def main(options: Options) -> None:
     """Runs the command."""
-    # pandas and matplotlib take a second to import, which a wrong flag must not wait for.
-    from experiments.reports.report import Report, check_labels, remarks, say_comparison
+    # What is imported takes seconds, which a wrong flag must not wait for.
+    import_tensorflow()
+    from experiments.reports.report import Report, check_labels, remarks, say_comparison, say_rows
     from experiments.runs import results
 
     folders = [Path(folder) for folder in options.arguments]
@@ -63,6 +65,7 @@ def main(options: Options) -> None:
     with exclusive(out, "report"):
         report.write(out)
         remove_unfinished([*out.glob("*"), *out.glob("tables/*"), *out.glob("figures/*")])
+    say_rows(groups)
     console.say(f"{console.counted(len(finished), 'run')} in {console.counted(len(groups), 'row')}")
     console.say(f"page      {out / 'index.html'}")
     console.say(f"tables    {out / 'report.md'}, {out / 'tables'}")

@@ -22,6 +22,7 @@ INDEXES = {
 }
 PLACEMENTS = ("device", "host", "mmap")  # where the tables of features and tags are
 MAX_REFERENCES = 4096  # training images that a kernel path compares with, at most
+SHIPPED_MODEL = "ltwin_kernel_coco"  # the preset that comes with tagnet; see `serving/preset.py`
 MAX_TAGS = 1000  # of one image that is annotated
 CLASS_WEIGHTS = ("balanced",)
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")

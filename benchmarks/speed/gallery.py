@@ -1,7 +1,7 @@
 """How a gallery opens and scrolls in headless Chromium, beside the same page built whole.
 
     python -m experiments.annotate --model=RUN --html=gallery.html FOLDER
-    python -m benchmarks.speed.gallery --page=gallery.html
+    python -m benchmarks.speed.gallery --page=gallery.html    # or gallery_pages/1.html
 
 Each time the page is scrolled from the top for so many frames, so many pixels each: 100 a
 frame are 6,000 a second on a screen of 60 Hz. A frame that is late by more than 50 ms is one

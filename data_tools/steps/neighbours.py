@@ -11,6 +11,7 @@ from tagnet.data.records import write_neighbourhoods
 from tagnet.data.tags import TagLists
 from tagnet.errors import InputError
 from tagnet.search import neighbours
+from tagnet.search.compiled import compile_time
 from tagnet.search.neighbours import Neighbourhoods, has_known_tags, recall
 from tagnet.settings import PARTS
 from tagnet.system.console import counted, say
@@ -76,12 +77,15 @@ def write_neighbours(
     if not search.features.shape[1]:
         _require_known_tags(name, search.pi, splits)
     by_features = np.zeros(len(search.pi), bool)
-    for number, part, found in _search_parts(search, pool, splits, M):
-        by_features[found.rows[found.by_features]] = True
-        folder = directory / "neighbours" / f"split-{number}" / name
-        write_neighbourhoods(
-            folder, part, found.rows, found.neighbours, found.distances, search.run
-        )
+    with compile_time() as compiling:
+        for number, part, found in _search_parts(search, pool, splits, M):
+            by_features[found.rows[found.by_features]] = True
+            folder = directory / "neighbours" / f"split-{number}" / name
+            write_neighbourhoods(
+                folder, part, found.rows, found.neighbours, found.distances, search.run
+            )
+    if compiling.seconds >= 0.1:
+        say(f"{name}: compiled the search in {compiling.seconds:.1f} s, once on this machine")
     report: dict[str, Any] = {"M": M, "by_features": int(by_features.sum())}
     if search.index != "exact":
         candidates = _candidates(pool, splits[-1], part, len(search.pi))

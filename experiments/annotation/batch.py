@@ -8,19 +8,20 @@ import io
 import json
 import sys
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
+from experiments.annotation.answer_file import Answer, AnswerFile
 from tagnet.errors import CannotWrite, InputError, single_line
 from tagnet.photos.folders import LeftOut, Listing, Photograph, find_photographs, photograph_at
 from tagnet.photos.keywords import read_keywords, split_keywords
 from tagnet.settings import MAX_TAGS
 from tagnet.system.console import progress
-from tagnet.system.files import atomic_write, read_text, writing
+from tagnet.system.files import read_text
 
 if TYPE_CHECKING:  # flags are listed without TensorFlow
     from tagnet.serving.annotator import Annotation, Annotator
@@ -31,8 +32,6 @@ DIGITS = 6  # decimals of probabilities and scores, which float32 does not excee
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Answer: TypeAlias = dict[str, Any]
-"""What a line of JSON holds: `photo` with `labels`, `neighbours` and tags, or with `error`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,19 +230,32 @@ class Batch:
         self.annotated = self.skipped = self.there = 0
 
     def run(self, jobs: Sequence[Job]) -> list[Answer]:
-        """Annotates the photos without an answer, and returns all answers.
+        """All answers at once; see `answers`."""
+        return list(self.answers(jobs))
+
+    def answers(self, jobs: Sequence[Job]) -> Iterator[Answer]:
+        """Annotates the photos without an answer, and yields the answers of all, in their order.
+
+        Answers that the file has are read when it is their turn, so that a batch of any size
+        takes the memory of some chunks.
 
         Raises:
             InputError: the answers cannot be written, or those that are there were given
                 by other settings; or not one photograph can be read.
             CannotWrite: a folder of photographs is taken away meanwhile.
         """
-        settings = self._digest()
-        done = {} if self._jsonl is None else read_answers(self._jsonl, settings)
-        todo = [job for job in jobs if job.name not in done]
+        file = None if self._jsonl is None else AnswerFile(self._jsonl, self._digest())
+        todo = [job for job in jobs if file is None or job.name not in file]
         self.there = len(jobs) - len(todo)
+        new = self._new_answers(todo, file)
+        for job in jobs:
+            yield file.read(job.name) if file is not None and job.name in file else next(new)
+        next(new, None)  # it ends, or says that not one could be annotated
+
+    def _new_answers(self, todo: Sequence[Job], file: AnswerFile | None) -> Iterator[Answer]:
+        """Annotates photos in chunks and writes the answers before they are yielded."""
         first_error = None
-        folders = {folder for folder in {job.path.parent for job in jobs} if folder.is_dir()}
+        folders = {folder for folder in {job.path.parent for job in todo} if folder.is_dir()}
         chunks = [todo[first : first + CHUNK] for first in range(0, len(todo), CHUNK)]
         with (
             progress(None, "Annotating", len(todo)) as bar,
@@ -260,14 +272,14 @@ class Batch:
                         self.skipped += 1
                         first_error = first_error or answers[place]["error"]
                         report(answers[place]["error"])
-                    done[job.name] = answers[place]
-                if self._jsonl is not None:
-                    append_answers(self._jsonl, answers, settings)
+                    else:
+                        self.annotated += 1
+                if file is not None:
+                    file.add(answers)
                 bar.update(len(chunk))
-        self.annotated = len(todo) - self.skipped
+                yield from answers
         if first_error and not self.annotated and not self.there:
             raise InputError(f"no photo can be annotated; first error: {first_error}")
-        return [done[job.name] for job in jobs]
 
     def _acted(self, job: Job, answer: Answer) -> Answer:
         try:
@@ -331,58 +343,6 @@ def _made_ahead(
                 yield made.popleft().result()
         while made:
             yield made.popleft().result()
-
-
-def read_answers(path: Path, settings: str) -> dict[str, Answer]:
-    """Reads the answers in a file, by photo.
-
-    A last line that was cut off is taken out of the file, and so are the errors, whose
-    photographs are tried again.
-
-    Raises:
-        InputError: the file cannot be read or written, has other lines than answers, or
-            answers of other settings.
-    """
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "ab+") as file:
-            file.seek(0)
-            contents = file.read()
-    *lines, rest = contents.decode(errors="replace").split("\n")
-    if not (rest.startswith(BEGINNING) or BEGINNING.startswith(rest)):
-        lines.append(rest)
-    answers, kept = {}, ""
-    for number, line in enumerate(lines, 1):
-        try:
-            answer = json.loads(line)
-            there, name = answer.pop("settings"), answer["photo"]
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
-            raise InputError(
-                f"{path}: line {number} is not an answer of this command; choose another file, or "
-                "remove the line to annotate its photo again"
-            ) from error
-        if there != settings:
-            raise InputError(
-                f"{path}: line {number} was written with another model or other flags; "
-                "choose another file or remove it"
-            )
-        if "error" not in answer:
-            answers[name] = answer
-            kept += f"{line}\n"
-    if len(kept.encode()) < len(contents):
-        with writing(path), atomic_write(path) as temporary:
-            temporary.write_text(kept, encoding="utf-8")
-    return answers
-
-
-BEGINNING = '{"photo": '  # of every line
-
-
-def append_answers(path: Path, answers: Iterable[Answer], settings: str) -> None:
-    """Adds a line for each answer, with the digest of the settings that it was given by."""
-    lines = "".join(json.dumps(answer | {"settings": settings}) + "\n" for answer in answers)
-    with writing(path), open(path, "a", encoding="ascii") as file:
-        file.write(lines)
 
 
 def report(line: str) -> None:

@@ -5,8 +5,9 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const feed = document.getElementById("photos");
 const form = document.forms[0];
-const jpeg = (base64) => "data:image/jpeg;base64," + base64;
-const percent = (share) => (100 * share).toFixed(share < 0.995 && share >= 0.0005 ? 1 : 0) + " %";
+const FEW = 6; // neighbours shown at first
+const MANY = 40; // tags shown
+const percent = (share) => (100 * share).toFixed(share < 0.9995 && share >= 0.0005 ? 1 : 0) + "\u00a0%";
 const signed = (number) => (number < 0 ? "−" : "+") + Math.abs(number).toFixed(2);
 
 function element(name, properties = {}, ...children) {
@@ -52,12 +53,13 @@ function build(photo) {
   built.add(photo);
   const told = photo.labels.some((label) => label.name === photo.chosen);
   if (!told) photo.chosen = (photo.labels[0] ?? {}).name;
-  const rows = photo.labels.map((label) => element("li", {}, labelButton(photo, label)));
-  const lost = missed(photo);
+  const unscored = missed(photo).filter((name) => !names(photo.labels).includes(name));
+  const rows = [...photo.labels, ...unscored.map((name) => ({ name, probability: null }))];
   const right = element("div", {},
-    element("ul", { className: "labels" }, ...rows),
-    ...(photo.labels.length ? [] : [element("p", {}, "no label above the threshold")]),
-    ...(photo.truth === null ? [] : [truth(photo, lost)]),
+    element("ul", { className: "labels" },
+      ...rows.map((label) => element("li", {}, labelRow(photo, label)))),
+    ...(photo.labels.length ? [] : [element("p", {}, "no label reaches its threshold")]),
+    ...truth(photo),
     tags(photo));
   const alt = `${photo.name}: ${names(given(photo)).join(", ") || "no label"}`;
   const facts = element("div", { className: "facts" }, picture(photo.image, alt, photo), right);
@@ -66,32 +68,40 @@ function build(photo) {
 }
 
 function picture(image, alt, size) {
-  if (image === null) return element("div", { className: "blank" }, "no image");
+  if (image === null) return element("div", { className: "blank" }, "photo not found");
   const { width, height } = size;
-  return element("img", { src: jpeg(image), alt, width, height, decoding: "async" });
+  return element("img", { src: image, alt, width, height, decoding: "async" });
 }
 
-function labelButton(photo, label) {
-  const mark = element("span", {});
-  if (photo.truth !== null && label.probability >= least()) {
-    const good = isTrue(photo, label.name);
-    mark.className = good ? "right" : "wrong";
-    mark.textContent = good ? "✓ correct" : "✗ wrong";
-  }
-  const button = element("button",
-    { type: "button", className: label.probability >= least() ? "" : "pale" },
-    element("span", {}, label.name),
-    bar(label.probability),
-    element("span", { className: "number" }, percent(label.probability)),
-    mark);
-  button.setAttribute("aria-pressed", label.name === photo.chosen);
+// A label that was not given has no probability, so nothing can be told of its score.
+function labelRow(photo, label) {
+  const { name, probability } = label;
+  const scored = probability !== null;
+  const chosen = scored && probability >= least();
+  const parts = [
+    element("span", {}, name),
+    scored ? bar(probability) : element("span", {}, "not given"),
+    element("span", { className: "number" }, scored ? percent(probability) : ""),
+    mark(photo, name, chosen)];
+  const className = chosen ? "row" : "row pale";
+  if (!scored || !data.explains) return element("div", { className }, ...parts);
+  const button = element("button", { type: "button", className }, ...parts);
+  button.setAttribute("aria-pressed", name === photo.chosen);
   button.addEventListener("click", () => {
-    photo.chosen = label.name;
-    for (const other of photo.article.querySelectorAll("button"))
+    photo.chosen = name;
+    for (const other of photo.article.querySelectorAll("button.row"))
       other.setAttribute("aria-pressed", other === button);
     explain(photo);
   });
   return button;
+}
+
+function mark(photo, name, chosen) {
+  if (photo.truth === null || !(chosen || isTrue(photo, name))) return element("span", {});
+  if (!chosen) return element("span", { className: "wrong" }, "✗ missed");
+  return isTrue(photo, name)
+    ? element("span", { className: "right" }, "✓ correct")
+    : element("span", { className: "wrong" }, "✗ wrong");
 }
 
 function bar(share) {
@@ -100,68 +110,100 @@ function bar(share) {
   return element("div", { className: "bar", ariaHidden: "true" }, fill);
 }
 
-function truth(photo, lost) {
-  const line = element("p", { className: "told" }, "ground truth: ");
-  for (const name of photo.truth) {
-    const known = data.asked.includes(name) ? "" : " (not in the model's labels)";
-    const missing = lost.includes(name);
-    line.append(element("span", { className: missing ? "wrong" : "" },
-      name + (missing ? " ✗ missed" : known)));
-  }
-  if (!photo.truth.length) line.append("no label");
-  return line;
+// Which labels are true the rows tell, but for those that could not be given.
+function truth(photo) {
+  const others = (photo.truth ?? []).filter((name) => !data.asked.includes(name));
+  if (!others.length) return [];
+  return [element("p", { className: "told" }, "true, but outside the label set: ",
+    ...others.map((name) => element("span", {}, name)))];
 }
 
 function tags(photo) {
-  const line = element("p", { className: "told" }, "tags: ");
-  line.append(...photo.tags.map((tag) => element("span", {}, tag)));
-  for (const tag of photo.unknown)
-    line.append(element("span", { className: "unknown", title: "unknown to the model" },
-      tag, element("span", { className: "unseen" }, " (unknown to the model)")));
-  if (!photo.tags.length && !photo.unknown.length) line.append("none");
+  const listed = (tags) => [
+    ...tags.slice(0, MANY).map((tag) => element("span", {}, tag)),
+    ...(tags.length > MANY ? [`and ${tags.length - MANY} more`] : [])];
+  const line = element("p", { className: "told" }, "tags: ", ...listed(photo.tags));
+  if (!photo.tags.length) line.append("none that the model knows");
+  if (photo.unknown.length) line.append(" unknown to the model: ", ...listed(photo.unknown));
   return line;
 }
 
-// The contributions of the neighbours, the image and the tags to the chosen label.
+// What the chosen label's score is made of, and the neighbours, nearest first.
 function explain(photo) {
   const place = photo.article.lastChild;
-  const { neighbours } = photo;
-  if (!neighbours.length) return place.replaceChildren();
   const label = photo.labels.find((label) => label.name === photo.chosen);
   const shares = label ? label.shares : null;
-  const sort = photo.by === "tags" ? "with the most similar tags" : "that look most similar";
-  let line = `Training images ${sort}`;
+  const parts = [];
   if (shares) {
     const all = shares.neighbours.reduce((sum, share) => sum + share, 0);
-    line = `Score of “${label.name}”: image ${signed(shares.picture)}, ` +
-      `tags ${signed(shares.tags)}, neighbours ${signed(all)}, ` +
-      `bias ${signed(shares.constant)}. ${line}, with their contributions:`;
-  } else if (label) line += ". Contributions are not available for LSTM models:";
-  const order = neighbours.map((_, rank) => rank);
-  if (shares && form.nearest.value === "gave")
-    order.sort((one, other) => shares.neighbours[other] - shares.neighbours[one]);
-  const most = shares ? Math.max(1e-9, ...shares.neighbours.map(Math.abs)) : 1;
-  const list = element("ul", { className: "neighbours", tabIndex: 0 },
-    ...order.map((rank) => neighbour(
-      data.corpus[neighbours[rank].image], neighbours[rank].distance,
-      shares ? shares.neighbours[rank] : null, most)));
-  list.setAttribute("aria-label", "neighbours");
-  place.replaceChildren(element("h3", {}, line), list);
+    parts.push(element("p", { className: "sum" }, `Score for “${label.name}”: ` +
+      `image ${signed(shares.picture)}, tags ${signed(shares.tags)}, ` +
+      `neighbours ${signed(all)}, bias ${signed(shares.constant)} (log-odds)`));
+  }
+  if (photo.neighbours.length) parts.push(...cards(photo, label, shares));
+  place.replaceChildren(...parts);
 }
 
-function neighbour(image, distance, share, most) {
-  const labels = image.labels.join(", ") || "no label";
-  const card = image.image === null
-    ? element("div", { className: "blank" }, image.id)
-    : element("img",
-      { src: jpeg(image.image), alt: `${image.id}: ${labels}`, decoding: "async" });
-  const item = element("li", { className: share < 0 ? "against" : "" }, card);
-  if (share !== null)
-    item.append(bar(Math.abs(share) / most), element("b", {}, signed(share)), " · ");
-  item.append(element("span", { title: "distance" },
-    element("span", { className: "unseen" }, "distance "), distance.toFixed(2)));
-  item.append(element("p", {}, labels), element("p", { className: "theirs" }, image.tags.join(" ")));
-  return item;
+function cards(photo, label, shares) {
+  const { neighbours } = photo;
+  const alike = photo.by === "tags" ? "the most similar tags" : "the most similar look";
+  const order = neighbours.map((_, rank) => rank);
+  if (shares && form.nearest?.value === "gave")
+    order.sort((one, other) => shares.neighbours[other] - shares.neighbours[one]);
+  const sizes = shares ? shares.neighbours.map(Math.abs) : [];
+  const most = Math.max(1e-9, ...sizes);
+  const total = sizes.reduce((sum, size) => sum + size, 0) + (shares
+    ? Math.abs(shares.picture) + Math.abs(shares.tags) + Math.abs(shares.constant) : 0);
+  const given = shares ? (rank) => gave(label, shares.neighbours[rank], most, total) : () => [];
+  const shown = photo.all ? order : order.slice(0, FEW);
+  const list = element("ul", { className: "neighbours" },
+    ...shown.map((rank) => card(photo, neighbours[rank], given(rank))));
+  const text = `Neighbours: ${neighbours.length} training images with ${alike}` +
+    (shares ? `. Percentages are parts of all contributions to the score for “${label.name}”; ` +
+      "bars compare the neighbours." : "");
+  if (order.length <= FEW) return [element("h3", {}, text), list];
+  const more = element("button", { type: "button", className: "more" },
+    photo.all ? "Show fewer neighbours" : `Show all ${order.length} neighbours`);
+  more.addEventListener("click", () => {
+    photo.all = !photo.all;
+    explain(photo);
+    photo.article.querySelector(".more").focus();
+  });
+  return [element("h3", {}, text), list, more];
+}
+
+function card(photo, near, given) {
+  const image = data.corpus[near.image];
+  const common = new Set(photo.tags.filter((tag) => image.tags.includes(tag)));
+  const labels = image.labels.map((name) =>
+    element("span", { className: data.explains && name === photo.chosen ? "chip same" : "chip" },
+      name));
+  const tags = image.tags.flatMap((tag) => [common.has(tag) ? element("mark", {}, tag) : tag, " "]);
+  return element("li", {},
+    ...(image.src ? [element("img", { src: image.src, alt: "", decoding: "async" })] : []),
+    element("p", {}, element("small", {}, "labels "), ...(labels.length ? labels : ["none"])),
+    element("p", {}, element("small", {}, "tags "), ...(tags.length ? tags : ["none"])),
+    element("p", {}, ...likeness(photo, near.distance, common.size)),
+    ...given,
+    element("p", { className: "name" }, `image ${image.id}`));
+}
+
+// How near a neighbour is, in words with the number that they stand for.
+function likeness(photo, distance, common) {
+  const similar = `${(100 * Math.max(0, 1 - distance)).toFixed()}\u00a0%`;
+  if (photo.by !== "tags") return [`looks ${similar} similar (cosine of CNN features)`];
+  const shared = `${common || "none"} of ${photo.tags.length} tag${photo.tags.length === 1 ? "" : "s"} in common`;
+  return [element("b", {}, shared), ` ${data.measure} similarity ${similar}`];
+}
+
+function gave(label, share, most, total) {
+  const part = 100 * Math.abs(share) / total;
+  const words = share === 0 ? "no effect on" :
+    (part < 1 ? "under 1\u00a0%" : `${part.toFixed()}\u00a0%`) + (share < 0 ? " against" : " for");
+  const line = element("p", { className: share < 0 ? "gave against" : "gave" },
+    bar(Math.abs(share) / most), `${words} ${label.name}`);
+  line.title = `contribution ${signed(share)} (log-odds)`;
+  return [line];
 }
 
 function empty(photo) {
@@ -199,10 +241,13 @@ function options() {
       counts.set(name, (counts.get(name) ?? 0) + 1);
   const chosen = form.label.value;
   if (chosen && !counts.has(chosen)) counts.set(chosen, 0);
-  const all = [...counts].sort(([one], [other]) => (one < other ? -1 : 1));
-  form.label.replaceChildren(
-    element("option", { value: "" }, "all"),
-    ...all.map(([name, count]) => element("option", { value: name }, `${name} (${count})`)));
+  const all = [...counts].sort(([one], [other]) => (one < other ? -1 : 1)).map(
+    ([name, count]) => element("option", { value: name }, `${name} (${count})`));
+  const [ours, others] = [true, false].map(
+    (known) => all.filter((option) => data.asked.includes(option.value) === known));
+  form.label.replaceChildren(element("option", { value: "" }, "all"), ...ours,
+    ...(others.length
+      ? [element("optgroup", { label: "outside the label set" }, ...others)] : []));
   form.label.value = chosen;
 }
 
@@ -240,6 +285,7 @@ feed.addEventListener("keydown", (event) => {
   article.scrollIntoView({ block: "start" });
 });
 
+document.querySelector(".controls").open = matchMedia("(min-width: 641px)").matches;
 form.least.value = data.least;
 options();
 show();

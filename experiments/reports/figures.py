@@ -162,8 +162,13 @@ def gains(bars: Sequence[tuple[str, np.ndarray]], labels: np.ndarray) -> Drawing
     return drawing
 
 
-def training_curves(groups: Sequence[Group]) -> Drawing | None:
-    """Validation mAP per label after each epoch, one panel per architecture, one line per run."""
+def training_curves(groups: Sequence[Group], titles: Mapping[str, str]) -> Drawing | None:
+    """Validation mAP per label after each epoch, one panel per architecture, one line per run.
+
+    Args:
+        groups: the rows.
+        titles: what a reader calls them, by name.
+    """
     archs: dict[str, list[Group]] = {}
     for group in groups:
         if any(run.history is not None for run in group.runs):
@@ -183,7 +188,7 @@ def training_curves(groups: Sequence[Group]) -> Drawing | None:
                         100 * history["validation_map_label"],
                         color=f"C{number % 10}",
                         linewidth=0.8,
-                        label=None if order else group.name.removeprefix(f"{arch}-"),
+                        label=None if order else titles[group.name],
                     )
         axes.set_title(TITLES.get(arch, arch), loc="left")
         axes.set(xlabel="epoch", ylabel="validation mAP per label, %")

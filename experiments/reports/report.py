@@ -1,9 +1,7 @@
 """Writes a report: its tables, figures and pages."""
 
 import collections
-import dataclasses
 import html
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,10 +11,10 @@ import pandas as pd
 from experiments import plots
 from experiments.paper import published
 from experiments.paper.published import MAPS
-from experiments.reports import figures, page, tables
+from experiments.reports import figures, findings, page, significance, tables
 from experiments.reports.page import Section
 from experiments.runs import plan, results
-from experiments.runs.results import Comparison, Group
+from experiments.runs.results import Group
 from tagnet.errors import InputError
 from tagnet.evaluation.calibration import CalibrationReport
 from tagnet.system import console
@@ -24,12 +22,6 @@ from tagnet.system.files import write_text
 
 PICTURES = 12
 TOP = 3  # labels shown below a photograph
-# What a label gains from: the model that has it, the one that lacks it.
-GAINS = (
-    ("gain from neighbours", "ltn", "v_only"),
-    ("gain from the image's tags", "ltn_vecs", "ltn"),
-    ("gain from tags, neighbours' too", "ltwin", "ltn"),
-)
 
 
 def check_labels(groups: Sequence[Group]) -> None:
@@ -57,6 +49,7 @@ class Report:
         self._groups = groups
         self._remarks = remarks
         self._images = images
+        self._titles = tables.titles(groups)
         ran = {group.row for group in groups}
         self._tables = [
             tables.paper_table(table, groups)
@@ -67,8 +60,12 @@ class Report:
 
     def write(self, out: Path) -> None:
         """Writes the report into the folder `out`."""
-        sections = [Section("summary", "Summary", page.paragraphs(self._remarks))]
-        text = ["# Report", *self._remarks]
+        titles = self._titles
+        found = findings.findings(self._groups, titles)
+        summary = page.listed(found) + page.paragraphs(self._remarks)
+        sections = [Section("findings", "Findings", summary)]
+        text = ["# Report", *(f"- {tables.markdown_escaped(line)}" for line in found)]
+        text += self._remarks
         for table in self._tables:
             for ending, written in (
                 ("md", tables.markdown),
@@ -83,19 +80,24 @@ class Report:
                 svg = plots.save(drawing, out / "figures", name)
                 text += [f"## {title}", f"![{title}](figures/{name}.svg)"]
                 element = plots.inline(svg, name, html.escape(title, quote=True))
-                sections.append(Section(name, title, element))
-        frame, remark = self._significance()
+                sections.append(Section(name, title, page.scrolling(title, element, "drawing")))
+        frame = significance.all_pairs(self._groups)
         write_text(out / "significance.csv", frame.to_csv(index=False))
-        text += ["## Significance", remark, _pairs_markdown(frame)]
-        sections.append(
-            Section("significance", "Significance", page.paragraphs([remark]) + _pairs_html(frame))
-        )
+        remark = significance.remark(len(frame))
+        text += ["## Significance", remark, significance.markdown(self._groups, titles)]
+        text += ["All pairs of rows are in significance.csv."] if len(frame) else []
+        maps = significance.heat_maps(self._groups, titles) if len(frame) else ""
+        body = page.paragraphs([remark]) + maps
+        sections.append(Section("significance", "Significance", body))
         if pictures := self._pictures():
             sections.append(Section("pictures", "Photos of the test split", pictures))
         write_text(out / "labels.csv", self._label_table().to_csv(index=False))
         write_text(out / "costs.csv", self._costs().to_csv(index=False))
-        write_text(out / "report.md", "\n\n".join(text) + "\n")
-        write_text(out / "index.html", page.page("tagnet: runs beside the paper", sections))
+        write_text(out / "report.md", "\n\n".join(filter(None, text)) + "\n")
+        script = significance.script() if maps else ""
+        names = sorted({run.results["dataset"] for group in self._groups for run in group.runs})
+        title = f"Report: {console.counted(len(titles), 'model')} on {', '.join(names)}"
+        write_text(out / "index.html", page.page(title, sections, significance.STYLE, script))
 
     def _drawings(self):
         """Name, title and drawing of each figure that has data."""
@@ -109,10 +111,10 @@ class Report:
             names = self._groups[0].runs[0].predictions["label_names"]
             title = "What each label gains, in points of AP"
             yield "gains", title, figures.gains(bars, names)
-        if (curves := figures.training_curves(self._groups)) is not None:
+        if (curves := figures.training_curves(self._groups, self._titles)) is not None:
             yield "training", "Training", curves
         judged = [
-            (group.name, CalibrationReport.of(group.runs[0].results["calibration"]))
+            (self._titles[group.name], CalibrationReport.of(group.runs[0].results["calibration"]))
             for group in self._groups
             if "calibration" in group.runs[0].results
         ]
@@ -121,39 +123,14 @@ class Report:
             yield "calibration", title, plots.reliability(judged)
 
     def _gains(self) -> list[tuple[str, np.ndarray]]:
-        """For each of `GAINS` that two rows show: title and gains [runs, L], in points."""
+        """For each gain that two rows show: title and gains [runs, L], in points."""
         found = []
-        for title, with_it, without in GAINS:
-            for one, other in itertools.product(self._groups, repeat=2):
-                if (one.row.arch, other.row.arch) != (with_it, without):
-                    continue
-                if without != "v_only" and one.row.neighbours != other.row.neighbours:
-                    continue
-                if pairs := results.common_runs(one, other):
-                    values = [a.label_precisions - b.label_precisions for a, b in pairs]
-                    name = f"{title}\n{one.name} − {other.name}"
-                    found.append((name, 100 * np.array(values)))
-                    break
+        for title, one, other in findings.gain_pairs(self._groups):
+            pairs = results.common_runs(one, other)
+            values = [a.label_precisions - b.label_precisions for a, b in pairs]
+            names = f"{self._titles[one.name]} − {self._titles[other.name]}"
+            found.append((f"{title}\n{names}", 100 * np.array(values)))
         return found
-
-    def _significance(self) -> tuple[pd.DataFrame, str]:
-        """Comparisons of all pairs of rows by both mAPs, and a remark on reading them."""
-        lines = []
-        for one, other in itertools.combinations(self._groups, 2):
-            for metric in MAPS:
-                if comparison := results.compare(one, other, metric):
-                    values = dataclasses.asdict(comparison)
-                    lines.append({"metric": metric, "one": one.name, "other": other.name, **values})
-        fields = [field.name for field in dataclasses.fields(Comparison)]
-        frame = pd.DataFrame(lines, columns=["metric", "one", "other", *fields])
-        remark = (
-            "Paired t-tests over the splits that two rows share; p corrected takes the variance "
-            "of Nadeau and Bengio (2003), because random splits of one data set overlap. "
-            f"p values are not corrected for the {len(frame)} comparisons."
-            if lines
-            else "No two rows share two splits, so nothing can be compared."
-        )
-        return frame, remark
 
     def _pictures(self) -> str:
         """Some photographs with their labels and those of the best row, as HTML."""
@@ -173,7 +150,7 @@ class Report:
             names = known["label_names"]
             given = names[np.argsort(-scores, kind="stable")[:TOP]]
             truth = ", ".join(names[labels.astype(bool)]) or "none"
-            lines = [f"labels: {truth}", f"{best.name}: {', '.join(given)}"]
+            lines = [f"labels: {truth}", f"{self._titles[best.name]}: {', '.join(given)}"]
             try:
                 shown.append(page.picture(place, lines))
             except InputError:  # it was never opened, where features were given
@@ -229,14 +206,20 @@ def remarks(
             ("labels_never_predicted", "labels never predicted (precision per label)"),
         ):
             counts = [run.results["test"][name] for run in runs]
+            if not any(counts):
+                continue
             count = " to ".join(map(str, sorted({min(counts), max(counts)})))
             lines.append(f"Skipped in the test averages: {count} {what}.")
     lines.append(
         "Per cent on the test split, mean ± standard deviation (n − 1) over the runs; our best "
-        "in bold. The paper's results are for NUS-WIDE: on another data set the difference "
-        "compares data sets, not implementations. ★: the method chooses the number of labels, "
-        "so the upper bound does not apply."
+        "in bold. n is the encoding whose distance picks the neighbours, f the one that the model "
+        "reads. ★: the method chooses the number of labels, so the upper bound does not apply."
     )
+    if not tables.of_the_papers_data(groups):
+        lines.append(
+            "The paper's results are for NUS-WIDE: on another data set only the order of the "
+            "models can be compared. Its rows without a run here are left out."
+        )
     for folder in folders:
         lines += _sweep_remarks(folder)
     lines += [f"Skipped because it is not finished: {directory.name}." for directory in unfinished]
@@ -261,20 +244,16 @@ def _listed(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers))
 
 
-def _pairs_html(frame: pd.DataFrame) -> str:
-    return page.grid(list(frame.columns), [_pair(line) for line in frame.itertuples(index=False)])
-
-
-def _pairs_markdown(frame: pd.DataFrame) -> str:
-    rows = [list(frame.columns), ["---"] * len(frame.columns)]
-    rows += [_pair(line) for line in frame.itertuples(index=False)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def _pair(line) -> list[str]:
-    corrected = tables.UNKNOWN if pd.isna(line.p_corrected) else f"{line.p_corrected:.4f}"
-    told = [line.metric, line.one, line.other, str(line.pairs), f"{line.difference:+.2f}"]
-    return [*told, f"{line.p:.4f}", corrected]
+def say_rows(groups: Sequence[Group]) -> None:
+    """Prints the metrics of each row on the test split, in per cent, means over its runs."""
+    width = max(len(group.name) for group in groups)
+    titles = [*results.TITLES.values()]
+    console.say(f"{'test split, %':<{width}}  {'  '.join(titles)}", result=True)
+    for group in groups:
+        values = zip(results.TITLES.items(), titles, strict=True)
+        shown = [f"{100 * group.mean(name):>{len(title)}.2f}" for (name, _), title in values]
+        console.say(f"{group.name:<{width}}  {'  '.join(shown)}", result=True)
+    console.say()
 
 
 def say_comparison(groups: Sequence[Group], one: str, other: str) -> None:
@@ -293,5 +272,6 @@ def say_comparison(groups: Sequence[Group], one: str, other: str) -> None:
         console.say(
             f"{results.TITLES[metric]}: {one} - {other} = {comparison.difference:+.2f} points over "
             f"{comparison.pairs} splits, p {comparison.p:.4f}"
-            + ("" if corrected is None else f", corrected for overlapping splits {corrected:.4f}")
+            + ("" if corrected is None else f", corrected for overlapping splits {corrected:.4f}"),
+            result=True,
         )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from experiments.paper import published
 from experiments.paper.published import UPPER_BOUND, Line, Published
+from experiments.reports.page import scrolling
 from experiments.runs.results import TITLES, Group, deviation
 
 UNKNOWN = "–"
@@ -43,9 +44,18 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class ReportLine:
-    """A line of a report's table; `runs` is the number of runs behind our mean."""
+    """A line of a report's table.
+
+    Attributes:
+        title: what a reader calls the model.
+        row: its name among the rows that were run; empty where it was not.
+        neighbours, feed: n and f.
+        runs: how many are behind our mean.
+        cells: one for each metric.
+    """
 
     title: str
+    row: str
     neighbours: str
     feed: str
     runs: int
@@ -54,16 +64,74 @@ class ReportLine:
 
 @dataclasses.dataclass(frozen=True)
 class ReportTable:
-    """A table of a report; `name` is the name of its files."""
+    """A table of a report.
+
+    Attributes:
+        name: the name of its files.
+        title: its heading.
+        metrics: its columns.
+        lines: its lines.
+        same_data: whether ours and the paper's results are of one data set, so that their
+            difference means something.
+        quoted: whether the paper's results have a column.
+    """
 
     name: str
     title: str
     metrics: tuple[str, ...]
     lines: tuple[ReportLine, ...]
+    same_data: bool
+    quoted: bool = True
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of each metric, as headings."""
+        if not self.quoted:
+            return ["ours"]
+        return ["ours", "paper", "difference"] if self.same_data else ["ours", "paper (NUS-WIDE)"]
+
+    def cells(self, cell: Cell) -> list[str]:
+        """What stands in these columns."""
+        return [shown(cell.ours), _printed(cell), _signed(cell.difference)][: len(self.columns)]
+
+
+def of_the_papers_data(groups: Sequence[Group]) -> bool:
+    """Whether all runs are of NUS-WIDE, told by the name of their data set."""
+    names = {run.results["dataset"] for group in groups for run in group.runs}
+    return all("nuswide" in re.sub(r"[^a-z]", "", str(name).lower()) for name in names)
+
+
+def titles(groups: Sequence[Group]) -> dict[str, str]:
+    """What a reader calls each row, by its name: `LTwin (n: id, f: w2v)`."""
+    found = {}
+    for group in groups:
+        row = group.row
+        parts = [f"n: {row.neighbours}" if _reads_neighbours(row) and row.neighbours else ""]
+        parts += [f"f: {row.feed}" if row.feed else ""]
+        told = ", ".join(filter(None, parts))
+        found[group.name] = _title(group, groups) + (f" ({told})" if told else "")
+    return found
+
+
+def _title(group: Group, groups: Sequence[Group]) -> str:
+    """The model of a row, with what tells it from the other rows besides n and f."""
+    row = group.row
+    sizes = {(one.row.m, one.row.max_rank) for one in groups if _reads_neighbours(one.row)}
+    size = f" {row.m} of {row.max_rank}" if len(sizes) > 1 and _reads_neighbours(row) else ""
+    settings = group.name.removeprefix(row.name)
+    return published.TITLES.get(row.arch, row.arch) + size + settings
+
+
+def _reads_neighbours(row: published.Row) -> bool:
+    return row.arch != "v_only" and row.m > 0
 
 
 def paper_table(table: published.Table, groups: Sequence[Group]) -> ReportTable:
-    """A table of the paper with our runs; a row that was run in two ways has two lines."""
+    """A table of the paper with our runs; a row that was run in two ways has two lines.
+
+    On another data set than the paper's, lines that were not run are left out.
+    """
+    same_data = of_the_papers_data(groups)
     lines = []
     for line in table.lines:
         ours = [group for group in groups if line.row is not None and group.row == line.row]
@@ -71,19 +139,25 @@ def paper_table(table: published.Table, groups: Sequence[Group]) -> ReportTable:
             lines.append(_bound_line(line, table.metrics, groups))
         for group in ours:
             lines.append(_line(line, group, table.metrics))
-        if not ours and line.title != UPPER_BOUND:
+        if not ours and line.title != UPPER_BOUND and same_data:
             lines.append(_line(line, None, table.metrics))
-    title = f"Table {table.number}: {table.caption}"
-    return _with_best(ReportTable(f"table{table.number}", title, table.metrics, tuple(lines)))
+    name, title = f"table{table.number}", f"Table {table.number}: {table.caption}"
+    return _with_best(ReportTable(name, title, table.metrics, tuple(lines), same_data))
 
 
 def other_table(groups: Sequence[Group]) -> ReportTable:
     """All rows that were run, with every metric, including those not in the paper."""
     lines = [
-        _line(Line(group.name, group.row, published.published(group.row)), group, published.ALL)
+        dataclasses.replace(
+            _line(Line("", group.row, published.published(group.row)), group, published.ALL),
+            title=_title(group, groups),
+        )
         for group in groups
     ]
-    return _with_best(ReportTable("all", "Every row that was run", published.ALL, tuple(lines)))
+    title, same_data = "Every row that was run", of_the_papers_data(groups)
+    # On another data set the paper's are in its own tables alone.
+    table = ReportTable("all", title, published.ALL, tuple(lines), same_data, quoted=same_data)
+    return _with_best(table)
 
 
 def _line(line: Line, group: Group | None, metrics: Sequence[str]) -> ReportLine:
@@ -96,11 +170,11 @@ def _line(line: Line, group: Group | None, metrics: Sequence[str]) -> ReportLine
         )
         for metric in metrics
     ]
-    extra = group.name.removeprefix(group.row.name) if group and group.name != line.title else ""
-    reads_neighbours = row is not None and row.arch != "v_only"
+    extra = group.name.removeprefix(group.row.name) if group else ""
     return ReportLine(
         line.title + extra,
-        row.neighbours if row is not None and reads_neighbours else "",
+        group.name if group else "",
+        row.neighbours if row is not None and row.arch != "v_only" else "",
         (row.feed or "") if row is not None else "",
         len(group.runs) if group else 0,
         tuple(cells),
@@ -115,7 +189,7 @@ def _bound_line(line: Line, metrics: Sequence[str], groups: Sequence[Group]) -> 
         bounds = 100 * most.upper_bounds(metric)
         ours = Published(float(bounds.mean()), deviation(bounds))
         cells.append(Cell(ours, line.published.get(metric)))
-    return ReportLine(line.title, "", "", len(most.runs), tuple(cells))
+    return ReportLine(line.title, "", "", "", len(most.runs), tuple(cells))
 
 
 def _with_best(table: ReportTable) -> ReportTable:
@@ -146,31 +220,31 @@ def markdown(table: ReportTable) -> str:
     """The table in Markdown."""
     head = ["model", "n", "f", "runs"]
     for metric in table.metrics:
-        head += [TITLES[metric], "paper", "difference"]
+        head += [TITLES[metric], *table.columns[1:]]
     text = [_bar(head), _bar(["---"] * len(head))]
     for line in table.lines:
-        cells = [_markdown_escaped(line.title), line.neighbours, line.feed, str(line.runs or "")]
+        cells = [markdown_escaped(line.title), line.neighbours, line.feed, str(line.runs or "")]
         for cell in line.cells:
-            ours = f"**{shown(cell.ours)}**" if cell.best else shown(cell.ours)
-            cells += [ours, _printed(cell), _signed(cell.difference)]
+            ours, *others = table.cells(cell)
+            cells += [f"**{ours}**" if cell.best else ours, *others]
         text.append(_bar(cells))
     return "\n".join(text) + "\n"
 
 
 def csv_text(table: ReportTable) -> str:
     """The table as CSV, unrounded."""
-    head = ["model", "n", "f", "runs"]
+    head = ["model", "row", "n", "f", "runs"]
     for metric in table.metrics:
         head += [metric, f"{metric}_sd", f"{metric}_paper", f"{metric}_paper_sd"]
-        head.append(f"{metric}_difference")
+        head += [f"{metric}_difference"] if table.same_data else []
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(head)
     for line in table.lines:
-        values: list = [line.title, line.neighbours, line.feed, line.runs]
+        values: list = [line.title, line.row, line.neighbours, line.feed, line.runs]
         for cell in line.cells:
             values += [*(cell.ours or (None, None)), *(cell.paper or (None, None))]
-            values.append(cell.difference)
+            values += [cell.difference] if table.same_data else []
         writer.writerow(values)
     return file.getvalue()
 
@@ -186,7 +260,8 @@ def latex(table: ReportTable) -> str:
         for cell in line.cells:
             mean = _latex_escaped(shown(cell.ours))
             ours.append(f"\\textbf{{{mean}}}" if cell.best else mean)
-            change = f" ({_signed(cell.difference)})" if cell.difference is not None else ""
+            known = table.same_data and cell.difference is not None
+            change = f" ({_signed(cell.difference)})" if known else ""
             theirs.append(_latex_escaped(_printed(cell) + change))
         names = map(_latex_escaped, (line.title, line.neighbours, line.feed))
         text.append(" & ".join([*names, *ours]) + " \\\\")
@@ -196,21 +271,30 @@ def latex(table: ReportTable) -> str:
 
 def html_table(table: ReportTable) -> str:
     """The table as HTML."""
-    groups = "".join(f'<th colspan="3">{TITLES[metric]}</th>' for metric in table.metrics)
-    heads = "<th>ours</th><th>paper</th><th>difference</th>" * len(table.metrics)
+    inner = table.columns
+    groups = "".join(
+        f'<th colspan="{len(inner)}" scope="colgroup">{TITLES[metric]}</th>'
+        for metric in table.metrics
+    )
+    heads = "".join(f'<th scope="col">{head}</th>' for head in inner) * len(table.metrics)
+    names = "".join(
+        f'<th rowspan="2" scope="col"{mark}>{name}</th>'
+        for name, mark in (("model", ' class="name"'), ("n", ""), ("f", ""), ("runs", ""))
+    )
     rows = []
     for line in table.lines:
-        names = (line.title, line.neighbours, line.feed, str(line.runs or ""))
-        cells = [f"<td>{html.escape(name)}</td>" for name in names]
+        cells = [f'<th scope="row" class="name">{html.escape(line.title)}</th>']
+        told = (line.neighbours, line.feed, str(line.runs or ""))
+        cells += [f"<td>{html.escape(one)}</td>" for one in told]
         for cell in line.cells:
-            mark = ' class="best"' if cell.best else ""
-            cells.append(f"<td{mark}>{shown(cell.ours)}</td><td>{_printed(cell)}</td>")
-            cells.append(f"<td>{_signed(cell.difference)}</td>")
+            ours, *others = table.cells(cell)
+            cells.append(f'<td class="best">{ours}</td>' if cell.best else f"<td>{ours}</td>")
+            cells += [f"<td>{other}</td>" for other in others]
         rows.append(f"<tr>{''.join(cells)}</tr>")
-    return (
-        '<div class="wide"><table><thead><tr><th rowspan="2">model</th><th rowspan="2">n</th>'
-        f'<th rowspan="2">f</th><th rowspan="2">runs</th>{groups}</tr><tr>{heads}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    return scrolling(
+        table.title,
+        f"<table><thead><tr>{names}{groups}</tr><tr>{heads}</tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table>",
     )
 
 
@@ -226,7 +310,8 @@ def _bar(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _markdown_escaped(text: str) -> str:
+def markdown_escaped(text: str) -> str:
+    """Text that Markdown shows as it is."""
     # An underscore inside a word is no emphasis.
     return re.sub(r"([\\`*\[\]<>|])", r"\\\1", text)
 

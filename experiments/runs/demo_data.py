@@ -8,6 +8,7 @@ from pathlib import Path
 import tagnet
 from tagnet.data.dataset import PreparedDataset
 from tagnet.errors import InputError
+from tagnet.system.console import is_quiet
 
 SPLITS = 5  # as many as the paper has
 
@@ -22,7 +23,7 @@ def demo_data() -> Path:
     prepared = cache / f"demo-{tagnet.__version__}"
     if not _whole(prepared):
         command = [sys.executable, "-m", "data_tools.prepare", "--source=demo"]
-        command += [f"--splits={SPLITS}", f"--out={prepared}"]
+        command += [f"--splits={SPLITS}", f"--out={prepared}", *["--quiet"] * is_quiet()]
         if status := subprocess.run(command).returncode:
             raise InputError(
                 f"{prepared}: preparing the demo data set failed (exit status {status})"

@@ -27,6 +27,7 @@ TITLES = {
     "recall_image": "recall per image",
     "precision_image": "precision per image",
 }
+FEW = 50  # test images; one more or less that is right is then 2 points
 METRICS = "metrics.json"
 VALIDATION = "validation.json"
 CHECKED = (
@@ -323,7 +324,9 @@ def show(results: dict[str, Any], out: Path) -> None:
 
     k = results["test"]["k"]
     console.say()
-    console.say(f"{results['arch']:<24}{'validation':>12}{'test':>8}{'upper bound':>14}")
+    console.say(
+        f"{results['arch']:<24}{'validation':>12}{'test':>8}{'upper bound':>14}", result=True
+    )
     for name, metric in TITLES.items():
         title = metric + ("" if name.startswith("map") else f" @{k}")
         values = (
@@ -332,7 +335,8 @@ def show(results: dict[str, Any], out: Path) -> None:
             results["test"]["upper_bound"][name],
         )
         console.say(
-            f"{title:<24}{100 * values[0]:>12.2f}{100 * values[1]:>8.2f}{100 * values[2]:>14.2f}"
+            f"{title:<24}{100 * values[0]:>12.2f}{100 * values[1]:>8.2f}{100 * values[2]:>14.2f}",
+            result=True,
         )
     test = results["test"]
     console.say(
@@ -341,6 +345,8 @@ def show(results: dict[str, Any], out: Path) -> None:
         f"{console.counted(test['images_left_out'], 'image')} without a label, "
         f"{console.counted(test['labels_never_predicted'], 'label')} never predicted (precision)"
     )
+    if (count := results["images"]["test"]) < FEW:
+        console.say(f"only {console.counted(count, 'test image')}: these figures say little")
     if results["epochs"] is None:
         console.say(f"chosen on the validation split: {results['chosen']:g}")
     else:

@@ -304,6 +304,7 @@ def _say_epoch(run: RunSettings, epoch: loop.Epoch) -> None:
         f"loss {epoch['loss']:.4f}  "
         f"validation mAP per label {100 * epoch['validation_map_label']:.2f}, "
         f"per image {100 * epoch['validation_map_image']:.2f}  {epoch['seconds']:.1f} s"
+        + (", compilation included" if epoch["epoch"] == 1 else "")
     )
     for name in ("loss", *(f"validation_{name}" for name in WATCHED)):
         tf.summary.scalar(f"epoch/{name}", epoch[name], step=epoch["epoch"])

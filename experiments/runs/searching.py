@@ -87,7 +87,7 @@ class Search:
         table = self._table()
         write_text(self.out / "trials.csv", table.to_csv(index=False))
         console.say()
-        console.say(_printed(table))
+        console.say(_printed(table), result=True)
         console.say()
         best = self._best()
         if best is None:

@@ -113,7 +113,7 @@ class Sweep(Generic[AnyJob]):
         failed = [job for job in self.jobs if self.has_failed(job)]
         console.say(f"{len(self.jobs) - len(failed)} of {counted(len(self.jobs), 'run')} done")
         for job in failed:
-            console.say(f"  failed: {job.name}")
+            console.say(f"  failed: {job.name}", result=True)
         console.say(last)
         if failed:
             sys.exit(

@@ -8,11 +8,10 @@ import numpy as np
 
 from tagnet.errors import InputError
 from tagnet.search.compiled import compiled
+from tagnet.search.rounding import ROUNDING, SLACK
 from tagnet.system.files import Table
 
 BLOCK = 4096  # candidates, and a fourth of the queries, compared at a time: bounds the memory
-ROUNDING = 7  # decimals of a cosine distance; what differs less is a tie
-SLACK = 2e-7  # two similarities farther apart than this are no tie
 CHUNK = 64  # candidates passed over at once where none of them is near enough
 SIFTED = 64 * CHUNK  # candidates that say how near the first nearest of a column must be
 

@@ -23,8 +23,9 @@ from tagnet.errors import InputError
 from tagnet.evaluation import calibration
 from tagnet.photos.images import ImageSource
 from tagnet.serving.corpus import Corpus, TaggedImages
-from tagnet.serving.export import load, write_saved_model
+from tagnet.serving.export import write_saved_model
 from tagnet.serving.model import BATCH, ServingModel
+from tagnet.serving.preset import load_preset, open_model, write_preset
 from tagnet.settings import MAX_TAGS
 from tagnet.system.console import counted
 
@@ -121,16 +122,29 @@ class Annotator:
 
     @classmethod
     def load(cls, folder: str | Path, weights: str | Path | None = None) -> "Annotator":
-        """Opens a run directory, or the SavedModel of one; nothing in it is executed.
+        """Opens a run directory, a SavedModel or a preset; nothing in it is executed.
 
         Args:
-            folder: a run, its `saved_model`, or a version in that.
+            folder: a run, its `saved_model`, or a version in that; or a preset, see `from_preset`.
             weights: the file of the backbone's weights, where it has no others.
 
         Raises:
             InputError: there is no model, or it was written by another version.
         """
-        return cls(load(folder), None if weights is None else Path(weights))
+        return cls(open_model(folder), None if weights is None else Path(weights))
+
+    @classmethod
+    def from_preset(cls, preset: str | Path, weights: str | Path | None = None) -> "Annotator":
+        """Opens a model that comes with tagnet, or one that `save_to_preset` wrote.
+
+        Args:
+            preset: `ltwin_kernel_coco`, or a folder.
+            weights: the file of the backbone's weights, where it has no others.
+
+        Raises:
+            InputError: there is no such preset, or it is damaged or of another version.
+        """
+        return cls(load_preset(preset), None if weights is None else Path(weights))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -156,6 +170,21 @@ class Annotator:
         return self._deployment.vocabulary.words
 
     @property
+    def arch(self) -> str:
+        """The model's architecture, a key of `ARCHITECTURES`."""
+        return self._deployment.settings.arch
+
+    @property
+    def explains(self) -> bool:
+        """Whether its scores can be split into `Shares`; not for LSTM models."""
+        return self._deployment.can_be_split
+
+    @property
+    def tag_distance(self) -> str:
+        """What the distance between the tags of two images is: `Jaccard` or `cosine`."""
+        return "Jaccard" if self._deployment.encoding == "id" else "cosine"
+
+    @property
     def reads_photographs(self) -> bool:
         """Whether it accepts photos; otherwise only feature vectors."""
         return self._deployment.settings.backbone is not None
@@ -170,6 +199,20 @@ class Annotator:
             The folder of that version.
         """
         return write_saved_model(self._deployment, directory)
+
+    def save_to_preset(self, folder: str | Path) -> Path:
+        """Writes a small folder that `from_preset` opens, with weights in float16.
+
+        It holds the current vocabulary and corpus, as `save` does, but no graph: a server
+        needs `save`.
+
+        Args:
+            folder: must not exist.
+
+        Returns:
+            The folder.
+        """
+        return write_preset(self._deployment, folder)
 
     def features(
         self,

@@ -17,7 +17,7 @@ from tagnet.data.records import empty_table
 from tagnet.data.tables import as_tensor
 from tagnet.data.tags import TagLists
 from tagnet.errors import InputError
-from tagnet.search.vectors import ROUNDING, SLACK, norms
+from tagnet.search.rounding import ROUNDING, SLACK
 
 # Numbers of the corpus that are compared at a time. Blocks of 8 MB stay in use from one to the
 # next; from 32 MB on the system would give and clear new memory for every block.
@@ -203,10 +203,13 @@ class Corpus(tf.Module):
 
 
 def _norms(table: np.ndarray) -> np.ndarray:
-    """`norms` of the rows, without a copy of the whole table in float32."""
+    """|x| of the rows in float64, without a copy of the whole table in it.
+
+    By NumPy, since numba takes most of a second to load.
+    """
     size = max(1, BLOCK // table.shape[1])
-    blocks = [table[first : first + size] for first in range(0, len(table), size)]
-    return np.concatenate([norms(np.ascontiguousarray(block, np.float32)) for block in blocks])
+    blocks = (table[first : first + size] for first in range(0, len(table), size))
+    return np.concatenate([np.linalg.norm(block.astype(np.float64), axis=1) for block in blocks])
 
 
 def _carriers(tags: TagLists, num_tags: int) -> TagLists:

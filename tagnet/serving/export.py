@@ -104,14 +104,7 @@ def write_saved_model(
     target = Path(directory) / VERSION
     with atomic_write(target, check) as temporary, tempfile.TemporaryDirectory() as folder:
         settings, vocabulary = Path(folder, SETTINGS), Path(folder, VOCABULARY)
-        write_json(
-            settings,
-            {"format": FORMAT, "settings": dataclasses.asdict(deployment.settings)}
-            | {
-                "judgement": deployment.calibration_report
-                and dataclasses.asdict(deployment.calibration_report)
-            },
-        )
+        write_json(settings, described(deployment))
         deployment.vocabulary.save(vocabulary)
         server = Server(deployment, vocabulary)
         server.settings = tf.saved_model.Asset(str(settings))
@@ -121,6 +114,16 @@ def write_saved_model(
         files = [path for path in temporary.rglob("*") if path.is_file()]
         write_checksums(temporary, (str(path.relative_to(temporary)) for path in files))
     return target
+
+
+def described(deployment: ServingModel) -> dict[str, Any]:
+    """A deployment's settings and calibration for JSON, as `read_settings` reads them."""
+    report = deployment.calibration_report
+    return {
+        "format": FORMAT,
+        "settings": dataclasses.asdict(deployment.settings),
+        "judgement": report and dataclasses.asdict(report),
+    }
 
 
 def _write_warmup(deployment: ServingModel, signatures: Iterable[str], folder: Path) -> None:
@@ -206,7 +209,7 @@ def load(folder: str | Path) -> ServingModel:
     if not found:
         raise InputError(f"{folder}: not a finished run or a SavedModel (no saved_model.pb)")
     with with_hint(HINT_EXPORT):
-        settings, calibration_report = _read_settings(found[0] / "assets" / SETTINGS)
+        settings, calibration_report = read_settings(found[0] / "assets" / SETTINGS)
         _check(found[0])
     vocabulary = Vocabulary.load(found[0] / "assets" / VOCABULARY, empty=True)
     try:
@@ -231,7 +234,12 @@ def _check(folder: Path) -> None:
     verify(folder, sorted(there - {CHECKSUMS} | sums.keys()), sums)
 
 
-def _read_settings(path: Path) -> tuple[ServingSettings, CalibrationReport | None]:
+def read_settings(path: Path) -> tuple[ServingSettings, CalibrationReport | None]:
+    """Reads what `described` made, from a file.
+
+    Raises:
+        InputError: it is not there, or of another version.
+    """
     if not path.is_file():
         raise InputError(
             f"{path.parent.parent}: must be a SavedModel that a run of this version wrote; "
@@ -262,7 +270,9 @@ def _restore(
 ) -> ServingModel:
     """Builds a serving model from its arrays, each read by the path of its variable."""
     core = float32_model(
-        settings.arch, settings.graph, lambda layer, i: read(f"weights/{layer}/{i}")
+        settings.arch,
+        settings.graph,
+        lambda layer: [read(f"weights/{layer.name}/{i}") for i in range(len(layer.weights))],
     )
     beta = {name: read(f"beta/{name}") for name in settings.encodings}
     tags, labels = (

@@ -159,6 +159,11 @@ class ServingModel(tf.Module):
         )
 
     @property
+    def encoding(self) -> str:
+        """The encoding of tags whose distance picks the neighbours."""
+        return self._encoding
+
+    @property
     def reads_neighbours(self) -> bool:
         """Whether the model uses neighbours; `v_only` does not."""
         return bool(self._parts.neighbour)
@@ -295,7 +300,7 @@ def build_serving_model(
     deployment = ServingModel(
         settings,
         float32_model(
-            settings.arch, settings.graph, lambda layer, i: core.get_layer(layer).get_weights()[i]
+            settings.arch, settings.graph, lambda layer: core.get_layer(layer.name).get_weights()
         ),
         dataset.vocabulary,
         {name: beta.vectors for name, beta in embeddings.items()},
@@ -351,17 +356,18 @@ def _cut(
 
 
 def float32_model(
-    arch: str, graph: GraphSettings, weight: Callable[[str, int], np.ndarray]
+    arch: str, graph: GraphSettings, weights: Callable[[keras.Layer], list[np.ndarray]]
 ) -> keras.Model:
     """Builds a model in float32, whatever the precision policy.
 
     Args:
         arch: a key of `ARCHITECTURES`.
         graph: its sizes.
-        weight: a layer's name and a number → that weight of the layer.
+        weights: a layer → its weights, in Keras' order.
     """
     with plain_keras():
         core = architectures.build(arch, graph)
     for layer in core.layers:
-        layer.set_weights([weight(layer.name, i) for i in range(len(layer.weights))])
+        if layer.weights:
+            layer.set_weights(weights(layer))
     return core

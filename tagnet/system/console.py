@@ -36,9 +36,29 @@ _DEFINE: dict[type, Callable[..., Any]] = {
 }
 
 
-def say(line: str = "") -> None:
-    """Prints a line to standard output at once, also where the output is a pipe."""
-    print(line, flush=True)
+_quiet = False  # whether --quiet was given
+
+
+def say(line: str = "", result: bool = False) -> None:
+    """Prints a line to standard output at once, also where the output is a pipe.
+
+    Args:
+        line: the line.
+        result: whether it is what the command was asked for, which --quiet leaves.
+    """
+    if result or not _quiet:
+        print(line, flush=True)
+
+
+def say_loading(what: str) -> None:
+    """Prints to standard error what a person waits for."""
+    if not _quiet:
+        print(f"loading {what} …", file=sys.stderr, flush=True)
+
+
+def is_quiet() -> bool:
+    """Whether --quiet was given."""
+    return _quiet
 
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:
@@ -55,12 +75,24 @@ def progress(items: Iterable[T] | None, what: str, total: int | None = None) -> 
 
     Without items the caller moves the bar by its `update`, and ends it by its `close`.
     """
-    return tqdm(items, desc=what, total=total, disable=not sys.stderr.isatty(), leave=False)
+    return tqdm(
+        items, desc=what, total=total, disable=_quiet or not sys.stderr.isatty(), leave=False
+    )
 
 
 def option(default: Any, text: str) -> Any:
     """A field of a command's options: its default, and its line of `--help`."""
     return dataclasses.field(default=default, metadata={"help": text})
+
+
+@dataclasses.dataclass(frozen=True)
+class Common:
+    """The flags that every command has."""
+
+    quiet: bool = option(False, "print results and errors only")
+
+
+COMMON = dataclasses.fields(Common)
 
 
 def require_at_least(options: Any, **least: float) -> None:
@@ -115,13 +147,15 @@ def execute(
         raised.
     """
     logging.set_verbosity(logging.WARNING)
+    global _quiet
+    _quiet = False  # of an earlier command of this process
     fields = [field for field in dataclasses.fields(options_type) if field.name != "arguments"]
     if threading.current_thread() is threading.main_thread():  # no other thread can set handlers
         # Schedulers send SIGTERM. Like Ctrl-C, it ends the command and releases its locks.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if "--help" in argv[1:]:
-            say("\n".join([usage.strip(), "", *map(_help, fields)]))
+            say("\n".join([usage.strip(), "", *map(_help, [*fields, *COMMON])]))
         elif "--version" in argv[1:]:
             say(f"tagnet {tagnet.__version__}")
         else:
@@ -156,13 +190,15 @@ def _error_line(error: Exception) -> str | None:
 
 
 def _parse(options_type: type[Options], fields: list, argv: list[str]) -> Options:
+    global _quiet
     given = flags.FlagValues()
-    for field in fields:
+    for field in [*fields, *COMMON]:
         _DEFINE[_plain(field.type)](field.name, None, field.metadata["help"], flag_values=given)
     try:
         arguments = given(argv)[1:]
     except flags.Error as error:
         raise InputError(f"{' '.join(str(error).split())} (see --help)") from error
+    _quiet = bool(given["quiet"].value)
     values = {}
     for field in fields:
         value = given[field.name].value

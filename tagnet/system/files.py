@@ -165,7 +165,7 @@ def remove_leftovers(directory: str | Path, but: str = "") -> None:
 
 
 def remove_unfinished(paths: Iterable[Path]) -> None:
-    """Removes unfinished files of killed processes that were to become one of `paths`.
+    """Removes unfinished files and folders of killed processes that were to become one of `paths`.
 
     Unlike `remove_leftovers` it is for folders that hold other people's files.
     """
@@ -176,7 +176,7 @@ def remove_unfinished(paths: Iterable[Path]) -> None:
         for left in folder.glob(f"{TEMPORARY}*"):
             if (found := UNFINISHED.fullmatch(left.name)) and found[1] in wanted:
                 with contextlib.suppress(OSError):  # what cannot be removed does no harm
-                    left.unlink()
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def write_text(path: str | Path, text: str, check: Check | None = None) -> None:

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 
 from tagnet.errors import InputError
+from tagnet.system.console import say_loading
 from tagnet.system.devices import grow_memory
 
 BACKEND = "tensorflow"
@@ -28,7 +29,7 @@ def import_tensorflow(what: str = "TensorFlow") -> None:
     """
     _require_backend()
     if "tensorflow" not in sys.modules:
-        print(f"loading {what} …", file=sys.stderr, flush=True)
+        say_loading(what)
     with _quiet():
         import tensorflow as tf
 

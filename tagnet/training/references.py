@@ -17,11 +17,11 @@ import scipy.optimize
 import tensorflow as tf
 from scipy.special import expit
 
+from tagnet.data.comparison import comparison_weights
 from tagnet.data.dataset import PreparedDataset
 from tagnet.data.embeddings import rho
 from tagnet.data.tables import TagLookup
 from tagnet.data.tags import TagLists
-from tagnet.models.blocks import TINY
 from tagnet.models.parts import fixed_paths
 from tagnet.system.console import say
 
@@ -64,18 +64,13 @@ def fit(model: keras.Model, dataset: PreparedDataset, rows: np.ndarray, seed: in
 def _set_references(
     model: keras.Model, path: str, dataset: PreparedDataset, pi: Encoded, rows: np.ndarray
 ) -> None:
-    """Stores the references' features and tags, of length 1, as the kernels of two layers."""
-    phi = dataset.features[rows].astype(np.float32)
-    root = np.sign(phi) * np.sqrt(np.abs(phi))
-    mean = root.mean(axis=0)
-    units = _of_length_1(root - mean).T  # [D, R]
-    kernel = np.concatenate([units, -2 * mean[:, None]], axis=1)
-    model.get_layer(f"{path}x").set_weights([kernel, np.append(-mean @ units, mean @ mean)])
+    """Stores the references' features and tags as the weights of two layers."""
     if isinstance(pi, TagLists):
         tags = pi.select(rows).multi_hot(len(dataset.vocabulary))
     else:
         tags = pi[rows]
-    model.get_layer(f"{path}u").set_weights([_of_length_1(tags).T])  # [n, R]
+    for end, weights in comparison_weights(dataset.features[rows], tags).items():
+        model.get_layer(f"{path}{end}").set_weights(weights)
 
 
 def _without(tags: TagLists, share: float, seed: int) -> TagLists:
@@ -86,11 +81,6 @@ def _without(tags: TagLists, share: float, seed: int) -> TagLists:
 
 def _encoded(dataset: PreparedDataset, feed: str, tags: TagLists) -> Encoded:
     return tags if feed == "id" else rho(tags, dataset.embedding(feed))
-
-
-def _of_length_1(vectors: np.ndarray) -> np.ndarray:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(lengths, TINY)
 
 
 def _compare(

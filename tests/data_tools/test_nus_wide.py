@@ -374,7 +374,7 @@ def test_prepare_with_features_of_the_whole_set(
     )
     listed = [json.loads(line) for line in (out / "left_out.jsonl").read_text().splitlines()]
     assert listed[0] == {"image_id": IDS[4], "reason": "a photo that stands in the list twice"}
-    assert "  left out: 4, see left_out.jsonl\n" in capsys.readouterr().out
+    assert "  left out: 4 images, see " in capsys.readouterr().out
     prepare(given, out)
     assert "manifest: up to date\n" in capsys.readouterr().out
     prepare(settings(raw, tags_only=False, features=tmp_path / "phi.npy", tag_set="final"), out)

@@ -526,8 +526,8 @@ def test_photographs(
     data = PreparedDataset(tmp_path / "out")
     assert data.image_ids == ("img0", "img1", "img3", "img4", "img6", "img7")
     output = capsys.readouterr().out
-    assert "left out: 2, see left_out.jsonl\n" in output
-    assert "    1: cannot be read (No such file or directory)\n" in output
+    assert f"left out: 2 images, see {tmp_path / 'out' / 'left_out.jsonl'}\n" in output
+    assert "    1 image: cannot be read (No such file or directory); first: img5\n" in output
     # One more photograph: only the chunk that it is in is extracted again.
     Image.new("RGB", (40, 30)).save(tmp_path / "raw" / "5.jpg")
     assert prepare(settings, tmp_path / "out")["images"] == 7
@@ -717,7 +717,7 @@ def test_help_explains_every_setting() -> None:
     output = data_tools_command("prepare", "--help").stdout
     for flag in [*Settings.__dataclass_fields__, "out", "dry_run", "engine", "address"]:
         assert re.search(rf"^  --{flag} +\S.*$", output, re.M)
-    assert len(output.splitlines()) <= 53
+    assert len(output.splitlines()) <= 54
     assert max(map(len, output.splitlines())) <= 100
 
 

@@ -26,6 +26,7 @@ from tagnet.backbones import features
 from tagnet.errors import CannotWrite, InputError
 from tagnet.serving.annotator import MAX_TAGS, Annotator
 from tagnet.serving.export import write_saved_model
+from tagnet.settings import SHIPPED_MODEL
 from tagnet.system import console
 
 ROOT = Path(__file__).parents[2]
@@ -127,7 +128,8 @@ def test_by_default_labels_are_those_that_reach_a_precision(model, photos, tmp_p
     """Of the images that the probabilities were calibrated on, at least 80 % have them."""
     assert run(f"--model={model}", f"--csv={tmp_path / 'labels.csv'}", photos / "a.jpg") == 0
     told = capsys.readouterr()
-    thresholds = Annotator.load(model).thresholds(0.8)
+    reached = Annotator.load(model).thresholds(0.8)
+    thresholds = {name: max(command.LEAST, threshold) for name, threshold in reached.items()}
     finite = [threshold for threshold in thresholds.values() if threshold < np.inf]
     rule = f"precision 0.8 on the 40 validation images, thresholds {min(finite):.0%} to"
     assert f"labels: {rule} {max(finite):.0%}" in told.out
@@ -139,6 +141,25 @@ def test_by_default_labels_are_those_that_reach_a_precision(model, photos, tmp_p
         for one in labels
         if one.probability >= thresholds[one.name]
     ]
+
+
+def test_the_shipped_model_is_the_default(loaded, photos, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(Annotator, "load", lambda model, weights: asked.append(model) or loaded)
+    assert run(photos / "a.jpg") == 0
+    assert asked == [Path(SHIPPED_MODEL)]
+    line = f"model: {SHIPPED_MODEL}, which comes with tagnet and knows 3 labels; --model=RUN takes"
+    assert capsys.readouterr().out.startswith(line)
+
+
+def test_by_default_no_threshold_is_very_low(loaded, monkeypatch):
+    """With few images of a label even improbable ones can all be right by chance."""
+    monkeypatch.setattr(loaded, "thresholds", lambda precision: dict.fromkeys(loaded.labels, 0.05))
+    default, said = command._choice(command.Options(("a",)), loaded)
+    assert set(default.thresholds.values()) == {command.LEAST}
+    assert "thresholds 20% to 20%" in said
+    asked, _ = command._choice(command.Options(("a",), target_precision=0.8), loaded)
+    assert set(asked.thresholds.values()) == {0.05}
 
 
 def test_what_limits_the_labels_is_said(loaded):
@@ -215,7 +236,8 @@ def test_a_page_shows_photographs_truth_and_neighbours(model, photos, tmp_path, 
     assert [photo["name"] for photo in data["photos"]] == ["photos/a.jpg", "photos/c.jpg"]
     assert data["photos"][0]["truth"] == ["label 1", "x"]
     assert data["asked"] == ["label 0", "label 1", "label 2"]
-    assert all(photo["image"] for photo in data["photos"] + data["corpus"])
+    assert all(photo["image"] for photo in data["photos"])
+    assert all(neighbour["src"] for neighbour in data["corpus"])
     assert run(*flags, f"--html={page}") == 0  # its own page it replaces
 
 
@@ -265,6 +287,22 @@ def test_photographs_that_are_taken_away_meanwhile(loaded, tmp_path):
     (tmp_path / "elsewhere").rename(folders[1])
     assert len(Batch(loaded, Choice({}, L), out).run(jobs)) == len(jobs)
     assert len({answer["photo"] for answer in answers(out)}) == len(answers(out)) == len(jobs)
+
+
+def test_old_and_new_answers_come_one_by_one_in_the_order_of_the_photos(loaded, tmp_path):
+    jobs = [Job(f"{number}.jpg", tmp_path / f"{number}.jpg", ()) for number in range(6)]
+    write(jobs[0].path)
+    for job in jobs[1:]:
+        os.link(jobs[0].path, job.path)
+    out = tmp_path / "answers.jsonl"
+    first = Batch(loaded, Choice({}, L), out).run(jobs[1::2])
+    batch = Batch(loaded, Choice({}, L), out)
+    every = batch.answers(jobs)
+    assert iter(every) is every  # not all at once
+    found = list(every)
+    assert [answer["photo"] for answer in found] == [job.name for job in jobs]
+    assert found[1::2] == json.loads(json.dumps(first))
+    assert (batch.there, batch.annotated, batch.skipped) == (3, 3, 0)
 
 
 def test_answers_that_are_damaged_are_refused(model, photos, tmp_path, capsys):
@@ -330,7 +368,6 @@ def test_what_a_killed_batch_had_begun_is_removed_and_nothing_else(model, photos
 @pytest.mark.parametrize(
     ("flags", "line"),
     [
-        (["x.jpg"], "--model is missing: a run directory"),
         (["--model=absent", "."], "absent: not a finished run or a SavedModel"),
         (["--model={model}"], r"give either photos \(or folders\), or --table"),
         (["--model={model}", "--table=t.csv", "x.jpg"], "give either photos"),

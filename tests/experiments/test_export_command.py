@@ -14,6 +14,7 @@ from helpers.tables import one_line
 from experiments import export as command
 from tagnet.serving import photoprism, portable
 from tagnet.serving.export import write_saved_model
+from tagnet.serving.preset import open_model
 from tagnet.system import console
 
 
@@ -87,8 +88,7 @@ def test_an_lstm_takes_m_neighbours():
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        (["--out=m.onnx"], "give one run directory or SavedModel; received none"),
-        (["a", "b", "--out=m.onnx"], "give one run directory or SavedModel; received a b"),
+        (["a", "b", "--out=m.onnx"], "give one run directory, SavedModel or preset; received a b"),
         (["a"], "--out is missing: the file to write"),
         (
             ["a", "--out=m.pb"],
@@ -97,7 +97,8 @@ def test_an_lstm_takes_m_neighbours():
         (["a", "--format=onnx", "--out=m.h5"], "--out must end in .onnx; received 'm.h5'"),
         (
             ["a", "--format=caffe", "--out=m.h5"],
-            "--format must be one of keras, onnx, litert, weights, photoprism; received 'caffe'",
+            "--format must be one of keras, onnx, litert, weights, photoprism, preset; "
+            "received 'caffe'",
         ),
         (
             ["there.h5", "--out=m.h5"],
@@ -137,3 +138,16 @@ def test_photoprism(model, tmp_path, monkeypatch, capsys):
     assert run(model[1], "--format=photoprism", f"--out={out}") == 0
     assert capsys.readouterr().out == f"wrote {out}: ltwin\n"
     assert [path.name for path in tmp_path.iterdir()] == ["tagnet"]  # labels.txt is in it
+
+
+def test_preset(model, tmp_path, capsys):
+    out = tmp_path / "preset"
+    assert run(model[1], "--format=preset", f"--out={out}") == 0
+    assert capsys.readouterr().out == f"wrote {out}: ltwin\n"
+    assert open_model(out).settings == model[0].settings
+
+
+def test_the_shipped_model_is_the_default(tmp_path, capsys):
+    assert run(f"--out={tmp_path / 'w.h5'}") == 0
+    assert capsys.readouterr().out.startswith("model: ltwin_kernel_coco, which comes with tagnet")
+    assert {path.name for path in tmp_path.iterdir()} == {"w.h5", "w.h5.json"}

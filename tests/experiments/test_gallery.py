@@ -1,11 +1,12 @@
 """The gallery: what the page holds, that text stays text, and how it behaves in a browser."""
 
 import base64
+import datetime
 import hashlib
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from experiments.annotation import gallery_files
 from experiments.annotation.batch import Answer, Job
-from experiments.annotation.gallery import corpus_place, gallery
-from experiments.reports.page import thumbnail
+from experiments.annotation.gallery import Model, corpus_place, gallery, model_name
+from experiments.reports.page import thumbnail, written_by
+from tagnet import __version__
 from tagnet.errors import InputError
 
 HOSTILE = """</script><script>window.hacked = 1</script><img src=x onerror="hacked=1">&amp;'\x01"""
-NOWHERE = {}.get
 
 
 def job(name: str, labels: tuple[str, ...] | None = None, folder: Path = Path("none")) -> Job:
@@ -73,6 +75,16 @@ class Elements(HTMLParser):
             self.scripts[-1] += data
 
 
+def model(*asked: str, explains: bool = True) -> Model:
+    return Model("ltwin, trained on set", asked or ("dog",), 50, "Jaccard", explains)
+
+
+def page_of(jobs: Sequence[Job], answers: Sequence[Answer], by: Model | None = None) -> str:
+    """A page without photographs of the corpus."""
+    pairs = zip(jobs, answers, strict=True)
+    return gallery("title", by or model(), pairs, lambda names: [None] * len(names))
+
+
 def data_of(page: str) -> dict[str, Any]:
     return json.loads(Elements(page).scripts[0])
 
@@ -83,7 +95,11 @@ def test_the_page_holds_what_the_answers_say(tmp_path):
     jobs = [job("a.jpg", ("dog", "bird"), tmp_path), job("b.jpg"), job("c.jpg")]
     answers = [answer("a.jpg"), {"photo": "b.jpg", "error": "b.jpg: is empty"}, answer("c.jpg")]
     place = {"one": tmp_path / "one.png", "two": tmp_path / "gone.png"}.get
-    page = gallery("title", jobs, answers, ["dog", "cat", "bird"], 50, place)
+    out = tmp_path / "page.html"
+    gallery_files.write(out, model("dog", "cat", "bird"), jobs, answers, place)
+    page = out.read_text()
+    assert "<h1>3 photos annotated by ltwin, trained on set</h1>" in page
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".html", ".jpg", ".png"]
     data = data_of(page)
     first, second = data["photos"]
     assert [first["name"], first["width"], first["height"]] == ["a.jpg", 240, 160]
@@ -93,20 +109,60 @@ def test_the_page_holds_what_the_answers_say(tmp_path):
     assert second["image"] is None and second["truth"] is None
     assert [near["image"] for near in first["neighbours"]] == [0, 1]
     assert [image["id"] for image in data["corpus"]] == ["one", "two"]  # each once
-    with Image.open(io.BytesIO(base64.b64decode(data["corpus"][0]["image"]))) as small:
+    scheme, _, picture = data["corpus"][0]["src"].partition(",")
+    assert scheme == "data:image/jpeg;base64"
+    with Image.open(io.BytesIO(base64.b64decode(picture))) as small:
         assert small.size == (40, 60)  # it fits as it is
-    assert data["corpus"][1]["image"] is None
+    assert data["corpus"][1]["src"] is None
     assert "<summary>1 skipped</summary><ul><li>b.jpg: is empty</li></ul>" in page
+
+
+def test_words_that_demean_people_are_not_shown_of_neighbours():
+    near = [{"image_id": "1", "distance": 0.5, "tags": ["woman", "sexy"], "labels": []}]
+    page = page_of([job("a")], [answer("a", neighbours=near)])
+    assert data_of(page)["corpus"][0]["tags"] == ["woman"]
+    assert "<p>1 offensive tag of neighbours not shown</p>" in page
+    assert "not shown" not in page_of([job("a")], [answer("a")])
+
+
+def test_of_an_lstm_it_is_said_once_what_cannot_be_told():
+    for explains in (True, False):
+        page = page_of([job("a")], [answer("a", shares=explains)], model(explains=explains))
+        assert (
+            page.count("This model combines image, tags and neighbours in an LSTM") == 1 - explains
+        )
+        assert ('name="nearest"' in page) == explains
+    page = page_of([job("a")], [answer("a", neighbours=[])])  # as of v_only
+    assert 'name="nearest"' not in page
+
+
+def test_the_footer_says_what_wrote_the_page(monkeypatch):
+    command = ["/there/experiments/annotate.py", "--html=my <page>.html", "a.jpg"]
+    monkeypatch.setattr("sys.argv", command)
+    page = page_of([job("a")], [answer("a")])
+    today = datetime.date.today()
+    assert f"<footer>Written by tagnet {__version__} on {today}: tagnet annotate" in page
+    assert "&#x27;--html=my &lt;page&gt;.html&#x27; a.jpg</footer>" in page
+    monkeypatch.setattr("sys.argv", [*command, *(f"{number}.jpg" for number in range(1000))])
+    assert len(written_by()) < 500
+    monkeypatch.setattr("sys.argv", ["/there/other.py", "secret"])
+    assert written_by() == f"Written by tagnet {__version__} on {today}"
+
+
+def test_a_model_is_called_by_its_architecture_and_data_set(tmp_path):
+    assert model_name("ltwin", tmp_path) == "ltwin"  # a SavedModel without its run
+    (tmp_path / "metrics.json").write_text('{"dataset": "my photos"}')
+    assert model_name("ltwin", tmp_path) == "ltwin, trained on my photos"
 
 
 def test_errors_can_be_asked_for_only_where_the_truth_is_known():
     for labels, there in ((None, False), ((), True), (("dog",), True)):
-        page = gallery("t", [job("a", labels)], [answer("a")], ["dog"], 50, NOWHERE)
+        page = page_of([job("a", labels)], [answer("a")])
         assert ('name="errors"' in page) == there
 
 
 def test_nothing_is_loaded_from_elsewhere_and_no_other_script_runs():
-    page = gallery("t", [job("a")], [answer("a")], ["dog"], 50, NOWHERE)
+    page = page_of([job("a")], [answer("a")])
     elements = Elements(page)
     assert elements.names.count("script") == 2
     assert not {"link", "iframe", "img", "object"} & set(elements.names)
@@ -123,7 +179,9 @@ def hostile_page(text: str) -> str:
     hostile = answer(text, tags=[text], unknown_tags=[text], labels=labels, neighbours=near)
     bad = {"photo": "b", "error": text}
     jobs = [Job(text, Path("none"), (), labels=(text,)), job("b")]
-    return gallery(text, jobs, [hostile, bad], [text], 50, NOWHERE)
+    by = Model(text, (text,), 50, "Jaccard", True)
+    pairs = zip(jobs, [hostile, bad], strict=True)
+    return gallery(text, by, pairs, lambda names: [None] * len(names))
 
 
 @settings(max_examples=50)
@@ -138,6 +196,82 @@ def test_any_text_stays_text(text):
     assert [photo["name"], photo["tags"], photo["unknown"], photo["truth"]] == [
         *[text, [text], [text], [text]]
     ]
+
+
+# --- Many photographs ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages of 3."""
+    monkeypatch.setattr(gallery_files, "PAGE", 3)
+
+
+def write_many(folder: Path, count: int = 7) -> list[int]:
+    """Writes a gallery; returns after how many answers each page was begun."""
+    Image.new("RGB", (30, 20), "blue").save(folder / "one.png")
+    given: list[int] = []
+    jobs = [job(f"{number} & co.jpg") for number in range(count)]
+
+    def answers() -> Iterator[Answer]:
+        for number, one in enumerate(jobs):
+            pages = (folder / "g #1.html", *folder.glob(".tmp-*/*.html"))
+            given.append(sum(path.exists() for path in pages))
+            yield answer(one.name) if number != 1 else {"photo": one.name, "error": "1: is empty"}
+
+    place = {"one": folder / "one.png"}.get
+    gallery_files.write(folder / "g #1.html", model(), jobs, answers(), place)
+    return given
+
+
+def test_many_photographs_are_pages_that_are_written_one_by_one(few, tmp_path):
+    assert write_many(tmp_path) == [0, 0, 0, 1, 1, 1, 2]
+    pages = tmp_path / "g #1_pages"
+    index = (tmp_path / "g #1.html").read_text()
+    links = re.findall(r'<a href="([^"]*)">photos ([^<]*)</a>: ([^<]*)<', index)
+    assert links == [
+        ("g%20%231_pages/1.html", "1–3", "0 &amp; co.jpg to 2 &amp; co.jpg"),
+        ("g%20%231_pages/2.html", "4–6", "3 &amp; co.jpg to 5 &amp; co.jpg"),
+        ("g%20%231_pages/3.html", "7–7", "6 &amp; co.jpg to 6 &amp; co.jpg"),
+    ]
+    texts = [(pages / f"{number}.html").read_text() for number in (1, 2, 3)]
+    names = [[photo["name"] for photo in data_of(text)["photos"]] for text in texts]
+    assert [len(some) for some in names] == [2, 3, 1]
+    assert "<summary>1 skipped</summary>" in texts[0]
+    assert "<h1>Photos 4 to 6 of 7 photos annotated by ltwin, trained on set</h1>" in texts[1]
+    links = [re.findall(r'<a href="([^"]*html)"', text) for text in texts]
+    assert links == [
+        ["../g%20%231.html", *those] for those in (["2.html"], ["1.html", "3.html"], ["2.html"])
+    ]
+    # A neighbour's photograph is there once.
+    assert [path.name for path in (pages / "neighbours").iterdir()] == ["0.jpg"]
+    for text in texts:
+        assert [image["src"] for image in data_of(text)["corpus"]] == ["neighbours/0.jpg", None]
+
+
+def test_pages_take_the_place_of_pages_and_of_nothing_else(few, tmp_path):
+    write_many(tmp_path)
+    gallery_files.check_folder(tmp_path / "g #1.html")
+    write_many(tmp_path, 4)
+    pages = tmp_path / "g #1_pages"
+    assert sorted(path.name for path in pages.iterdir()) == ["1.html", "2.html", "neighbours"]
+    (pages / "mine.txt").touch()
+    with pytest.raises(InputError, match="_pages: must hold only pages of a gallery.*mine.txt"):
+        gallery_files.check_folder(tmp_path / "g #1.html")
+    (tmp_path / "h_pages").touch()
+    with pytest.raises(InputError, match="h_pages: must be a folder"):
+        gallery_files.check_folder(tmp_path / "h.html")
+
+
+def test_pages_that_cannot_be_finished_are_not_there(few, tmp_path):
+    def answers() -> Iterator[Answer]:
+        yield from (answer(str(number)) for number in range(4))
+        raise InputError("no more")
+
+    jobs = [job(str(number)) for number in range(5)]
+    with pytest.raises(InputError, match="no more"):
+        gallery_files.write(tmp_path / "g.html", model(), jobs, answers(), {}.get)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_photographs_of_the_corpus_are_found_by_name_and_only_below_their_folder(tmp_path):
@@ -198,10 +332,14 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
             dict(label, probability=label["probability"] - number / 1000)
             for label in answer(name)["labels"]
         ]
-        answers.append(answer(name, labels=labels, tags=[f"tag{number}", HOSTILE]))
+        answers.append(answer(name, labels=labels, tags=[f"tag{number}", "beach", HOSTILE]))
     page = folder / "page.html"
-    text = gallery("many", jobs, answers, ["cat", "dog"], 50, lambda _: folder / "a.jpg")
-    page.write_text(text, encoding="utf-8")
+    gallery_files.PAGE, usual = 300, gallery_files.PAGE
+    gallery_files.write(page, model("cat", "dog"), jobs, answers, lambda _: folder / "a.jpg")
+    gallery_files.PAGE = usual
+    gallery_files.write(
+        folder / "pages.html", model("cat", "dog"), jobs, answers, lambda _: folder / "a.jpg"
+    )
     return page
 
 
@@ -230,7 +368,9 @@ def test_in_a_browser_rows_are_built_as_they_come_near(tab):
     assert tab.locator("article ul.labels").count() < 20
     assert tab.evaluate("window.hacked") is None
     tab.evaluate("scrollTo(0, 0)")
-    assert HOSTILE[:30] in tab.locator("article").nth(1).inner_text()
+    second = tab.locator("article").nth(1)
+    second.locator("ul.labels").wait_for()
+    assert HOSTILE[:30] in second.text_content()
 
 
 @pytest.mark.large
@@ -246,7 +386,7 @@ def test_in_a_browser_filters_and_orders(tab):
     tab.get_by_label("label", exact=True).select_option("dog")
     tab.get_by_label("order").select_option("least")
     assert first.inner_text() == "photo 299"
-    tab.get_by_label("threshold").fill("88")
+    tab.get_by_label("minimum probability").fill("88")
     assert count.inner_text() == "207 of 300 photos"  # 0 to 20 by score; of others the true
     tab.get_by_label("name or tag").fill("tag77")
     assert count.inner_text() == "1 of 300 photos"
@@ -255,14 +395,22 @@ def test_in_a_browser_filters_and_orders(tab):
 @pytest.mark.large
 def test_in_a_browser_a_label_tells_what_gave_its_score(tab):
     article = tab.locator("article").first
-    assert "Score of “dog”: image +1.00, tags +0.50" in article.inner_text()
-    assert article.locator("b").all_inner_texts() == ["+0.25", "−0.75"]
+    assert "Score for “dog”: image +1.00, tags +0.50, neighbours −0.50" in article.inner_text()
+    # Of 2.625 in all; the largest first.
+    assert article.locator(".gave").all_inner_texts() == [
+        "10\u00a0% for dog",
+        "29\u00a0% against dog",
+    ]
+    near = article.locator(".neighbours li").first
+    assert near.locator("mark").all_inner_texts() == ["beach"]
+    assert near.locator("b").inner_text() == "1 of 3 tags in common"
+    assert near.locator(".same").inner_text() == "dog"
     cat = article.get_by_role("button", name="cat")
     assert cat.get_attribute("aria-pressed") == "false"
     cat.press("Enter")
     assert cat.get_attribute("aria-pressed") == "true"
-    assert "Score of “cat”" in article.inner_text()
-    assert "cat ✗ missed" in article.inner_text()
+    assert "Score for “cat”" in article.inner_text()
+    assert re.sub(r"\s+", " ", cat.inner_text()) == "cat 40.0 % ✗ missed"
     assert article.locator("img").first.get_attribute("alt") == "photo 0: dog"
 
 
@@ -295,3 +443,34 @@ def test_in_a_browser_dark_light_and_narrow(browser, many, scheme, back):
     assert re.findall(r"\d+", colour)[0] == str(back)
     assert tab.evaluate("document.documentElement.scrollWidth") <= 360
     context.close()
+
+
+@pytest.mark.large
+def test_in_a_browser_pages_show_the_neighbours_that_they_share(browser, many):
+    tab = browser.new_page(viewport={"width": 1100, "height": 900})
+    tab.goto((many.parent / "pages.html").as_uri())
+    tab.get_by_role("link", name="photos 201–300").click()
+    tab.wait_for_selector("article ul.labels")
+    assert tab.locator("article").count() == 100
+    picture = tab.locator(".neighbours img").first
+    picture.scroll_into_view_if_needed()
+    tab.wait_for_function("image => image.complete", arg=picture.element_handle())
+    assert picture.evaluate("image => image.naturalWidth") > 0
+    tab.get_by_role("link", name="previous page").click()
+    tab.wait_for_selector("article ul.labels")
+    assert "200 of 200 photos" in tab.locator("#count").inner_text()
+    tab.close()
+
+
+@pytest.mark.large
+def test_in_a_browser_controls_are_folded_on_a_phone_and_fingers_find_them(browser, many):
+    tab = browser.new_page(viewport={"width": 390, "height": 844})
+    tab.goto(many.as_uri())
+    tab.wait_for_selector("article ul.labels")
+    assert not tab.get_by_label("order").is_visible()
+    tab.get_by_text("Filter and sort").click()
+    assert tab.get_by_label("order").is_visible()
+    for target in ("summary", "select", "input", "article button"):
+        for element in tab.locator(target).all()[:6]:
+            assert element.bounding_box()["height"] >= 44, target
+    tab.close()

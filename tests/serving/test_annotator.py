@@ -92,7 +92,9 @@ def test_a_batch_answers_as_its_images_alone(annotator, monkeypatch):
 def test_lstm_graphs_cannot_be_split_and_v_only_has_no_neighbours(tmp_path):
     write_saved_model(deployed("rtn", None), tmp_path / "rtn")
     write_saved_model(deployed("v_only", None), tmp_path / "v_only")
-    rtn = Annotator.load(tmp_path / "rtn").annotate(PHI)
+    loaded = Annotator.load(tmp_path / "rtn")
+    assert (loaded.arch, loaded.explains, loaded.tag_distance) == ("rtn", False, "Jaccard")
+    rtn = loaded.annotate(PHI)
     assert [label.shares for label in rtn.labels] == [None] * L
     assert len(rtn.neighbours) == M + 2
     v_only = Annotator.load(tmp_path / "v_only").annotate(PHI)
@@ -114,6 +116,7 @@ def test_another_vocabulary_with_the_same_vectors_answers_the_same(annotator):
     beta = np.concatenate([old.beta["w2v"].numpy(), np.ones([1, N], np.float32)])
     german = [f"Wort {i}" for i in range(9)] + ["neu"]
     swapped = annotator.with_vocabulary(german, beta)
+    assert swapped.tag_distance == "cosine"  # of tags that the corpus does not have
     one = swapped.annotate(PHI, ["wort 1", "Wort_4"])
     by_vectors = Annotator(deployed("ltwin", "w2v", neighbours="w2v"))
     two = by_vectors.annotate(PHI, ["tag 1", "tag 4"])

@@ -203,6 +203,7 @@ def test_help_names_every_flag_and_default(capsys):
         "  --names            some names [a,b]",
         "  --place            a place",
         "  --loud             whether [off]",
+        "  --quiet            print results and errors only [off]",
     ]
 
 
@@ -213,3 +214,44 @@ def test_help_can_be_printed_in_any_code_page():
     ended = subprocess.run(command, capture_output=True, env=env)
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert b"L2 penalty \\u03bb" in ended.stdout
+
+
+# --- --quiet --------------------------------------------------------------------------------
+
+
+def speak(options: Options) -> None:
+    console.say("news")
+    console.say_loading("it")
+    console.say("what was asked for", result=True)
+    if options.number == 0:
+        raise InputError("a mistake")
+
+
+@pytest.mark.parametrize(
+    ("flags", "out", "err"),
+    [
+        ([], "news\nwhat was asked for\n", "loading it …\n"),
+        (["--quiet"], "what was asked for\n", ""),
+        (["--quiet", "--number=0"], "what was asked for\n", "error: a mistake\n"),
+        (["--noquiet"], "news\nwhat was asked for\n", "loading it …\n"),
+    ],
+)
+def test_quiet_leaves_results_and_errors(flags, out, err, capsys):
+    console.execute(Options, speak, "usage", ["command", *flags])
+    assert capsys.readouterr() == (out, err)
+
+
+def test_quiet_is_of_one_command(capsys):
+    console.execute(Options, speak, "usage", ["command", "--quiet"])
+    assert console.is_quiet()
+    capsys.readouterr()
+    console.execute(Options, speak, "usage", ["command"])
+    assert capsys.readouterr().out.startswith("news")
+
+
+def test_quiet_shows_no_bar(monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert not console.progress([], "work").disable
+    console.execute(Options, speak, "usage", ["command", "--quiet"])
+    assert console.progress([], "work").disable
+    console.execute(Options, speak, "usage", ["command"])
