@@ -65,10 +65,8 @@ def write_encoder(path: Path) -> None:
     import onnx
     from onnx import TensorProto, helper
 
-    images, phi = (
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-        for name, shape in (("images", ["n", 3, SEEN, SEEN]), ("phi", ["n", 3 * SEEN**2]))
-    )
+    images = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", 3, SEEN, SEEN])
+    phi = helper.make_tensor_value_info("phi", TensorProto.FLOAT, ["n", 3 * SEEN**2])
     node = helper.make_node("Flatten", ["images"], ["phi"])
     graph = helper.make_graph([node], "pixels", [images], [phi])
     opset = [helper.make_opsetid("", 18)]
