@@ -9,6 +9,7 @@ the base of.
 """
 
 import dataclasses
+import re
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ from tagnet.system.console import option, require_at_least, say
 LARGEST = 16 * 2**20  # bytes of a request; gRPC's own limit in Python is 4 MB
 THREADS = 128  # requests that are in work or wait for their batch
 MOST_WAITING = 256  # batches
+ASSERTION = re.compile(r"assertion failed: \[(.*?)\]")
 SIZE = "grpc.max_receive_message_length"
 
 Call: TypeAlias = Callable[..., dict[str, tf.Tensor]]
@@ -107,31 +109,34 @@ def answer(calls: list[Call], inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {name: tf.make_tensor_proto(value.numpy()) for name, value in found.items()}
 
 
-def start(model: Path, batch: int = 0, wait: float = 0.005) -> tuple[grpc.Server, int]:
+def reason(error: Exception) -> str:
+    """The model's own words where an assertion of it failed, else the first line."""
+    found = ASSERTION.search(str(error))
+    return found[1] if found else str(error).splitlines()[0]
+
+
+def start(model: Any, batch: int = 0, wait: float = 0.005) -> tuple[grpc.Server, int]:
     """Starts a server at a free port of this machine.
 
     Args:
-        model: a version of a SavedModel.
+        model: a loaded SavedModel, which must live as long as the server does.
         batch: most rows in a batch; 0 forms none.
         wait: seconds for which a batch is kept open.
 
     Returns:
-        The server, which lives as long as this object, and its port.
+        The server and its port.
 
     Raises:
         InputError: the protocol is not installed.
     """
     messages, service = stubs()
-    loaded = tf.saved_model.load(str(model))
     calls = {
         name: [*([batched(signature, batch, wait)] if batch else []), signature]
-        for name, signature in loaded.signatures.items()
+        for name, signature in model.signatures.items()
     }
 
     class Service(service.PredictionServiceServicer):
         """The one method that is measured."""
-
-        model = loaded  # its variables live as long as it does
 
         def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
             """Answers a request."""
@@ -142,7 +147,7 @@ def start(model: Path, batch: int = 0, wait: float = 0.005) -> tuple[grpc.Server
             try:
                 found = answer(calls[name], request.inputs)
             except (tf.errors.InvalidArgumentError, TypeError, ValueError) as error:
-                context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error).splitlines()[0])
+                context.abort(grpc.StatusCode.INVALID_ARGUMENT, reason(error))
             response = messages.PredictResponse(model_spec=request.model_spec)
             for key, proto in found.items():
                 response.outputs[key].CopyFrom(proto)
@@ -157,7 +162,8 @@ def start(model: Path, batch: int = 0, wait: float = 0.005) -> tuple[grpc.Server
 
 def main(options: Options) -> None:
     """Serves until the input ends."""
-    server, port = start(options.model, options.batch, options.wait / 1000)
+    model = tf.saved_model.load(str(options.model))
+    server, port = start(model, options.batch, options.wait / 1000)
     say(f"port {port}", result=True)
     sys.stdin.read()
     server.stop(None)
