@@ -135,26 +135,23 @@ def start(model: Any, batch: int = 0, wait: float = 0.005) -> tuple[grpc.Server,
         for name, signature in model.signatures.items()
     }
 
-    class Service(service.PredictionServiceServicer):
-        """The one method that is measured."""
+    def predict(self: Any, request: Any, context: grpc.ServicerContext) -> Any:
+        name = request.model_spec.signature_name
+        if name not in calls:
+            known = ", ".join(calls)
+            context.abort(grpc.StatusCode.NOT_FOUND, f"no signature {name!r}; has {known}")
+        try:
+            found = answer(calls[name], request.inputs)
+        except (tf.errors.InvalidArgumentError, TypeError, ValueError) as error:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, reason(error))
+        response = messages.PredictResponse(model_spec=request.model_spec)
+        for key, proto in found.items():
+            response.outputs[key].CopyFrom(proto)
+        return response
 
-        def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-            """Answers a request."""
-            name = request.model_spec.signature_name
-            if name not in calls:
-                known = ", ".join(calls)
-                context.abort(grpc.StatusCode.NOT_FOUND, f"no signature {name!r}; has {known}")
-            try:
-                found = answer(calls[name], request.inputs)
-            except (tf.errors.InvalidArgumentError, TypeError, ValueError) as error:
-                context.abort(grpc.StatusCode.INVALID_ARGUMENT, reason(error))
-            response = messages.PredictResponse(model_spec=request.model_spec)
-            for key, proto in found.items():
-                response.outputs[key].CopyFrom(proto)
-            return response
-
+    servicer = type("Servicer", (service.PredictionServiceServicer,), {"Predict": predict})
     server = grpc.server(ThreadPoolExecutor(THREADS), options=[(SIZE, LARGEST)])
-    service.add_PredictionServiceServicer_to_server(Service(), server)
+    service.add_PredictionServiceServicer_to_server(servicer(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     return server, port

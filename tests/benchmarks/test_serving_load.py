@@ -86,7 +86,7 @@ def test_what_a_server_refuses(load, model):
     for request, code, line in (
         (request_of(load, phi * np.nan), "INVALID_ARGUMENT", "phi must be finite"),
         (request_of(load, phi[:, 1:]), "INVALID_ARGUMENT", ""),
-        (request_of(load, phi, "nothing"), "NOT_FOUND", "no signature 'nothing'; has serving_default, "),
+        (request_of(load, phi, "nothing"), "NOT_FOUND", "no signature 'nothing'; has serving_def"),
     ):
         with pytest.raises(grpc.RpcError) as refused:
             load.clients.ask(port, request)
