@@ -41,8 +41,8 @@ USAGE = """Annotates photos with a trained model.
   python -m experiments.annotate [--model=RUN] [--jsonl=FILE] PHOTO_OR_FOLDER ...
 
 The default model comes with tagnet and knows 18 labels; --model=RUN takes one of yours. Tags come
-from keywords in the photo or its sidecar, or from --tags or --table. Without a flag that writes, the
-labels are printed. With --jsonl an interrupted batch resumes."""
+from keywords in the photo or its sidecar, or from --tags or --table. Without a flag that writes,
+the labels are printed. With --jsonl an interrupted batch resumes."""
 
 
 CSV_HEAD = "photo,label,probability\n"
