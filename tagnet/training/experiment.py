@@ -153,6 +153,7 @@ def train(
     max_rank: int = 24,
     settings: TrainingSettings | None = None,
     seed: int = 0,
+    on_epoch: Callable[[loop.Epoch], None] = lambda epoch: None,
 ) -> list[loop.Epoch]:
     """Trains a model with early stopping, and leaves it with its best weights.
 
@@ -167,6 +168,8 @@ def train(
         max_rank: M, how many nearest images a neighbourhood is drawn from.
         settings: optimizer, epochs, loss; None for the paper's.
         seed: of the order of the images, and of the drawn neighbourhoods.
+        on_epoch: called with the dict of each epoch as it ends, to log it. Training that resumes
+            does not call it again for the epochs before.
 
     Returns:
         A dict for each epoch: `epoch` (from 1), `loss`, `validation_map_label`,
@@ -181,7 +184,7 @@ def train(
         split, neighbours, pool, Neighbourhood(m, max_rank), settings.batch_size, seed
     )
     experiment = Experiment(model, dataset, batches, settings, ScoringSettings(m))
-    return experiment.fit(directory)
+    return experiment.fit(directory, on_epoch)
 
 
 def evaluate(
