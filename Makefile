@@ -9,7 +9,8 @@
 #              graph reaches; prints their counts
 # make cluster prepare the twin of NUS-WIDE by one process and by two nodes of a Ray cluster
 # make check-versions   some tests under each Python that is here, with the lowest and the newest
-#              versions of what the package needs, and with oneDNN off and on
+#              versions of what the package needs, with TensorFlow's release candidate, and with
+#              oneDNN off and on
 # make soak    two hours of a sweep, and whether it leaks
 # make shipped   train the model that comes with tagnet again
 # make golden  store the figures that every graph reaches now on the embedded data set

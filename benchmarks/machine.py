@@ -3,12 +3,13 @@
 import datetime
 import os
 import platform
-from importlib.metadata import version
+
+from tagnet.system.runtime import version_of
 
 
 def described(*packages: str) -> str:
     """Date, processors, Python, the versions of `packages` and the load, in one line."""
-    versions = [f"{name} {version(name)}" for name in packages]
+    versions = [f"{name} {version_of(name)}" for name in packages]
     return (
         f"{datetime.date.today()}, {os.cpu_count()} cores ({platform.machine()}), "
         f"{', '.join([f'Python {platform.python_version()}', *versions])}; "

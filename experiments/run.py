@@ -28,11 +28,18 @@ def main(options: Options) -> None:
     # TensorFlow takes seconds to import, which a wrong flag must not wait for.
     import_tensorflow()
     from experiments.runs.demo_data import demo_data
+    from experiments.runs.precision import with_precision
     from experiments.runs.resolving import default_name, make, resolve
     from experiments.runs.results import show
+    from experiments.runs.runner import RunSettings
     from tagnet.data.dataset import PreparedDataset
+    from tagnet.system.devices import make_deterministic
     from tagnet.training.replicas import workers as workers_of
 
+    jit = options.jit
+    if options.deterministic:
+        make_deterministic()
+        jit = "off" if jit == "auto" else jit  # XLA chooses among a GPU's kernels by their time
     workers = workers_of(options.workers)  # before TensorFlow computes anything
     dataset = PreparedDataset(options.data or demo_data(), options.placement)
     if workers is not None and workers.devices > 1 and dataset.placement == "device":
@@ -43,7 +50,9 @@ def main(options: Options) -> None:
         dataset = PreparedDataset(dataset.directory, "host")
     run = resolve(options, dataset)
     out = options.out or Path("runs") / default_name(dataset, run)
-    show(make(run, dataset, out, workers=workers), out)
+    if isinstance(run, RunSettings):  # baselines have no arithmetic of their own
+        run = with_precision(run, dataset, out, jit)
+    show(make(run, dataset, out, workers=workers, jit=jit), out)
 
 
 if __name__ == "__main__":

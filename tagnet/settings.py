@@ -26,6 +26,9 @@ SHIPPED_MODEL = "ltwin_kernel_coco"  # the preset that comes with tagnet; see `s
 MAX_TAGS = 1000  # of one image that is annotated
 CLASS_WEIGHTS = ("balanced",)
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
+PRECISIONS = (*POLICIES, "auto")  # bfloat16 where the device has it and a step is shorter by it
+JIT = ("auto", "on", "off")  # whether XLA compiles whole training steps; auto: on a GPU
+MAX_COMPILED_TAGS = 256  # XLA pads all lists of tags to the longest, which may have this many
 
 
 @dataclasses.dataclass(frozen=True)

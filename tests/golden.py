@@ -14,7 +14,6 @@ At `LEARNING_RATE` no figure of any graph differed by more than 5e-5; `TOLERANCE
 
 import argparse
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from experiments.runs.sweeping import forget_graphs
 from tagnet.data.dataset import PreparedDataset
 from tagnet.models.architectures import ARCHITECTURES, OURS
 from tagnet.system.files import read_json, write_json
+from tagnet.system.runtime import version_of
 
 STORE = Path(__file__).parent / "golden.json"
 EPOCHS = 2
@@ -92,7 +92,7 @@ def main() -> None:
     dataset = PreparedDataset(prepared(options.out / "data"))
     graphs = {arch: reached(arch, dataset, options.out / arch) for arch in ARCHITECTURES}
     if options.write:
-        made: dict[str, Any] = {package: version(package) for package in PACKAGES}
+        made: dict[str, Any] = {package: version_of(package) for package in PACKAGES}
         write_json(STORE, {"epochs": EPOCHS, "versions": made, "graphs": graphs})
         return
     stored, failed = read_json(STORE)["graphs"], False

@@ -59,7 +59,14 @@ def fit(model: keras.Model, batches: tf.data.Dataset, clock: Clock) -> np.ndarra
 class Contest:
     """Ours and the plain model of one graph, from the same weights and on the same data."""
 
-    def __init__(self, arch: str, feed: str, sizes: workload.Sizes, dropout: float = 0.5) -> None:
+    def __init__(
+        self,
+        arch: str,
+        feed: str,
+        sizes: workload.Sizes,
+        dropout: float = 0.5,
+        by_xla: bool = False,
+    ) -> None:
         keras.utils.set_random_seed(SEED)
         settings = sizes.graph(arch, feed, dropout)
         self.sizes = sizes
@@ -68,15 +75,16 @@ class Contest:
         naive.copy_weights(self.core, self.plain)
         naive.compile_model(self.plain)
         self.packer = naive.Packer(self.data.tables)
-        self.gather_inputs = lookup_tables(self.data.tables)
-        self.ours = compiled(self.core, self.gather_inputs, TrainingSettings())
+        self.gather_inputs = lookup_tables(self.data.tables, one_size=by_xla)
+        self.ours = compiled(self.core, self.gather_inputs, TrainingSettings(), by_xla)
 
     def fit_ours(self, steps: int, clock: Clock = time.perf_counter) -> np.ndarray:
         """Trains ours; the seconds of every step but the first."""
         rows, neighbours = workload.draws(self.data, self.sizes, steps)
         columns = (self._inputs(rows, neighbours), self.data.labels[rows])
         examples = tf.data.Dataset.from_tensor_slices(columns)
-        return fit(self.ours, examples.batch(self.sizes.batch_size).prefetch(2), clock)
+        batches = examples.batch(self.sizes.batch_size, drop_remainder=self.ours.by_xla)
+        return fit(self.ours, batches.prefetch(2), clock)
 
     def fit_plain(self, steps: int, clock: Clock = time.perf_counter) -> np.ndarray:
         """Trains the plain model; the seconds of every step but the first."""

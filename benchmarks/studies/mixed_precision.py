@@ -18,16 +18,10 @@ import tensorflow as tf
 from benchmarks import machine, workload
 from benchmarks.speed import floor, steps
 from benchmarks.studies import demo_runs
+from tagnet.system.devices import processor_flags
 
 ARCH = "ltn"
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_fp16")
-
-
-def processor_flags() -> list[str]:
-    """Those of `FLAGS` that Linux lists; none elsewhere."""
-    info = Path("/proc/cpuinfo")
-    known = info.read_text().split() if info.exists() else []
-    return [flag for flag in FLAGS if flag in known]
 
 
 def main() -> None:
@@ -71,7 +65,8 @@ def main() -> None:
                 for seed in demo_runs.SEEDS
             ]
             print(demo_runs.row(f"`{ARCH}`, {policy}", runs))
-    print(f"flags: {' '.join(processor_flags())}; {machine.described('tensorflow', 'keras')}")
+    flags = [flag for flag in FLAGS if flag in processor_flags()]
+    print(f"flags: {' '.join(flags)}; {machine.described('tensorflow', 'keras')}")
 
 
 if __name__ == "__main__":

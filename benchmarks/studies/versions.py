@@ -4,7 +4,8 @@
 
 For each Python that `setup.cfg` names, and for the lowest and the newest versions that it allows
 of each dependency of the extra `dev`, uv makes an environment out of wheels alone and pytest runs
-`QUICK` in it. With the newest versions it runs them again with oneDNN off and on, since the default
+`QUICK` in it; and once more with a release candidate of TensorFlow that the bounds let in when it
+is final. With the newest versions it runs them again with oneDNN off and on, since the default
 depends on the processor. Lowest are what we ask for ourselves; what those ask for is as new as
 they allow. Where a Python has no wheel of the lowest version, its lowest wheel is taken.
 
@@ -29,11 +30,22 @@ from pathlib import Path
 from tagnet.system.files import read_json, write_json, write_text
 
 ROOT = Path(__file__).parents[2]
-RESOLUTIONS = {"lowest": "lowest-direct", "newest": "highest"}
+RESOLUTIONS = {"lowest": "lowest-direct", "newest": "highest", "candidate": "highest"}
+CANDIDATE = "2.22.0rc0"  # of TensorFlow; it brings keras-nightly, in the same folder as Keras
 ONEDNN = {"newest, oneDNN off": "0", "newest, oneDNN on": "1"}  # TF_ENABLE_ONEDNN_OPTS
 # Of tensorflow-datasets' own dependencies; there is no wheel of it.
 SOURCE_ONLY = "promise"
-SHOWN = ("tensorflow", "keras", "numpy", "pandas", "scipy", "numba", "scikit-learn", "pillow")
+SHOWN = (
+    "tensorflow",
+    "keras",
+    "keras-nightly",
+    "numpy",
+    "pandas",
+    "scipy",
+    "numba",
+    "scikit-learn",
+    "pillow",
+)
 # What leans on other packages: their readers, arrays, compiled code, layers and optimizers; and a
 # run from a prepared directory to figures and a SavedModel.
 QUICK = (
@@ -54,7 +66,7 @@ QUICK = (
     "tests/training/test_optimizer.py",
     "tests/experiments/test_search.py",
     "tests/search/test_compiled.py",
-    "tests/training/test_loop.py::test_xla_compiles_a_step_of_dense_feeds",
+    "tests/training/test_compiled_steps.py",
     "tests/experiments/test_run.py::test_a_finished_run_is_shown_again",
 )
 
@@ -100,6 +112,14 @@ def requirements() -> list[str]:
     return [line for text in texts for line in text.splitlines() if line]
 
 
+def wanted_in(resolution: str) -> list[str]:
+    """What an environment must have."""
+    if resolution != "candidate":
+        return requirements()
+    others = [line for line in requirements() if not re.match(r"(tensorflow|keras)\b[^-]", line)]
+    return [f"tensorflow=={CANDIDATE}", *others]
+
+
 def interpreter(python: str) -> str | None:
     """A Python of that version, on PATH or in pyenv's folder; None where this machine has none."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
@@ -123,7 +143,7 @@ def uv(*arguments: str) -> subprocess.CompletedProcess[str]:
 def environment(python: str, resolution: str, folder: Path) -> str:
     """Makes the environment `folder`/env of an interpreter; what was wrong, or nothing."""
     wanted = folder / "requirements.txt"
-    write_text(wanted, "".join(f"{line}\n" for line in requirements()))
+    write_text(wanted, "".join(f"{line}\n" for line in wanted_in(resolution)))
     inside = str(folder / "env" / "bin" / "python")
     steps = [
         ["venv", "--no-project", "--allow-existing", f"--python={python}", str(folder / "env")],

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from tagnet.__main__ import COMMANDS
+from tagnet.system.console import COMMON
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
 
 URI = "reference/commands.md"
+TABLE = ("| flag | what it does | default |", "|---|---|---|")
 HEAD = """---
 description: Every command and every flag.
 ---
@@ -40,7 +42,10 @@ def on_files(files: "Files", config: "MkDocsConfig") -> "Files":
 
 def page() -> str:
     """The page as Markdown."""
-    return HEAD + "\n".join(line for name in COMMANDS for line in section(name))
+    common = ["## All commands", "", *TABLE, *map(row, COMMON)]
+    common += ["| `--help` | print the flags, and stop | – |"]
+    common += ["| `--version` | print the version, and stop | – |", ""]
+    return HEAD + "\n".join([*common, *(line for name in COMMANDS for line in section(name))])
 
 
 def section(name: str) -> Iterator[str]:
@@ -55,8 +60,7 @@ def section(name: str) -> Iterator[str]:
     yield getattr(module, "USAGE", None) or module.__doc__ or ""
     yield "```"
     yield ""
-    yield "| flag | what it does | default |"
-    yield "|---|---|---|"
+    yield from TABLE
     yield from map(row, flags_of(module.Options))
     yield ""
 

@@ -48,7 +48,7 @@ def remark(count: int) -> str:
     return (
         "Paired t-tests over the splits that two rows share; p is corrected by the variance of "
         "Nadeau and Bengio (2003) where it can be, because random splits of one data set overlap. "
-        f"p values are not corrected for the {count} comparisons."
+        f"p values are not corrected for the {count:,} comparisons."
     )
 
 

@@ -10,7 +10,7 @@ from experiments.paper.published import Row
 from experiments.runs.presets import PRESETS
 from tagnet.errors import InputError
 from tagnet.models.architectures import ARCHITECTURES, JOINT, VISUAL
-from tagnet.settings import CLASS_WEIGHTS, PLACEMENTS, POLICIES
+from tagnet.settings import CLASS_WEIGHTS, JIT, PLACEMENTS, PRECISIONS
 from tagnet.system.console import option, require_all_of, require_at_least, require_one_of
 
 # The baselines, and the flag of a run that each reads.
@@ -40,6 +40,8 @@ FOR_GRAPHS = (
     *("preset", "m", "M", "max_epochs", "hidden", "dropout", "learning_rate", "l2", "placement"),
     *("class_weight", "from_run"),
 )
+# These are for graphs too; their values unless given.
+USUAL = {"workers": 1, "precision": "float32", "jit": "auto", "deterministic": False}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,14 +75,17 @@ class Options:
         None, f"where to keep the features: {', '.join(PLACEMENTS)} [chosen by size]"
     )
     workers: int = option(1, "number of training workers: devices, or processes in TF_CONFIG")
-    precision: str = option("float32", f"arithmetic: {', '.join(POLICIES)}")
+    precision: str = option("float32", f"arithmetic: {', '.join(PRECISIONS)}")
+    jit: str = option("auto", f"compilation of training steps by XLA: {', '.join(JIT)}")
+    deterministic: bool = option(False, "slower kernels that give the same numbers every time")
     out: Path | None = option(None, "run directory [runs/…, named after the settings]")
 
     def __post_init__(self) -> None:
         for flag, value, known in (
             ("arch", self.arch, (*ARCHITECTURES, *BASELINES)),
             ("preset", self.preset or "auto", PRESETS),
-            ("precision", self.precision, POLICIES),
+            ("precision", self.precision, PRECISIONS),
+            ("jit", self.jit, JIT),
         ):
             if value not in known:
                 raise InputError(f"--{flag} must be one of {', '.join(known)}; received {value!r}")
@@ -94,11 +99,13 @@ class Options:
         if self.arch in BASELINES:
             self._check_baseline()
         require_at_least(self, workers=1, m=1, M=1, max_epochs=1, hidden=1, dropout=0, l2=0)
-        if self.workers > 1 and self.precision == "mixed_float16":
+        if self.workers > 1 and self.precision in ("mixed_float16", "auto"):
             raise InputError(
                 "--precision must be float32 or mixed_bfloat16 with --workers; "
-                "received 'mixed_float16'"
+                f"received {self.precision!r}"
             )
+        if self.workers > 1 and self.jit == "on":
+            raise InputError("--jit must be auto or off with --workers; received 'on'")
         if self.dropout is not None and self.dropout >= 1:
             raise InputError(f"--dropout must be below 1; received {self.dropout}")
         if self.learning_rate is not None and not self.learning_rate > 0:
@@ -108,10 +115,7 @@ class Options:
 
     def _check_baseline(self) -> None:
         unread = [flag for flag in FOR_GRAPHS if getattr(self, flag) is not None]
-        if self.workers != 1:
-            unread.append("workers")
-        if self.precision != "float32":
-            unread.append("precision")
+        unread += [flag for flag, usual in USUAL.items() if getattr(self, flag) != usual]
         if self.feed and BASELINES[self.arch] != "feed":
             unread.append("feed")
         if unread:

@@ -23,6 +23,7 @@ def make(
     *,
     exports: bool = True,
     workers: Workers | None = None,
+    jit: str = "auto",
 ) -> dict[str, Any]:
     """Makes a run of a model or a baseline in `out`, or reads it back; returns `metrics.json`.
 
@@ -31,7 +32,7 @@ def make(
     """
     if isinstance(run, BaselineSettings):
         return fit_and_evaluate(run, dataset, out)
-    return train_and_evaluate(run, dataset, out, exports=exports, workers=workers)
+    return train_and_evaluate(run, dataset, out, exports=exports, workers=workers, jit=jit)
 
 
 def resolve(options: Options, dataset: PreparedDataset) -> RunSettings | BaselineSettings:

@@ -1,7 +1,6 @@
 """A run directory: who makes it, with which settings, and what is there already."""
 
 import contextlib
-import importlib.metadata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from tagnet.errors import InputError
 from tagnet.system.checksums import CHECKSUMS, HINT_RERUN
 from tagnet.system.files import Check, read_json, remove_leftovers, write_json
 from tagnet.system.locks import exclusive
+from tagnet.system.runtime import version_of
 
 
 @contextlib.contextmanager
@@ -104,8 +104,7 @@ def settle(settings: dict[str, Any], out: Path, what: str = "run", file: str = "
 
 def _write_settings(settings: dict[str, Any], file: Path) -> None:
     """Writes settings with the versions of what their results depend on."""
-    packages = ("tensorflow", "keras", "numpy")
-    versions = {package: importlib.metadata.version(package) for package in packages}
+    versions = {package: version_of(package) for package in ("tensorflow", "keras", "numpy")}
     write_json(file, settings | {"versions": versions | {"tagnet": tagnet.__version__}})
 
 

@@ -27,6 +27,7 @@ from tagnet.serving.model import build_serving_model
 from tagnet.serving.portable import KERAS_FILE, WEIGHTS_FILE, write_keras, write_weights
 from tagnet.settings import BatchSettings, GraphSettings, Neighbourhood, ScoringSettings
 from tagnet.system import console
+from tagnet.system.devices import described
 from tagnet.system.files import Check, write_arrays
 from tagnet.training import loop, tensorboard
 from tagnet.training.experiment import Evaluation, Experiment
@@ -79,12 +80,14 @@ def train_and_evaluate(
     *,
     exports: bool = True,
     workers: Workers | None = None,
+    jit: str = "auto",
 ) -> dict[str, Any]:
     """Trains, scores and (by default) exports into the run directory `out`.
 
     A finished run is read back, an unfinished one resumes. The placement of the features does
     not affect the result; the number of workers affects it only by rounding. With several
-    processes, all call this and share the disk that `out` is on.
+    processes, all call this and share the disk that `out` is on. Whether XLA compiles the steps,
+    `jit`, affects the result by rounding and by other draws of dropout; see `Experiment`.
 
     Returns:
         What `metrics.json` holds.
@@ -97,7 +100,7 @@ def train_and_evaluate(
         if workers is not None and not is_chief(workers):
             return _help(run, dataset, out, workers)
         with being_made(run.flat(), out) as (finished, check):
-            return finished or _train_and_evaluate(run, dataset, out, check, exports, workers)
+            return finished or _train_and_evaluate(run, dataset, out, check, exports, workers, jit)
 
 
 def _help(
@@ -119,10 +122,11 @@ def _train_and_evaluate(
     check: Check | None,
     exports: bool,
     workers: Workers | None,
+    jit: str,
 ) -> dict[str, Any]:
     """As `train_and_evaluate`, in a directory that only this process uses."""
     begun = time.perf_counter()
-    with _trained(run, dataset, out, check, workers) as (experiment, history):
+    with _trained(run, dataset, out, check, workers, jit) as (experiment, history):
         test = experiment.evaluate("test")
         _write_dashboards(run, experiment, test, out / "tensorboard")
         calibration_report = _export(run, experiment, out, check) if exports else None
@@ -175,9 +179,10 @@ def _trained(
     out: Path,
     check: Check | None,
     workers: Workers | None = None,
+    jit: str = "auto",
 ) -> Iterator[tuple[Experiment, list[loop.Epoch]]]:
     """Trains a run and yields it with its best weights, and its history; opens its TensorBoard."""
-    experiment = experiment_of(run, dataset, workers)
+    experiment = experiment_of(run, dataset, workers, jit)
     _announce(run, experiment, out)
     with tf.summary.create_file_writer(str(out / "tensorboard")).as_default():
         tensorboard.write_graph(experiment.model)
@@ -269,7 +274,10 @@ def _graph_settings(run: RunSettings, dataset: PreparedDataset) -> GraphSettings
 
 
 def experiment_of(
-    run: RunSettings, dataset: PreparedDataset, workers: Workers | None = None
+    run: RunSettings,
+    dataset: PreparedDataset,
+    workers: Workers | None = None,
+    jit: str = "auto",
 ) -> Experiment:
     """The untrained model of a run, with its training and scoring data."""
     keras.utils.set_random_seed(run.seed)
@@ -286,7 +294,7 @@ def experiment_of(
     model = architectures.build(run.arch, _graph_settings(run, dataset))
     if run.from_run is not None:
         begin_with(model, Path(run.from_run), dataset)
-    return Experiment(model, dataset, batches, preset.training, scoring_of(preset), workers)
+    return Experiment(model, dataset, batches, preset.training, scoring_of(preset), workers, jit)
 
 
 def _say_epoch(run: RunSettings, epoch: loop.Epoch) -> None:
@@ -315,6 +323,8 @@ def _announce(run: RunSettings, experiment: Experiment, out: Path) -> None:
         f"neighbours by {run.neighbours}, pool {run.pool}, "
         f"(m, M) = ({preset.m}, {preset.max_rank}); {fed}; preset {run.preset}, seed {run.seed}"
     )
+    compiled = ", steps compiled by XLA" if experiment.by_xla else ""
+    console.say(f"on {described()}; {run.precision}{compiled}")
     console.say(
         f"features on {dataset.placement}: "
         f"{dataset.table_bytes / 1e9:.2f} GB of features, "

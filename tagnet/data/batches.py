@@ -25,6 +25,7 @@ def training_batches(
     epochs: range,
     lookups: Lookups | None = None,
     weights: np.ndarray | None = None,
+    one_size: bool = False,
 ) -> tf.data.Dataset:
     """Streams the training neighbourhoods of `epochs`, each in an order of its own.
 
@@ -41,10 +42,12 @@ def training_batches(
         epochs: which epochs, counted from 0.
         lookups: the tables on the host, see `tables.lookup_tables`; None for row numbers.
         weights: of every image and label in the loss, float32 [N, L]; None for 1.
+        one_size: fills up the last batch of an epoch with images that do not count; see `_filled`.
 
     Returns:
         A data set of ({"row": [B], "neighbours": [B, m]}, labels [B, L]), or with `phi_x`
-        [B, D] and so on for keys. With weights the labels are [B, L, 2]: label, weight.
+        [B, D] and so on for keys. With weights the labels are [B, L, 2]: label, weight. With
+        `one_size` there is a third entry, the weights of the images in the loss [B].
 
     Raises:
         InputError: the data set lacks such neighbours, or a shard.
@@ -63,9 +66,12 @@ def training_batches(
         targets = tf.cast(tf.gather(labels, parsed["row"]), tf.float32)
         if weights is not None:
             targets = tf.stack([targets, tf.gather(weights, parsed["row"])], axis=2)
+        counts: list[tf.Tensor] = []
+        if one_size:
+            given, targets, *counts = _filled(given, targets, settings.batch_size)
         if lookups is None:
-            return {key: given[key] for key in inputs}, targets
-        return gather_inputs(inputs, given, lookups), targets
+            return {key: given[key] for key in inputs}, targets, *counts
+        return gather_inputs(inputs, given, lookups), targets, *counts
 
     def epoch_of(epoch: tf.Tensor) -> tf.data.Dataset:
         # Dataset.shuffle would mix in the global seed, and with it whatever the process did.
@@ -96,6 +102,23 @@ def training_batches(
         .flat_map(epoch_of)
         .prefetch(tf.data.AUTOTUNE)
     )
+
+
+def _filled(
+    given: dict[str, tf.Tensor], targets: tf.Tensor, size: int
+) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
+    """A batch of `size` images, the last of them repeated if there are fewer.
+
+    Returns:
+        The batch, and the weight of each image's loss [size]: 0 for a repeated one, and such that
+        the mean over `size` images is that over those which were there.
+    """
+    count = tf.shape(targets)[0]
+    places = tf.range(size)
+    weights = tf.where(places < count, size / count, 0.0)
+    chosen = tf.minimum(places, count - 1)
+    filled = {name: tf.gather(rows, chosen) for name, rows in given.items()}
+    return filled, tf.gather(targets, chosen), tf.cast(weights, tf.float32)
 
 
 def _draw(nearest: tf.Tensor, m: int, seed: int, epoch: tf.Tensor, index: tf.Tensor) -> tf.Tensor:

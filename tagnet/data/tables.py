@@ -54,6 +54,11 @@ class Tables:
             return 0
         return self.num_tags if isinstance(self.pi, TagLists) else int(self.pi.shape[1])
 
+    @property
+    def most_tags(self) -> int:
+        """How many tags an image has at most, where tags are ids; otherwise 0."""
+        return int(self.pi.lengths.max()) if isinstance(self.pi, TagLists) else 0
+
 
 # Inlined, the graph optimizer casts once for the rows and once more for their shape alone.
 @tf.function(experimental_attributes={"_noinline": True})
@@ -103,25 +108,34 @@ def as_tensor(table: np.ndarray | tf.Tensor) -> tf.Tensor:
 
 
 class TagLookup(keras.layers.Layer):
-    """Row numbers → the images' tag ids, padded with −1 to the batch's longest: [...] → [..., T].
+    """Row numbers → the images' tag ids, padded with −1: [...] → [..., T].
 
     Args:
         tags: the tag ids of all N images.
+        size: T, at least the most tags of an image; None for the batch's longest list. XLA needs
+            one size for all batches.
     """
 
-    def __init__(self, tags: TagLists, **kwargs: Any) -> None:
+    def __init__(self, tags: TagLists, size: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.supports_jit = False  # XLA needs to know how many tags there are
+        self.supports_jit = size is not None
+        self._size = size
         self._tags = tf.RaggedTensor.from_row_splits(tags.ids, tags.offsets)
 
     def call(self, rows: tf.Tensor) -> tf.Tensor:
-        """Gathers ragged lists and pads them."""
+        """Gathers lists and pads them."""
+        if self._size is not None:
+            starts = self._tags.row_splits
+            first, end = tf.gather(starts, rows)[..., None], tf.gather(starts, rows + 1)[..., None]
+            places = first + tf.range(self._size, dtype=starts.dtype)
+            ids = tf.gather(self._tags.values, tf.where(places < end, places, 0))
+            return tf.where(places < end, ids, PADDING)
         flat = tf.gather(self._tags, tf.reshape(rows, [-1])).to_tensor(PADDING)
         return tf.reshape(flat, tf.concat([tf.shape(rows), [tf.shape(flat)[1]]], axis=0))
 
     def compute_output_spec(self, rows: keras.KerasTensor) -> keras.KerasTensor:
-        """int32 [..., T], T unknown."""
-        return keras.KerasTensor((*rows.shape, None), "int32")
+        """int32 [..., T]; T is unknown unless it is one for all batches."""
+        return keras.KerasTensor((*rows.shape, self._size), "int32")
 
 
 def gather_inputs(
@@ -137,12 +151,17 @@ def gather_inputs(
     return {name: lookups[name[:-2]](rows[ROWS[name[-1]]]) for name in names}
 
 
-def lookup_tables(tables: Tables) -> Lookups:
-    """Places the tables on their device: `phi` and, if there are tags, `pi`."""
+def lookup_tables(tables: Tables, one_size: bool = False) -> Lookups:
+    """Places the tables on their device: `phi` and, if there are tags, `pi`.
+
+    Args:
+        tables: what to look up in.
+        one_size: pads the lists of tags to the longest of all images, not of the batch.
+    """
     with contextlib.nullcontext() if tables.on_device else tf.device(HOST):
         layers: dict[str, keras.Layer] = {"phi": RowLookup(tables.phi)}
         if isinstance(tables.pi, TagLists):
-            layers["pi"] = TagLookup(tables.pi)
+            layers["pi"] = TagLookup(tables.pi, tables.most_tags if one_size else None)
         elif tables.pi is not None:
             layers["pi"] = RowLookup(tables.pi)
     if tables.on_device:

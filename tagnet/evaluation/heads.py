@@ -21,9 +21,11 @@ class PooledHead:
     Args:
         core: a graph of `architectures.build`.
         parts: its parts.
+        by_xla: whether XLA compiles the steps of an LSTM in one piece.
     """
 
-    def __init__(self, core: keras.Model, parts: Parts) -> None:
+    def __init__(self, core: keras.Model, parts: Parts, by_xla: bool = False) -> None:
+        self._by_xla = by_xla
         poolings = [name for name in parts.poolings if name is not None]
         self._readers = readers = [core.get_layer(name) for name in poolings]
         self._rest = keras.Model(outputs(core, [*parts.image, *poolings]), core.output)
@@ -53,7 +55,7 @@ class PooledHead:
             [B S, L].
         """
         pooled = [
-            last_state(reader, [tf.gather(table, column) for column in columns])
+            last_state(reader, [tf.gather(table, column) for column in columns], self._by_xla)
             if isinstance(reader, keras.layers.LSTM)
             else _gather_and_pool(table, list(columns), reader.m)
             for reader, table in zip(self._readers, tables, strict=True)
@@ -66,8 +68,9 @@ class ZippedHead:
 
     widens = sorts = False
 
-    def __init__(self, lstm: keras.layers.LSTM) -> None:
+    def __init__(self, lstm: keras.layers.LSTM, by_xla: bool = False) -> None:
         self._lstm = lstm
+        self._by_xla = by_xla
 
     def tables(self, encoded: list[tf.Tensor]) -> list[tf.Tensor]:
         """As in `PooledHead`."""
@@ -80,14 +83,14 @@ class ZippedHead:
         pairs = itertools.product(columns, tables)
         rest = [tf.gather(table, column) for column, table in pairs]
         first = [_for_each(project(self._lstm, vectors), rest[0]) for vectors in images]
-        return last_state(self._lstm, [*first, *rest])
+        return last_state(self._lstm, [*first, *rest], self._by_xla)
 
 
-def head_of(core: keras.Model, parts: Parts) -> PooledHead | ZippedHead:
-    """The head of a model, after the layers that `parts` names."""
+def head_of(core: keras.Model, parts: Parts, by_xla: bool = False) -> PooledHead | ZippedHead:
+    """The head of a model, after the layers that `parts` names; `by_xla` as in `PooledHead`."""
     if parts.zipped is None:
-        return PooledHead(core, parts)
-    return ZippedHead(core.get_layer(parts.zipped))
+        return PooledHead(core, parts, by_xla)
+    return ZippedHead(core.get_layer(parts.zipped), by_xla)
 
 
 def _for_each(vectors: tf.Tensor, neighbourhoods: tf.Tensor) -> tf.Tensor:
@@ -107,13 +110,25 @@ def project(lstm: keras.layers.LSTM, vectors: tf.Tensor) -> tf.Tensor:
     return tf.cast(vectors, lstm.compute_dtype) @ kernel + bias
 
 
-def last_state(lstm: keras.layers.LSTM, steps: Sequence[tf.Tensor]) -> tf.Tensor:
-    """The last output [B, units] of a linear LSTM over projected inputs, each [B, 4 units]."""
+def last_state(
+    lstm: keras.layers.LSTM, steps: Sequence[tf.Tensor], by_xla: bool = False
+) -> tf.Tensor:
+    """The last output [B, units] of a linear LSTM over projected inputs, each [B, 4 units].
+
+    On a processor XLA makes the products slower; on a GPU it saves starting a kernel for each.
+    """
     recurrent = tf.cast(lstm.cell.recurrent_kernel, lstm.compute_dtype)
+    return (_compiled_last_state if by_xla else _last_state)(recurrent, list(steps))
+
+
+def _last_state(recurrent: tf.Tensor, steps: list[tf.Tensor]) -> tf.Tensor:
     state, cell = _step(steps[0], None)
     for projected in steps[1:]:
         state, cell = _step(projected + state @ recurrent, cell)
     return state
+
+
+_compiled_last_state = tf.function(_last_state, jit_compile=True, reduce_retracing=True)
 
 
 @tf.function(jit_compile=True, reduce_retracing=True)

@@ -31,9 +31,16 @@ class Scorer:
         core: a graph of `architectures.build`.
         lookups: the tables, wherever they are, see `tables.lookup_tables`.
         settings: how to average.
+        by_xla: whether XLA compiles the steps of LSTMs in one piece; what sorts it always does.
     """
 
-    def __init__(self, core: keras.Model, lookups: Lookups, settings: ScoringSettings) -> None:
+    def __init__(
+        self,
+        core: keras.Model,
+        lookups: Lookups,
+        settings: ScoringSettings,
+        by_xla: bool = False,
+    ) -> None:
         self._settings = settings
         self._sampled = is_order_sensitive(core) or not settings.exact
         parts = Parts.of(core)
@@ -43,7 +50,7 @@ class Scorer:
         else:
             self._encode_image = _encoder(core, lookups, "x", outputs(core, parts.image))
             self._encode_neighbour = _encoder(core, lookups, "z", outputs(core, parts.neighbour))
-            self._head = head_of(core, parts)
+            self._head = head_of(core, parts, by_xla)
             self._make_tables, self._score = self._head.tables, self._score_batch
             # TensorFlow never frees the copy of a compiled function that it makes for every
             # graph with a call of it; a copy of the one that sorts is large.

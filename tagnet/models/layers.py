@@ -4,8 +4,10 @@ Shapes: B images in a batch, K neighbours of each, D features, T tag ids (padded
 with −1), h hidden units.
 """
 
+import contextlib
+import contextvars
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -14,6 +16,21 @@ from keras import ops
 
 PADDING = -1  # stands where a list of tag ids has ended
 MAX_NETWORK = 48  # neighbours sorted by a network; XLA takes 3 s to compile this one
+
+_FOR_XLA: contextvars.ContextVar[bool] = contextvars.ContextVar("for_xla", default=False)
+
+
+@contextlib.contextmanager
+def for_xla() -> Iterator[None]:
+    """Has `MultiHotDense`, inside the block, be traced in a way that XLA can compile.
+
+    Lists then cost what the padded ones have, so they should not be much longer than needed.
+    """
+    token = _FOR_XLA.set(True)
+    try:
+        yield
+    finally:
+        _FOR_XLA.reset(token)
 
 
 @keras.saving.register_keras_serializable("tagnet")
@@ -44,7 +61,7 @@ class MultiHotDense(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.supports_jit = False  # XLA needs to know how many tags there are
+        self.supports_jit = False  # XLA needs to know how many tags there are: see `for_xla`
         self.units = units
         self.num_tags = num_tags
         self.activation = keras.activations.get(activation)
@@ -100,10 +117,13 @@ class MultiHotDense(keras.layers.Layer):
 def _sum_rows(kernel: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
     """Sums the rows of `kernel` [τ, h] that `ids` [..., T] name: [..., h]."""
     flat = tf.reshape(ids, [-1, tf.shape(ids)[-1]])
-    places = tf.where(flat != PADDING)  # [nnz, 2]
-    lists = tf.cast(places[:, 0], tf.int32)
-    summed = _summed(*kernel.shape, kernel.dtype)
-    sums = summed(kernel, tf.gather_nd(flat, places), lists, tf.shape(flat)[0])
+    if _FOR_XLA.get():
+        sums = _summed_padded(*kernel.shape, kernel.dtype)(kernel, flat)
+    else:
+        places = tf.where(flat != PADDING)  # [nnz, 2]
+        lists = tf.cast(places[:, 0], tf.int32)
+        summed = _summed(*kernel.shape, kernel.dtype)
+        sums = summed(kernel, tf.gather_nd(flat, places), lists, tf.shape(flat)[0])
     return tf.reshape(sums, tf.concat([tf.shape(ids)[:-1], [kernel.shape[1]]], axis=0))
 
 
@@ -138,6 +158,32 @@ def _segment_sum(
         return d_kernel, None, None, None
 
     return tf.sparse.segment_sum(kernel, ids, lists, num_segments=count), gradient
+
+
+@functools.cache
+def _summed_padded(
+    num_tags: int, units: int, dtype: tf.DType
+) -> tf.types.experimental.PolymorphicFunction:
+    """Makes the `_padded_sum` for a kernel of this shape."""
+    signature = [tf.TensorSpec([num_tags, units], dtype), tf.TensorSpec([None, None], tf.int32)]
+    return tf.function(_padded_sum, input_signature=signature)
+
+
+@tf.custom_gradient
+def _padded_sum(kernel: tf.Tensor, ids: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    """Row l of the result sums the rows of the kernel that `ids` [l, T] names, padding aside.
+
+    Nothing has a size that depends on the ids, so XLA compiles it, and stores no gathered row.
+    """
+    listed = tf.cast(ids != PADDING, kernel.dtype)[..., None]
+    rows = tf.gather(kernel, tf.maximum(ids, 0))  # [l, T, h]
+
+    def gradient(d_sums: tf.Tensor) -> tuple[tf.Tensor, None]:
+        d_rows = tf.repeat(d_sums, tf.shape(ids)[1], axis=0)  # [l T, h]
+        # A negative number is of no segment.
+        return tf.math.unsorted_segment_sum(d_rows, tf.reshape(ids, [-1]), kernel.shape[0]), None
+
+    return tf.reduce_sum(listed * rows, axis=1), gradient
 
 
 @keras.saving.register_keras_serializable("tagnet")

@@ -1,6 +1,7 @@
 """The command line: flags from a dataclass, printed lines, progress, one-line errors."""
 
 import dataclasses
+import io
 import os
 import signal
 import sys
@@ -121,6 +122,9 @@ def require_all_of(flag: str, values: Iterable[str], known: Collection[str]) -> 
 
 def run(options_type: type[Options], main: Callable[[Options], None], usage: str) -> None:
     """Runs a command and ends the process; see `execute`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # Windows' code pages have no λ, for example
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(execute(options_type, main, usage, sys.argv))
 
 

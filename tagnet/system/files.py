@@ -8,6 +8,7 @@ import mmap
 import os
 import re
 import shutil
+import sys
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +26,8 @@ HDF5_REASON = re.compile("error message = '([^']+)'")
 OF_FILES = re.compile(r"(\{\{.*?\}\} )?(?P<file>.*); (?P<reason>.*?)( \[Op:.*\])?")
 SYSTEM_REASONS = {os.strerror(number) for number in errno.errorcode}
 Check: TypeAlias = Callable[[], None]  # see `atomic_write`
-NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Python has the name since 3.13; Linux' value
+# Python has the name since 3.13; before, this is Linux' value.
+NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
 
 
 class Run(Protocol):
@@ -180,7 +182,7 @@ def remove_unfinished(paths: Iterable[Path]) -> None:
 def write_text(path: str | Path, text: str, check: Check | None = None) -> None:
     """Writes `text` as UTF-8, whole or not at all; `check` as in `atomic_write`."""
     with atomic_write(path, check) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", newline="\n")  # on Windows too
 
 
 def read_text(path: str | Path) -> str:
@@ -283,14 +285,7 @@ def mapped_array(path: str | Path, shape: Sequence[int], dtype: npt.DTypeLike) -
             np.lib.format.read_magic(file)
             stored = np.lib.format.read_array_header_1_0(file)
             start = file.tell()
-            # TensorFlow shares writable memory alone, so it is a private copy, of pages that are
-            # written to: of none. Unreserved, the file may be larger than the memory.
-            pages = mmap.mmap(
-                file.fileno(),
-                0,
-                flags=mmap.MAP_PRIVATE | NO_RESERVE,
-                prot=mmap.PROT_READ | mmap.PROT_WRITE,
-            )
+            pages = _private_pages(file.fileno())
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
@@ -303,6 +298,18 @@ def mapped_array(path: str | Path, shape: Sequence[int], dtype: npt.DTypeLike) -
             f"received {stored[2]} of shape {stored[0]} in {len(pages)}"
         )
     return np.frombuffer(pages, dtype, offset=start).reshape(shape)
+
+
+def _private_pages(descriptor: int) -> mmap.mmap:
+    """Maps a whole file as memory that can be written to, which does not change the file.
+
+    TensorFlow shares writable memory alone, so it is a private copy, of pages that are written
+    to: of none. Unreserved, the file may be larger than the memory.
+    """
+    if sys.platform == "win32":
+        return mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY)
+    protection = mmap.PROT_READ | mmap.PROT_WRITE
+    return mmap.mmap(descriptor, 0, flags=mmap.MAP_PRIVATE | NO_RESERVE, prot=protection)
 
 
 class MappedTable:

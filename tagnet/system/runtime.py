@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import importlib.metadata
 import os
 import sys
 import tempfile
@@ -9,8 +10,11 @@ from collections.abc import Iterator
 
 from tagnet.errors import InputError
 from tagnet.system.console import say_loading
+from tagnet.system.devices import grow_memory
 
 BACKEND = "tensorflow"
+# Distributions that bring a package in another name's place.
+INSTEAD = {"tensorflow": ("tf_nightly", "tensorflow-cpu"), "keras": ("keras-nightly",)}
 
 
 @functools.cache
@@ -30,6 +34,7 @@ def import_tensorflow(what: str = "TensorFlow") -> None:
         import tensorflow as tf
 
         tf.config.list_physical_devices("GPU")  # looks for drivers, and complains
+        grow_memory()
     import keras
 
     if keras.backend.backend() != BACKEND:
@@ -56,6 +61,21 @@ def silence_float16_notice() -> None:
 
     with _quiet():
         tf.constant(0, tf.float16)
+
+
+def version_of(package: str) -> str:
+    """The version of an installed package, also where a nightly one stands in for it.
+
+    Args:
+        package: its name, such as `keras`; it is not imported.
+
+    Returns:
+        The version; "" where none is installed.
+    """
+    for name in (package, *INSTEAD.get(package, ())):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(name)
+    return ""
 
 
 def _require_backend() -> None:

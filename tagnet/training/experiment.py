@@ -12,9 +12,19 @@ import tensorflow as tf
 from tagnet.data.batches import training_batches
 from tagnet.data.dataset import PreparedDataset
 from tagnet.data.tables import lookup_tables
+from tagnet.errors import InputError
 from tagnet.evaluation import metrics
 from tagnet.evaluation.scoring import Scorer
-from tagnet.settings import PARTS, BatchSettings, Neighbourhood, ScoringSettings, TrainingSettings
+from tagnet.models.plain import in_float32, plain_keras
+from tagnet.settings import (
+    MAX_COMPILED_TAGS,
+    PARTS,
+    BatchSettings,
+    Neighbourhood,
+    ScoringSettings,
+    TrainingSettings,
+)
+from tagnet.system.devices import gpus
 from tagnet.system.files import Check
 from tagnet.training import loop, references
 from tagnet.training.replicas import Workers
@@ -40,9 +50,14 @@ class Experiment:
         training: optimizer, epochs, loss.
         scoring: how scores are averaged over neighbourhoods.
         workers: what shares out the batches; None for this process and its device alone.
+        jit: whether XLA compiles the training step: `on`, `off`, or `auto` for on with a GPU.
+
+    Attributes:
+        by_xla: whether it does.
 
     Raises:
-        InputError: the data set lacks the split, the encoding or the pool, or is damaged.
+        InputError: the data set lacks the split, the encoding or the pool, or is damaged; or
+            XLA cannot compile this.
     """
 
     def __init__(
@@ -53,6 +68,7 @@ class Experiment:
         training: TrainingSettings,
         scoring: ScoringSettings,
         workers: Workers | None = None,
+        jit: str = "auto",
     ) -> None:
         self.model = model
         self.dataset = dataset
@@ -69,14 +85,18 @@ class Experiment:
             for part in PARTS
         }
         tables = dataset.tables(model.graph_settings.feed)
-        self._lookups = lookup_tables(tables)
+        self.by_xla = compiles(jit, tables.most_tags, workers)
+        self._lookups = lookup_tables(tables, one_size=self.by_xla)
         # A training step looks rows up, or is given what stands in them.
         self._looks_up = tables.on_device
         self._batches = batches
         self._training = training
         self._weights = loss_weights(dataset, self.split["train"], training.class_weight)
         self._workers = workers
-        self._scorer = Scorer(model, self._lookups, scoring)
+        # Figures are of the model as it is exported: in float32.
+        self._scored = in_float32(model)
+        with plain_keras():
+            self._scorer = Scorer(self._scored, lookup_tables(tables), scoring, self.by_xla)
 
     def fit(
         self,
@@ -98,22 +118,61 @@ class Experiment:
                 references.fit, self.model, self.dataset, self.split["train"], self._batches.seed
             ),
             workers=self._workers,
+            by_xla=self.by_xla,
             check=check,
         )
 
+    def stepping(self, steps: int) -> Callable[[], object]:
+        """A function that trains the model for some steps, on the same batches every time."""
+        lookups = self._lookups if self._looks_up else None
+        model = loop.compiled(self.model, lookups, self._training, self.by_xla)
+        names = [tensor.name for tensor in model.inputs]
+        batches = list(self._stream(names, range(steps)).take(steps))
+        return lambda: [model.train_on_batch(*batch) for batch in batches]
+
     def evaluate(self, part: str) -> Evaluation:
         """Scores a part with the present weights."""
+        if self._scored is not self.model:
+            self._scored.set_weights(self.model.get_weights())
         scores = self._scorer(self.parts[part], seed=self._batches.seed)
         labels = self.dataset.labels[self.parts[part].rows]
         return Evaluation(scores, labels, metrics.evaluate(labels, scores))
 
     def _stream(self, inputs: list[str], epochs: range) -> tf.data.Dataset:
-        lookups = None if self._looks_up else self._lookups
-        return training_batches(self.dataset, self._batches, inputs, epochs, lookups, self._weights)
+        return training_batches(
+            self.dataset,
+            self._batches,
+            inputs,
+            epochs,
+            lookups=None if self._looks_up else self._lookups,
+            weights=self._weights,
+            one_size=self.by_xla,
+        )
 
     def _validate(self) -> dict[str, float]:
         figures = self.evaluate("validation").figures
         return {name: figures[name] for name in WATCHED}
+
+
+def compiles(jit: str, most_tags: int, workers: Workers | None = None) -> bool:
+    """Whether XLA compiles the training step.
+
+    Args:
+        jit: `on`, `off`, or `auto` for on with a GPU, if it can.
+        most_tags: of one image, where the model is fed with ids of tags; otherwise 0.
+        workers: of the run.
+
+    Raises:
+        InputError: it is to, but it cannot.
+    """
+    reason = None
+    if workers is not None:
+        reason = "with several workers"
+    elif most_tags > MAX_COMPILED_TAGS:
+        reason = f"where an image has more than {MAX_COMPILED_TAGS} tags (one has {most_tags})"
+    if jit == "on" and reason:
+        raise InputError(f"--jit must be auto or off {reason}; received on")
+    return not reason and (jit == "on" or (jit == "auto" and bool(gpus())))
 
 
 def loss_weights(
@@ -153,6 +212,7 @@ def train(
     max_rank: int = 24,
     settings: TrainingSettings | None = None,
     seed: int = 0,
+    jit: str = "auto",
     on_epoch: Callable[[loop.Epoch], None] = lambda epoch: None,
 ) -> list[loop.Epoch]:
     """Trains a model with early stopping, and leaves it with its best weights.
@@ -168,6 +228,7 @@ def train(
         max_rank: M, how many nearest images a neighbourhood is drawn from.
         settings: optimizer, epochs, loss; None for the paper's.
         seed: of the order of the images, and of the drawn neighbourhoods.
+        jit: whether XLA compiles the training step: `on`, `off`, or `auto` for on with a GPU.
         on_epoch: called with the dict of each epoch as it ends, to log it. Training that resumes
             does not call it again for the epochs before.
 
@@ -183,7 +244,7 @@ def train(
     batches = BatchSettings(
         split, neighbours, pool, Neighbourhood(m, max_rank), settings.batch_size, seed
     )
-    experiment = Experiment(model, dataset, batches, settings, ScoringSettings(m))
+    experiment = Experiment(model, dataset, batches, settings, ScoringSettings(m), jit=jit)
     return experiment.fit(directory, on_epoch)
 
 

@@ -71,6 +71,7 @@ def train(
     at_first: Callable[[], None] = lambda: None,
     check: Check | None = None,
     workers: Workers | None = None,
+    by_xla: bool = False,
 ) -> list[Epoch]:
     """Trains `core` until early stopping or the last epoch; leaves it with its best weights.
 
@@ -93,6 +94,7 @@ def train(
         check: called before each file takes its place, see `files.atomic_write`.
         workers: who shares the batches; None for this process and its device only. Of several
             processes the chief validates, writes, and has the best weights at the end.
+        by_xla: whether XLA compiles the step, see `compiled`; not with `workers`.
 
     Returns:
         The figures of each epoch: `epoch` (from 1), `loss`, `validation_…`, `seconds`.
@@ -104,7 +106,7 @@ def train(
     directory = Path(directory)
     replicas = None
     if workers is None:
-        model = compiled(core, lookups, settings)
+        model = compiled(core, lookups, settings, by_xla)
     else:
         replicas = Replicas(
             workers, core, lambda graph: compiled(graph, lookups, settings), image_loss(settings)
@@ -143,21 +145,29 @@ def train(
     return history
 
 
-def compiled(core: keras.Model, lookups: Lookups | None, settings: TrainingSettings) -> keras.Model:
+def compiled(
+    core: keras.Model,
+    lookups: Lookups | None,
+    settings: TrainingSettings,
+    by_xla: bool = False,
+) -> keras.Model:
     """The compiled model, fed with row numbers if it looks them up itself.
 
     Args:
         core: a graph of `architectures.build`.
         lookups: the tables on the device, or None; as in `train`.
         settings: how to train.
+        by_xla: whether XLA compiles the whole step; the batches and the lists of tags must be of
+            one size, see `training_batches` and `lookup_tables`.
     """
     graph = with_path_outputs(core)
     fed = graph if lookups is None else fed_by_rows(graph, lookups)
     model = PenalisedModel(fed.input, fed.output)
+    model.by_xla = by_xla
     optimizer = PenalisedRMSprop(
         settings.learning_rate, settings.rho, global_clipnorm=settings.clip_norm
     )
-    model.compile(optimizer, image_loss(settings))
+    model.compile(optimizer, image_loss(settings), jit_compile=False)
     model.optimizer.build(model.trainable_variables)
     return model
 

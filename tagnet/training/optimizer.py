@@ -6,18 +6,39 @@ added to that of the data; Keras' RMSProp makes several more arrays of that size
 gradient 2λW is added where W is read anyway, and the update is compiled into one loop.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from tagnet.models.layers import for_xla
+
 
 class PenalisedModel(keras.Model):
     """A functional model whose loss reports the L2 penalties but leaves their gradient out.
 
     To be trained with `PenalisedRMSprop`, which adds it.
+
+    Attributes:
+        by_xla: whether XLA compiles the whole training step, which asks for batches of one size.
+            Keras' own `jit_compile` does not reach `MultiHotDense`, whatever feeds it.
     """
+
+    by_xla = False
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Makes a step, as Keras does."""
+        return self._compiled_step(data) if self.by_xla else super().train_step(data)
+
+    @functools.cached_property
+    def _compiled_step(self) -> tf.types.experimental.PolymorphicFunction:
+        return tf.function(self._step_for_xla, jit_compile=True, autograph=False)
+
+    def _step_for_xla(self, data: Any) -> dict[str, tf.Tensor]:
+        with for_xla():
+            return super().train_step(data)
 
     @property
     def losses(self) -> list[tf.Tensor]:

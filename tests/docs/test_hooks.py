@@ -1,5 +1,6 @@
 """What the site adds to its pages: links that work, a page of commands, diagrams."""
 
+import dataclasses
 import importlib.util
 import re
 import sys
@@ -11,6 +12,7 @@ from helpers.pages import ROOT
 
 from tagnet.__main__ import COMMANDS
 from tagnet.models.architectures import ARCHITECTURES
+from tagnet.system.console import COMMON, option
 
 
 def hook(name: str) -> ModuleType:
@@ -27,6 +29,7 @@ def hook(name: str) -> ModuleType:
 
 def test_every_command_has_a_section_with_all_its_flags() -> None:
     page = hook("commands").page()
+    assert all(f"| `--{field.name}` |" in page.split("## tagnet ")[0] for field in COMMON)
     for name, (module, _) in COMMANDS.items():
         section = page.split(f"## tagnet {name}\n")[1].split("\n## ")[0]
         flags = re.findall(r"^\| `--(\w+)` \|", section, re.MULTILINE)
@@ -47,10 +50,6 @@ def test_every_command_has_a_section_with_all_its_flags() -> None:
     ],
 )
 def test_a_flag_is_a_row_with_its_default(text: str, default: object, row: str) -> None:
-    import dataclasses
-
-    from tagnet.system.console import option
-
     options = dataclasses.make_dataclass("Options", [("f", str, option(default, text))])
     (field,) = dataclasses.fields(options)
     assert hook("commands").row(field) == row

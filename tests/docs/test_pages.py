@@ -11,6 +11,7 @@ import pytest
 from helpers.pages import ROOT, commands, pages
 
 from tagnet.__main__ import COMMANDS
+from tagnet.system.console import COMMON
 
 # Flags of all commands, and of Docker, TensorBoard and sha256sum.
 OTHERS = {"help", "version", "gpus", "logdir", "check"}
@@ -20,7 +21,7 @@ BENCHMARKS = ("benchmarks", "evidence", "results")  # pages that name flags of b
 def flags_of(name: str) -> set[str]:
     """The flags of a sub-command or a module."""
     module = importlib.import_module(COMMANDS[name][0] if name in COMMANDS else name)
-    return {field.name for field in dataclasses.fields(module.Options)}
+    return {field.name for field in (*dataclasses.fields(module.Options), *COMMON)}
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -57,6 +57,15 @@ def test_scores_equal_the_mean_over_all_subsets(arch, feed):
     np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("arch", ["rtn", pytest.param("lzip", marks=pytest.mark.large)])
+def test_lstms_that_xla_compiles_in_one_piece_give_the_same_scores(arch):
+    feed = "w2v" if arch == "lzip" else None
+    core, on_device = small(arch, feed, m=SUBSET), lookup_tables(tables(feed))
+    settings = ScoringSettings(SUBSET, samples=4)
+    ours, theirs = (Scorer(core, on_device, settings, by_xla)(part()) for by_xla in (True, False))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
 def test_exact_scores_are_not_those_of_the_nearest_m():
     """Guards the test above: the subsets' scores differ."""
     core, on_device = small("ltwin", "w2v", m=SUBSET), lookup_tables(tables("w2v"))

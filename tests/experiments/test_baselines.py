@@ -81,6 +81,10 @@ def test_features_of_another_length_are_another_run(runs, prepared, capsys, monk
             ["--arch=svm_tags", "--precision=mixed_bfloat16"],
             "--precision has no effect on the baseline svm_tags; received mixed_bfloat16",
         ),
+        (
+            ["--arch=svm_tags", "--deterministic"],
+            "--deterministic has no effect on the baseline svm_tags; received True",
+        ),
         (["--arch=svm_tags", "--pool=x"], "pool must be one of open, closed, train; received 'x'"),
         (["--arch=knn_tags", "--feed=id"], "--feed has no effect on the baseline knn_tags;"),
         (["--arch=logistic_both", "--feed=wnet"], "--feed must be one of id, w2v; received 'wnet'"),

@@ -23,12 +23,16 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from data_tools.pipeline import prepare
 from data_tools.settings import Settings
 from experiments import run as command
-from experiments.runs import presets, resolving
+from experiments.runs import precision, presets, resolving, results, runner
 from tagnet.data.dataset import PreparedDataset
+from tagnet.data.tables import lookup_tables
 from tagnet.evaluation import metrics
+from tagnet.evaluation.scoring import Scorer
 from tagnet.models.architectures import ARCHITECTURES, JOINT, VISUAL
+from tagnet.models.plain import plain_keras
 from tagnet.serving import export
 from tagnet.serving.annotator import Annotator
+from tagnet.settings import ScoringSettings
 from tagnet.system import console
 
 LOADING = "loading TensorFlow …\n"  # and none of TensorFlow's own lines, whatever the processor
@@ -221,6 +225,75 @@ def test_a_finished_run_is_shown_again(finished, prepared, capsys):
     assert (out / "checkpoints" / "last.npz").stat().st_mtime_ns == before
 
 
+def test_compiled_steps_in_the_arithmetic_that_is_chosen(prepared, tmp_path, capsys, monkeypatch):
+    """What is scored is in float32, as what is exported. A run goes on in what it began with."""
+    dataset, out = PreparedDataset(prepared), tmp_path / "ltn"
+    options = command.Options(
+        arch="ltn", data=prepared, precision="auto", hidden=8, m=2, M=4, max_epochs=1
+    )
+    settings = resolving.resolve(options, dataset)
+    monkeypatch.setattr(precision, "_chosen", lambda *given: "mixed_bfloat16")
+    chosen = precision.with_precision(settings, dataset, out, "on")
+    with plain_keras():  # which puts the policy back
+        resolving.make(chosen, dataset, out, exports=False, jit="on")
+    printed = capsys.readouterr().out
+    assert re.search(r"^on .+; mixed_bfloat16, steps compiled by XLA$", printed, re.MULTILINE)
+    assert json.loads((out / "config.json").read_text())["precision"] == "mixed_bfloat16"
+    part = dataset.part(0, "id", "open", "test", 4)
+    core = runner.restored(chosen, dataset, out)
+    scorer = Scorer(core, lookup_tables(dataset.tables(None)), ScoringSettings(2))
+    with np.load(out / "predictions.npz") as predictions:
+        np.testing.assert_allclose(scorer(part), predictions["scores"], atol=1e-5)
+    monkeypatch.setattr(precision, "_chosen", lambda *given: "float32")
+    assert precision.with_precision(settings, dataset, out, "auto") == chosen
+    assert precision.with_precision(settings, dataset, tmp_path, "auto").precision == "float32"
+
+
+@pytest.mark.parametrize(
+    ("flags", "jit", "calls"),
+    [
+        ([], "auto", []),
+        (["--jit=on"], "on", []),
+        (["--deterministic"], "off", ["enabled"]),
+        (["--deterministic", "--jit=on"], "on", ["enabled"]),
+    ],
+)
+def test_what_is_deterministic_is_not_compiled_unless_asked_for(
+    prepared, tmp_path, monkeypatch, flags, jit, calls
+):
+    seen, enabled = [], []
+    monkeypatch.setattr(
+        tf.config.experimental, "enable_op_determinism", lambda: enabled.append("enabled")
+    )
+    monkeypatch.setattr(resolving, "make", lambda *run, **how: seen.append(how["jit"]))
+    monkeypatch.setattr(results, "show", lambda *shown: None)
+    assert execute(f"--data={prepared}", f"--out={tmp_path}", "--m=2", "--M=4", *flags) == 0
+    assert (seen, enabled) == ([jit], calls)
+
+
+def test_steps_that_are_timed_are_steps_of_the_run(prepared):
+    settings = resolving.resolve(
+        command.Options(arch="v_only", data=prepared, m=2, M=4), PreparedDataset(prepared)
+    )
+    made = runner.experiment_of(settings, PreparedDataset(prepared))
+    before = made.model.get_weights()[0]
+    made.stepping(3)()
+    assert np.abs(made.model.get_weights()[0] - before).max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("has_it", "gains", "expected"),
+    [(False, [], "float32"), (True, [1.0, 1.2, 1.05], "float32"), (True, [1.2] * 3, "mixed_bfl")],
+)
+def test_bfloat16_is_chosen_where_it_is_worth_it(monkeypatch, capsys, has_it, gains, expected):
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: has_it)
+    monkeypatch.setattr(precision, "_stepping", lambda *given: lambda: None)
+    seconds = iter([number for gain in gains for number in (gain, 1.0)])
+    monkeypatch.setattr(precision, "_seconds", lambda run: next(seconds))
+    assert precision._chosen(None, None, "auto").startswith(expected)
+    assert capsys.readouterr().out.startswith(f"precision {expected}")
+
+
 def test_more_epochs_go_on_from_the_last_one(prepared, tmp_path):
     """To the bit what a run ends with that is asked for them at once."""
 
@@ -311,6 +384,8 @@ def test_another_run_in_the_same_place(finished, prepared, capsys):
         (["--max_epochs=0"], "--max_epochs must be at least 1; received 0"),
         (["--class_weight=x"], "--class_weight must be one of balanced; received 'x'"),
         (["--precision=x"], "--precision must be one of float32, .*; received 'x'"),
+        (["--jit=x"], "--jit must be one of auto, on, off; received 'x'"),
+        (["--jit=on", "--workers=2"], "--jit must be auto or off with --workers; received 'on'"),
         (["--hidden=0"], "--hidden must be at least 1; received 0"),
         (["--dropout=-0.1"], "--dropout must be at least 0; received -0.1"),
         (["--dropout=1"], "--dropout must be below 1; received 1.0"),
@@ -359,7 +434,7 @@ def test_help_fits_a_screen():
     status, printed, _ = run("--help")
     assert status == 0
     lines = printed.splitlines()
-    assert len(lines) <= 32
+    assert len(lines) <= 33
     assert max(map(len, lines)) <= 100
     assert all(f"--{flag}" in printed for flag in ("arch", "data", "M", "pool", "out"))
 

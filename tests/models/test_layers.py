@@ -1,5 +1,6 @@
 """The blocks: each equal to the plain computation that it replaces."""
 
+import contextlib
 import itertools
 import math
 
@@ -18,6 +19,7 @@ from tagnet.models.layers import (
     MaxOverNeighbours,
     MultiHotDense,
     Zip,
+    for_xla,
     selection_network,
     subset_max_weights,
 )
@@ -25,9 +27,11 @@ from tagnet.models.layers import (
 IDS = np.array([[0, 3, PADDING], [PADDING, PADDING, PADDING], [8, 1, 2]], np.int32)
 
 
-def test_tag_dense_equals_dense_on_the_multi_hot_vector():
+@pytest.mark.parametrize("way", [contextlib.nullcontext, for_xla])
+def test_tag_dense_equals_dense_on_the_multi_hot_vector(way):
     layer = MultiHotDense(5, 9, activation="relu")
-    sums = layer(IDS)
+    with way():
+        sums = layer(IDS)
     dense = keras.layers.Dense(5, activation="relu")
     dense.build((None, 9))
     dense.set_weights(layer.get_weights())
@@ -47,11 +51,12 @@ def test_tag_dense_equals_dense_on_features_and_multi_hot_joined():
     np.testing.assert_allclose(sums, dense(joined), atol=1e-6)
 
 
-def test_tag_dense_has_the_gradient_of_dense():
+@pytest.mark.parametrize("way", [contextlib.nullcontext, for_xla])
+def test_tag_dense_has_the_gradient_of_dense(way):
     layer = MultiHotDense(5, 9)
     layer.build((None, 3))
     weights = tf.range(15, dtype=tf.float32)
-    with tf.GradientTape() as tape:
+    with way(), tf.GradientTape() as tape:
         loss = tf.reduce_sum(tf.reshape(layer(IDS), [-1]) * weights)
     gradient = tape.gradient(loss, layer.kernel.value)
     # d loss / d K = oᵀ W: every row of K gets the weights of the images with that tag.
@@ -141,6 +146,13 @@ def test_row_lookup_shares_an_aligned_table():
     layer = RowLookup(table)
     table[2] = 5
     assert layer(np.array([2])).numpy().tolist() == [[5, 5, 5]]
+
+
+def test_tag_lookup_pads_all_lists_to_one_size():
+    layer = TagLookup(TagLists.from_lists([[4, 5], [], [7]]), size=3)
+    assert layer(np.array([[1, 2]], np.int32)).numpy().tolist() == [[[-1] * 3, [7, -1, -1]]]
+    assert layer(np.array([0], np.int32)).numpy().tolist() == [[4, 5, -1]]
+    assert layer.compute_output_spec(keras.KerasTensor((None, 6), "int32")).shape == (None, 6, 3)
 
 
 def test_tag_lookup_pads_to_the_longest():

@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import io
+import os
 import signal
 import subprocess
 import sys
@@ -204,6 +205,15 @@ def test_help_names_every_flag_and_default(capsys):
         "  --loud             whether [off]",
         "  --quiet            print results and errors only [off]",
     ]
+
+
+def test_help_can_be_printed_in_any_code_page():
+    """λ is in few of them, and Windows takes its own for a pipe."""
+    command = [sys.executable, "-m", "experiments.run", "--help"]
+    env = os.environ | {"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"}
+    ended = subprocess.run(command, capture_output=True, env=env)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert b"L2 penalty \\u03bb" in ended.stdout
 
 
 # --- --quiet --------------------------------------------------------------------------------

@@ -21,7 +21,6 @@ from tagnet.data.batches import BatchSettings, training_batches
 from tagnet.data.dataset import PreparedDataset
 from tagnet.data.tables import lookup_tables
 from tagnet.errors import InputError
-from tagnet.models.architectures import JOINT
 from tagnet.settings import Neighbourhood, TrainingSettings
 from tagnet.training.experiment import loss_weights
 from tagnet.training.loop import Diverged, best_epoch, compiled, image_loss, should_stop, train
@@ -295,21 +294,3 @@ def test_a_step_stays_on_the_device(prepared, arch):
     assert "MatMul" in found
     called = {name for name in found if "PyFunc" in name or "Host" in name}
     assert not called | (found & {"Print", "PrintV2", "NumpyFunction", "IteratorGetNext"})
-
-
-@pytest.mark.parametrize("arch", ["ltn", pytest.param("ltwin_2rnn", marks=pytest.mark.large)])
-def test_xla_compiles_a_step_of_dense_feeds(prepared, arch):
-    """As Keras has it do on a GPU; the loss is that of the step which is not compiled."""
-    dataset = PreparedDataset(prepared)
-    tables = dataset.tables("w2v" if arch in JOINT else None)
-    sizes = {"feature_dim": tables.feature_dim, "tag_dim": tables.tag_dim, "m": 2}
-    rows = {"row": np.array([0, 1, 2]), "neighbours": np.array([[3, 4], [5, 6], [7, 8]])}
-    labels = np.eye(3, dtype=np.float32)
-    losses = []
-    for jit_compile in (True, False):
-        core = small(arch, "w2v" if arch in JOINT else None, dropout=0.0, **sizes)
-        model = compiled(core, lookup_tables(tables), SETTINGS)
-        model.jit_compile = jit_compile
-        losses.append([float(model.train_on_batch(rows, labels)) for _ in range(3)])
-    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-    assert losses[0][2] < losses[0][0]
