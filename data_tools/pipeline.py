@@ -21,6 +21,7 @@ from data_tools.sources import feature_files, image_features, manifest, parts
 from data_tools.sources.base import Raw
 from data_tools.stages import MARKS, Stage, Stages
 from data_tools.steps import neighbours, splits
+from data_tools.steps.croissant import CROISSANT, write_croissant
 from data_tools.steps.embedding import Origin
 from data_tools.steps.image_weights import write_image_weights
 from data_tools.steps.tfds_files import TFDS_FILES, write_tfds_files
@@ -190,7 +191,7 @@ class _Preparation:
         yield Stage(
             "dataset",
             lambda: self._write_summary(names),
-            [SUMMARY, CHECKSUMS, *TFDS_FILES],
+            [SUMMARY, CHECKSUMS, CROISSANT, *TFDS_FILES],
             settings.as_dict(),
             after=["splits", "images", *embeddings, *names],
         )
@@ -218,8 +219,9 @@ class _Preparation:
             },
         }
         write_tfds_files(self.out, summary)
+        write_croissant(self.out, summary, self.run.sums)
         text, check = as_json(summary), self.run.check
-        write_checksums(self.out, TFDS_FILES, {SUMMARY: text}, self.run.sums, check)
+        write_checksums(self.out, [CROISSANT, *TFDS_FILES], {SUMMARY: text}, self.run.sums, check)
         write_text(self.out / SUMMARY, text, check)
         return {}
 

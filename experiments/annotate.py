@@ -5,16 +5,15 @@
 The flags are here; `annotation/batch.py` does the work.
 """
 
-import contextlib
 import csv
 import dataclasses
 import math
 import tempfile
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.annotation import gallery, gallery_files, sidecars
+from experiments.annotation import exchange, gallery, gallery_files, sidecars
 from experiments.annotation.batch import (
     Answer,
     Batch,
@@ -41,8 +40,8 @@ USAGE = """Annotates photos with a trained model.
   python -m experiments.annotate [--model=RUN] [--jsonl=FILE] PHOTO_OR_FOLDER ...
 
 The default model comes with tagnet and knows 18 labels; --model=RUN takes one of yours. Tags come
-from keywords in the photo or its sidecar, or from --tags or --table. Without --jsonl, --csv, --html
-or --xmp the labels are printed. With --jsonl an interrupted batch resumes."""
+from keywords in the photo or its sidecar, or from --tags or --table. Without a flag that writes,
+the labels are printed. With --jsonl an interrupted batch resumes."""
 
 
 CSV_HEAD = "photo,label,probability\n"
@@ -78,6 +77,9 @@ class Options:
     html: Path | None = option(
         None, f"write an HTML gallery, in pages above {gallery_files.PAGE} photos [none]"
     )
+    coco: Path | None = option(None, "write COCO's JSON, labels of whole images [none]")
+    label_studio: Path | None = option(None, "write tasks and an interface for Label Studio [none]")
+    fiftyone: Path | None = option(None, "write labels that FiftyOne imports [none]")
     corpus_photos: Path | None = option(
         None, "folder of the training photos, for --html [recorded in the data set]"
     )
@@ -104,6 +106,20 @@ class Options:
                 f"--corpus_photos must be a folder; received {str(self.corpus_photos)!r}"
             )
 
+    @property
+    def exchanged(self) -> dict[str, Path]:
+        """The files for other tools, by the names of their formats."""
+        asked = {name: getattr(self, name) for name in exchange.FORMATS}
+        return {name: path for name, path in asked.items() if path is not None}
+
+    @property
+    def files(self) -> list[Path]:
+        """All files that are asked for, without sidecars."""
+        paths = [self.jsonl, self.csv, self.html, *self.exchanged.values()]
+        if self.label_studio is not None:
+            paths.append(exchange.interface_of(self.label_studio))
+        return list(filter(None, paths))
+
 
 def main(options: Options) -> None:
     """Runs the command."""
@@ -113,7 +129,7 @@ def main(options: Options) -> None:
     else:
         jobs, passed_over = jobs_of(options.arguments, options.tags)
         left_out = report_left_out(passed_over)
-    written = list(filter(None, (options.jsonl, options.csv, options.html)))
+    written = options.files
     if options.html is not None:
         written.append(gallery_files.folder_of(options.html))
     if options.xmp or options.remove:
@@ -122,7 +138,7 @@ def main(options: Options) -> None:
     if options.remove:
         _remove(jobs, options.prefix)
         return
-    _check_outputs(options)
+    _check_outputs(options, jobs)
     # TensorFlow takes seconds to import, which a wrong flag must not wait for.
     import_tensorflow(f"TensorFlow and the model {options.model}")
     from tagnet.serving.annotator import Annotator
@@ -131,7 +147,7 @@ def main(options: Options) -> None:
     say_shipped(options.model, annotator.labels)
     choice, rule = _choice(options, annotator)
     console.say(f"labels: {rule}")
-    asked_to_print = not (options.jsonl or options.csv or options.html or options.xmp)
+    asked_to_print = not (options.files or options.xmp)
     each: list[Callable[[Job, Answer], None]] = [_show] if asked_to_print else []
     changes = sidecars.Changes()
     if options.xmp:
@@ -140,11 +156,13 @@ def main(options: Options) -> None:
     answers = batch.answers(jobs)
     if options.csv is not None:
         answers = _csv(answers, options.csv)
-    with contextlib.closing(answers):
-        if options.html is not None:
-            _write_gallery(options, jobs, answers, choice, annotator)
-        for _ in answers:  # those that nobody has asked for yet
-            pass
+    model = exchange.Model(annotator.arch, tuple(choice.thresholds))
+    for name, path in options.exchanged.items():
+        answers = exchange.written(name, path, model, jobs, answers)
+    if options.html is not None:
+        _write_gallery(options, jobs, answers, choice, annotator)
+    for _ in answers:  # those that nobody has asked for yet
+        pass
     if asked_to_print:
         console.say()
     console.say(
@@ -174,11 +192,16 @@ def _remove(jobs: Sequence[Job], prefix: str) -> None:
     )
 
 
-def _check_outputs(options: Options) -> None:
+def _check_outputs(options: Options, jobs: Sequence[Job]) -> None:
     """Checks the output files before any photo is annotated."""
     if options.html is not None:
         gallery_files.check_folder(options.html)
-    for path, beginning in ((options.csv, CSV_HEAD), (options.html, HTML_HEAD)):
+    beginnings = {options.csv: CSV_HEAD, options.html: HTML_HEAD}
+    beginnings |= {path: exchange.FORMATS[name].head for name, path in options.exchanged.items()}
+    if options.label_studio is not None:
+        exchange.require_served(options.label_studio, jobs)
+        beginnings[exchange.interface_of(options.label_studio)] = exchange.INTERFACE_HEAD
+    for path, beginning in beginnings.items():
         if path is None:
             continue
         folder = next(place for place in path.absolute().parents if place.exists())
@@ -245,6 +268,8 @@ def _say_files(options: Options, changes: sidecars.Changes) -> None:
         console.say(f"wrote {options.csv}: one photo and label per row")
     if options.html is not None:
         console.say(f"wrote {options.html}: open it in a browser")
+    for name, path in options.exchanged.items():
+        console.say(f"wrote {path}: {exchange.FORMATS[name].about}")
     if options.xmp:
         written = changes.made + changes.changed
         console.say(
@@ -267,9 +292,12 @@ def _write_sidecar(job: Job, answer: Answer, prefix: str) -> sidecars.Changes:
     return sidecars.write_labels(job.with_sidecars, labels, prefix)
 
 
-def _csv(answers: Iterable[Answer], path: Path) -> Generator[Answer, None, None]:
+def _csv(answers: Iterable[Answer], path: Path) -> Iterator[Answer]:
     """Passes answers on and writes them as CSV; the file is there when all are passed on."""
-    with atomic_write(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+    with (
+        atomic_write(path) as temporary,
+        open(temporary, "w", encoding="utf-8", newline="\n") as file,
+    ):
         file.write(CSV_HEAD)
         rows = csv.writer(file, lineterminator="\n")
         for answer in answers:

@@ -204,6 +204,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--full", action="store_true", help="the paper's sizes without a GPU too")
     options = parser.parse_args(argv)
     options.cases, options.what = options.cases.split(","), options.what.split(",")
+    devices.grow_memory()  # as in a run
     policy = keras.config.dtype_policy()
     tf32 = tf.config.experimental.tensor_float_32_execution_enabled()
     try:

@@ -2,7 +2,8 @@
 
 A file may hold categories (`instances_val2017.json`), captions (`captions_val2017.json`) or both.
 Where it is called `instances_…`, the file `captions_…` beside it, if there is one, adds tags. An
-image_id is COCO's number, a path its `file_name`. Karpathy's `split` of an image is kept.
+image_id is COCO's number, a path its `file_name`. Karpathy's `split` of an image is kept, and so
+are the `tags` that `tagnet annotate --coco` writes.
 """
 
 import re
@@ -68,7 +69,7 @@ def read(
         if not isinstance(image, dict) or "id" not in image:
             raise InputError(f"{path}: images[{number}] must have an id; received {image!r:.60}")
         row = {"image_id": image["id"], "labels": []}
-        row |= {name: image[name] for name in ("file_name", "split") if name in image}
+        row |= {name: image[name] for name in ("file_name", "split", "tags") if name in image}
         rows[image["id"]] = row
     names = {
         category.get("id"): category.get("name") for category in content.get("categories") or ()

@@ -1,4 +1,6 @@
-"""The rows of a table's file: CSV, TSV, JSONL, JSON, COCO's JSON, Parquet; plain, `.gz` or zipped.
+"""The rows of a table's file: CSV, TSV, JSONL, JSON, Parquet; plain, `.gz` or zipped.
+
+JSON is a list of records, COCO's, an export of Label Studio, or FiftyOne's labels.
 
 Rows are counted from 1, a CSV's header not counted; of JSONL they are the lines. A CSV may be
 separated by commas, semicolons or tabs, as its header says; rows without any entry are ignored.
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
 
 from data_tools import packed
-from data_tools.sources import coco
+from data_tools.sources import coco, fiftyone_labels, label_studio
 from tagnet.errors import InputError, reason_of
 from tagnet.system.console import counted
 
@@ -211,15 +213,20 @@ def _open_json(path: Path) -> RowFile:
         return _open_jsonl(path)
     if coco.is_coco(content):
         rows, notes = coco.read(content, path, read_json_file)
-        columns = list(dict.fromkeys(name for row in rows for name in row))
+    elif label_studio.is_label_studio(content):
+        rows, notes = label_studio.read(content, path)
+    elif fiftyone_labels.is_fiftyone(content):
+        rows, notes = fiftyone_labels.read(content, path)
     elif isinstance(content, list):
         rows = [_object(row, path, number) for number, row in enumerate(content, 1)]
-        columns, notes = list(dict.fromkeys(name for row in rows for name in row)), []
+        notes = []
     else:
         raise InputError(
             f"{path}: must hold a list of objects, one for each image, or be in COCO's format "
-            "(images, annotations, categories); received another JSON object"
+            "(images, annotations, categories) or in FiftyOne's (classes, labels); received "
+            "another JSON object"
         )
+    columns = list(dict.fromkeys(name for row in rows for name in row))
     return RowFile(columns, lambda names: iter(enumerate(rows, 1)), notes)
 
 

@@ -233,7 +233,7 @@ class Batch:
         """All answers at once; see `answers`."""
         return list(self.answers(jobs))
 
-    def answers(self, jobs: Sequence[Job]) -> Generator[Answer, None, None]:
+    def answers(self, jobs: Sequence[Job]) -> Iterator[Answer]:
         """Annotates the photos without an answer, and yields the answers of all, in their order.
 
         Answers that the file has are read when it is their turn, so that a batch of any size

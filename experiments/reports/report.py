@@ -251,7 +251,7 @@ def say_rows(groups: Sequence[Group]) -> None:
     console.say(f"{'test split, %':<{width}}  {'  '.join(titles)}", result=True)
     for group in groups:
         values = zip(results.TITLES.items(), titles, strict=True)
-        shown = [f"{100 * group.mean(name):>{len(title)}.2f}" for (name, _), title in values]
+        shown = [f"{group.mean(name):>{len(title)}.2f}" for (name, _), title in values]
         console.say(f"{group.name:<{width}}  {'  '.join(shown)}", result=True)
     console.say()
 

@@ -213,6 +213,7 @@ def train(
     settings: TrainingSettings | None = None,
     seed: int = 0,
     jit: str = "auto",
+    on_epoch: Callable[[loop.Epoch], None] = lambda epoch: None,
 ) -> list[loop.Epoch]:
     """Trains a model with early stopping, and leaves it with its best weights.
 
@@ -228,6 +229,8 @@ def train(
         settings: optimizer, epochs, loss; None for the paper's.
         seed: of the order of the images, and of the drawn neighbourhoods.
         jit: whether XLA compiles the training step: `on`, `off`, or `auto` for on with a GPU.
+        on_epoch: called with the dict of each epoch as it ends, to log it. Training that resumes
+            does not call it again for the epochs before.
 
     Returns:
         A dict for each epoch: `epoch` (from 1), `loss`, `validation_map_label`,
@@ -242,7 +245,7 @@ def train(
         split, neighbours, pool, Neighbourhood(m, max_rank), settings.batch_size, seed
     )
     experiment = Experiment(model, dataset, batches, settings, ScoringSettings(m), jit=jit)
-    return experiment.fit(directory)
+    return experiment.fit(directory, on_epoch)
 
 
 def evaluate(

@@ -211,7 +211,7 @@ def test_more_splits_leave_the_first_as_they_were(table: Table, tmp_path: Path) 
     after = contents(tmp_path / "out")
     assert set(after) > set(before)
     changed = {name for name in before if after[name] != before[name]}
-    assert changed == {"dataset.json", "checksums.sha256"}
+    assert changed == {"dataset.json", "croissant.json", "checksums.sha256"}
     # The checksums are of every other artefact, and of no other file.
     assert set(read_checksums(tmp_path / "out")) == set(after) - {"checksums.sha256"}
 

@@ -166,7 +166,7 @@ def artefacts(out: Path) -> dict[str, bytes]:
         if path.is_file() and ".stages" not in path.parts
     }
     summary = json.loads(kept.pop("dataset.json"))
-    del summary["settings"], kept["checksums.sha256"]
+    del summary["settings"], kept["checksums.sha256"], kept["croissant.json"]  # of checksums too
     return kept | {"dataset.json": json.dumps(summary).encode()}
 
 

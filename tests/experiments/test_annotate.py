@@ -20,7 +20,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from data_tools.sources.table import read_table
 from experiments import annotate as command
+from experiments.annotation import exchange
 from experiments.annotation.batch import CHUNK, Batch, Choice, Job
 from tagnet.backbones import features
 from tagnet.errors import CannotWrite, InputError
@@ -241,6 +243,27 @@ def test_a_page_shows_photographs_truth_and_neighbours(model, photos, tmp_path, 
     assert run(*flags, f"--html={page}") == 0  # its own page it replaces
 
 
+def test_files_for_other_tools_all_at_once_and_again(model, photos, tmp_path, capsys):
+    flags = [f"--model={model}", "--top_k=2", f"--jsonl={tmp_path / 'a.jsonl'}"]
+    flags += [f"--{name}={tmp_path / name}.json" for name in exchange.FORMATS]
+    for _ in range(2):  # what it wrote it may replace
+        assert run(*flags, photos) == 0
+    printed = capsys.readouterr().out
+    for name, written in exchange.FORMATS.items():
+        assert f"wrote {tmp_path / name}.json: {written.about}" in printed
+    labels = {
+        answer["photo"]: [label["label"] for label in answer["labels"]]
+        for answer in answers(tmp_path / "a.jsonl")
+        if "error" not in answer
+    }
+    for name in ("coco", "fiftyone"):
+        table = read_table(tmp_path / f"{name}.json", "|")
+        assert dict(zip(table["path"], table["labels"], strict=True)) == labels
+    tasks = json.loads((tmp_path / "label_studio.json").read_text())
+    chosen = [task["predictions"][0]["result"][0]["value"]["choices"] for task in tasks]
+    assert chosen == list(labels.values())
+
+
 def test_a_batch_that_was_interrupted_goes_on(model, photos, tmp_path, monkeypatch, capsys):
     out = tmp_path / "answers.jsonl"
     assert run(f"--model={model}", f"--jsonl={out}", photos) == 0
@@ -411,6 +434,8 @@ def test_what_a_killed_batch_had_begun_is_removed_and_nothing_else(model, photos
         (["--model={model}", "--jsonl={read_only}/x", "{photo}"], "x: cannot be written"),
         (["--model={model}", "--jsonl={photo}/x", "{photo}"], "x: cannot be written"),
         (["--model={model}", "--csv={photo}/x", "{photo}"], "x: cannot be written"),
+        (["--model={model}", "--coco={read_only}/x", "{photo}"], "x: cannot be written"),
+        (["--model={model}", "--fiftyone={photo}/x", "{photo}"], "x: cannot be written"),
         (
             ["--model={model}", "--jsonl={a_table}", "{photo}"],
             "line 1 is not an answer of this command",

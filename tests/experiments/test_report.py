@@ -255,6 +255,15 @@ def test_two_rows_are_compared_whatever_the_labels_of_a_third(tmp_path, capsys):
     assert "all runs must have the same labels" in one_line(capsys)
 
 
+def test_the_metrics_of_each_row_are_printed(tmp_path, capsys):
+    make_runs(tmp_path / "runs", rows=ROWS[:1], splits=(0,))
+    assert command(str(tmp_path / "runs")) == 0
+    (metrics,) = (tmp_path / "runs").glob("*/metrics.json")
+    test = json.loads(metrics.read_text())["test"]
+    (line,) = (text for text in capsys.readouterr().out.splitlines() if text.startswith("v_only"))
+    assert line.split()[1:] == [f"{100 * test[name]:.2f}" for name in results.TITLES]
+
+
 def test_photographs_are_shown_where_there_are_any(tmp_path, capsys):
     data = tmp_path / "data"
     data.mkdir()
