@@ -4,8 +4,10 @@
 
 Clients ask over gRPC, in TensorFlow Serving's protocol, each for one photo (or for one feature
 vector) and at once for the next when its answer is there. The server is `serving_server.py`, a
-process of its own on the same machine, so the clients take some of its processors. The last rows
-share the clients out to two servers that know nothing of each other, whose answers are compared.
+process of its own on the same machine, so the clients take some of its processors; what an answer
+costs the server is counted beside. Servers with and without batching take turns, so that other
+work on the machine slows both. The last rows share the clients out to two servers that know
+nothing of each other, whose answers are compared.
 """
 
 import contextlib
@@ -18,10 +20,11 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import numpy as np
+import psutil
 import tensorflow as tf
 
 from benchmarks import machine
@@ -36,7 +39,10 @@ EXAMPLES = Path(__file__).parents[2] / "examples" / "photos"
 REQUESTS = 64  # different ones of each kind
 TAGS = 4  # of a request
 WARM_UP = 0.2  # of the seconds, not counted
-COLUMNS = ("request", "servers", "batches of", "clients", "answers/s", "p50, ms", "p99, ms")
+COLUMNS = (
+    *("request", "clients", "servers", "batches of"),
+    *("answers/s", "p50, ms", "p99, ms", "CPU ms an answer"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,25 +73,40 @@ def main(options: Options) -> None:
     say(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     with tempfile.TemporaryDirectory() as folder:
         model = annotator.save(folder)
-        for batch in (0, options.batch):
-            with served(model, batch, options.wait) as port:
-                for kind, requests in kinds.items():
-                    ask(port, requests[0])  # the first of a kind takes seconds
-                    for count in clients:
-                        _row(kind, [port], batch, count, requests, options.seconds)
-        with served(model) as first, served(model) as second:
+        with (
+            served(model) as first,
+            served(model) as second,
+            served(model, options.batch, options.wait) as batching,
+        ):
+            for kind, requests in kinds.items():
+                for server in (first, second, batching):
+                    ask(server, requests[0])  # the first of a kind takes seconds
+                for count in clients:
+                    for servers, batch in (([first], 0), ([batching], options.batch)):
+                        _row(kind, servers, batch, count, requests, options.seconds)
+            _row("photo", [first, second], 0, clients[-1], kinds["photo"], options.seconds)
             same = [ask(first, one) == ask(second, one) for one in kinds["photo"]]
-            for count in clients[1:]:
-                _row("photo", [first, second], 0, count, kinds["photo"], options.seconds)
             say(f"\nequal answers of both servers: {sum(same)} of {len(same)}")
             say(f"a request of {LARGEST / 2**20:.0f} MB: {refused(first, messages)}")
     arch = annotator.arch
     say(f"`{arch}`, batches wait {options.wait:g} ms; {measured_on} at the beginning")
 
 
+class Running(NamedTuple):
+    """A server: its port and its process."""
+
+    port: int
+    process: psutil.Process
+
+    def cpu_seconds(self) -> float:
+        """What it has used until now."""
+        times = self.process.cpu_times()
+        return times.user + times.system
+
+
 @contextlib.contextmanager
-def served(model: Path, batch: int = 0, wait: float = 5.0) -> Iterator[int]:
-    """A server in a process of its own; yields its port."""
+def served(model: Path, batch: int = 0, wait: float = 5.0) -> Iterator[Running]:
+    """A server in a process of its own."""
     flags = [f"--model={model}", f"--batch={batch}", f"--wait={wait}"]
     command = [sys.executable, "-m", "benchmarks.speed.serving_server", *flags]
     process = subprocess.Popen(
@@ -96,7 +117,7 @@ def served(model: Path, batch: int = 0, wait: float = 5.0) -> Iterator[int]:
         said = process.stdout.readline().split()
         if not said:
             raise InputError("the server did not start; run benchmarks.speed.serving_server")
-        yield int(said[1])
+        yield Running(int(said[1]), psutil.Process(process.pid))
         process.stdin.close()
 
 
@@ -154,17 +175,17 @@ def _asking(port: int) -> Iterator[Any]:
         yield stubs()[1].PredictionServiceStub(channel).Predict
 
 
-def ask(port: int, request: Any) -> Any:
+def ask(server: Running, request: Any) -> Any:
     """One answer."""
-    with _asking(port) as predict:
+    with _asking(server.port) as predict:
         return predict(request, timeout=60)
 
 
-def refused(port: int, messages: Any) -> str:
+def refused(server: Running, messages: Any) -> str:
     """What is said of a request that is larger than the server takes."""
     large = np.array([bytes(LARGEST)], object)
     try:
-        ask(port, _request(messages, "annotate_examples", examples=large))
+        ask(server, _request(messages, "annotate_examples", examples=large))
     except grpc.RpcError as error:
         return str(error.code().name)
     return "answered"
@@ -213,12 +234,20 @@ def latencies(
 
 
 def _row(
-    kind: str, ports: list[int], batch: int, clients: int, requests: list[Any], seconds: float
+    kind: str,
+    servers: Sequence[Running],
+    batch: int,
+    clients: int,
+    requests: Sequence[Any],
+    seconds: float,
 ) -> None:
-    found = latencies(ports, clients, requests, seconds)
+    used = -sum(server.cpu_seconds() for server in servers)
+    found = latencies([server.port for server in servers], clients, requests, seconds)
+    used += sum(server.cpu_seconds() for server in servers)
     median, late = 1000 * np.quantile(found, [0.5, 0.99])
-    told = [kind, len(ports), batch or "–", clients]
-    told += [f"{len(found) / seconds:.1f}", f"{median:.1f}", f"{late:.1f}"]
+    answered = len(found) * (1 + WARM_UP)  # those of the warm-up are not in `found`
+    told = [kind, clients, len(servers), batch or "–", f"{len(found) / seconds:.1f}"]
+    told += [f"{median:.1f}", f"{late:.1f}", f"{1000 * used / answered:.1f}"]
     say(f"| {' | '.join(map(str, told))} |")
 
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import tensorflow as tf
 from helpers.graphs import D, deployed
@@ -46,13 +47,18 @@ def request_of(load: SimpleNamespace, phi: np.ndarray, signature="annotate_featu
     return load.clients._request(messages, signature, phi=phi, tags=tags)
 
 
+def running(load: SimpleNamespace, port: int):
+    """A server of this process."""
+    return load.clients.Running(port, psutil.Process())
+
+
 def test_answers_in_batches_are_those_of_the_model(load, model):
     server, port = load.server.start(model, batch=4, wait=0.02)
     phi = np.random.default_rng(0).random([6, D], np.float32)
     rows = [request_of(load, phi[i : i + 1]) for i in range(6)]
     direct = model.signatures["annotate_features"]
     expected = direct(phi=tf.constant(phi), tags=tf.constant([["tag 1", ""]] * 6))
-    found = [load.clients.ask(port, row).outputs["probabilities"] for row in rows]
+    found = [load.clients.ask(running(load, port), row).outputs["probabilities"] for row in rows]
     np.testing.assert_allclose(
         np.concatenate([tf.make_ndarray(proto) for proto in found]),
         expected["probabilities"],
@@ -89,11 +95,11 @@ def test_what_a_server_refuses(load, model):
         (request_of(load, phi, "nothing"), "NOT_FOUND", "no signature 'nothing'; has serving_def"),
     ):
         with pytest.raises(grpc.RpcError) as refused:
-            load.clients.ask(port, request)
+            load.clients.ask(running(load, port), request)
         assert refused.value.code().name == code
         assert line in refused.value.details()
     messages, _ = load.server.stubs()
-    assert load.clients.refused(port, messages) == "RESOURCE_EXHAUSTED"
+    assert load.clients.refused(running(load, port), messages) == "RESOURCE_EXHAUSTED"
     with pytest.raises(grpc.RpcError):
         load.clients.latencies([port], 2, [request_of(load, phi * np.nan)], seconds=0.5)
     server.stop(None)
