@@ -27,6 +27,11 @@ TITLES = {
     "recall_image": "recall per image",
     "precision_image": "precision per image",
 }
+SKIPPED = {  # of the averages
+    "labels_left_out": ("label", "without a positive"),
+    "images_left_out": ("image", "without a label"),
+    "labels_never_predicted": ("label", "never predicted (precision)"),
+}
 FEW = 50  # test images; one more or less that is right is then 2 points
 METRICS = "metrics.json"
 VALIDATION = "validation.json"
@@ -339,12 +344,13 @@ def show(results: dict[str, Any], out: Path) -> None:
             result=True,
         )
     test = results["test"]
-    console.say(
-        "skipped in the test averages: "
-        f"{console.counted(test['labels_left_out'], 'label')} without a positive, "
-        f"{console.counted(test['images_left_out'], 'image')} without a label, "
-        f"{console.counted(test['labels_never_predicted'], 'label')} never predicted (precision)"
-    )
+    skipped = [
+        f"{console.counted(test[name], noun)} {why}"
+        for name, (noun, why) in SKIPPED.items()
+        if test[name]
+    ]
+    if skipped:
+        console.say(f"skipped in the test averages: {', '.join(skipped)}")
     if (count := results["images"]["test"]) < FEW:
         console.say(f"only {console.counted(count, 'test image')}: these figures say little")
     if results["epochs"] is None:

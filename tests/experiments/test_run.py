@@ -134,6 +134,20 @@ def test_what_it_prints(finished):
         values = [results["validation"][name], test[name], bound[name]]
         assert row.split()[-3:] == [f"{100 * value:.2f}" for value in values]
     assert f"SavedModel     {out}/saved_model/1" in printed
+    assert "only 12 test images: these figures say little" in printed
+    assert "epoch  1/2" in printed and printed.count(", compilation included") == 1
+
+
+def test_only_what_was_skipped_is_told(finished, capsys):
+    out, _ = finished
+    made = json.loads((out / "metrics.json").read_text())
+    counts = {"labels_left_out": 0, "images_left_out": 1, "labels_never_predicted": 2}
+    results.show(made | {"test": made["test"] | counts, "images": {"test": 50}}, out)
+    printed = capsys.readouterr().out
+    assert "averages: 1 image without a label, 2 labels never predicted (precision)\n" in printed
+    assert "say little" not in printed
+    results.show(made | {"test": made["test"] | dict.fromkeys(counts, 0)}, out)
+    assert "skipped" not in capsys.readouterr().out
 
 
 def test_tensorboard_has_every_dashboard(finished):
