@@ -7,7 +7,6 @@ The flags are here; `annotation/batch.py` does the work.
 
 import csv
 import dataclasses
-import io
 import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,7 +29,7 @@ from tagnet.errors import InputError, single_line
 from tagnet.settings import SHIPPED_MODEL
 from tagnet.system import console
 from tagnet.system.console import option, require_at_least
-from tagnet.system.files import remove_unfinished, write_text, writing
+from tagnet.system.files import atomic_write, remove_unfinished, writing
 from tagnet.system.runtime import import_tensorflow
 
 if TYPE_CHECKING:
@@ -155,9 +154,8 @@ def main(options: Options) -> None:
         each.append(lambda job, answer: changes.add(_write_sidecar(job, answer, options.prefix)))
     batch = Batch(annotator, choice, options.jsonl, each)
     answers = batch.answers(jobs)
-    text = io.StringIO()
     if options.csv is not None:
-        answers = _csv(answers, text)
+        answers = _csv(answers, options.csv)
     model = exchange.Model(annotator.arch, tuple(choice.thresholds))
     for name, path in options.exchanged.items():
         answers = exchange.written(name, path, model, jobs, answers)
@@ -165,9 +163,6 @@ def main(options: Options) -> None:
         _write_gallery(options, jobs, answers, choice, annotator)
     for _ in answers:  # those that nobody has asked for yet
         pass
-    if options.csv is not None:
-        with writing(options.csv):
-            write_text(options.csv, text.getvalue())
     if asked_to_print:
         console.say()
     console.say(
@@ -303,14 +298,18 @@ def _write_sidecar(job: Job, answer: Answer, prefix: str) -> sidecars.Changes:
     return sidecars.write_labels(job.with_sidecars, labels, prefix)
 
 
-def _csv(answers: Iterable[Answer], text: io.StringIO) -> Iterator[Answer]:
-    """Passes answers on and writes them as CSV."""
-    text.write(CSV_HEAD)
-    rows = csv.writer(text, lineterminator="\n")
-    for answer in answers:
-        for label in answer.get("labels", ()):
-            rows.writerow([answer["photo"], label["label"], f"{label['probability']:.4f}"])
-        yield answer
+def _csv(answers: Iterable[Answer], path: Path) -> Iterator[Answer]:
+    """Passes answers on and writes them as CSV; the file is there when all are passed on."""
+    with (
+        atomic_write(path) as temporary,
+        open(temporary, "w", encoding="utf-8", newline="\n") as file,
+    ):
+        file.write(CSV_HEAD)
+        rows = csv.writer(file, lineterminator="\n")
+        for answer in answers:
+            for label in answer.get("labels", ()):
+                rows.writerow([answer["photo"], label["label"], f"{label['probability']:.4f}"])
+            yield answer
 
 
 def _write_gallery(

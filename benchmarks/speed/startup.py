@@ -1,16 +1,19 @@
-"""How long a person waits: for `--help`, for a wrong flag, for the first label of one photo.
+"""How long a person waits: for `--help`, a wrong flag, the first label, the app, the first epoch.
 
-    python -m benchmarks.speed.startup [--model=RUN] [--repeats=5]
+    python -m benchmarks.speed.startup [--model=RUN] [--data=DIR] [--repeats=5]
 
 Each command is a process of its own. Beside them stands what importing TensorFlow and Keras
-takes, which no command that computes something can do without. With --model, a run directory, one
-example photo is annotated too.
+takes, which no command that computes something can do without. A photo is annotated and the app is
+opened with the model that comes with tagnet, or with --model. With --data, a prepared directory,
+`ltwin` is trained on it until its first epoch is over.
 """
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -27,33 +30,75 @@ COMMANDS = {
     "tagnet annotate --help": ["-m", "tagnet", "annotate", "--help"],
     "tagnet run --nothing (a wrong flag)": ["-m", "tagnet", "run", "--nothing"],
 }
+FIRST_LABEL, APP = "tagnet annotate, the first label", "tagnet app, its page can be opened"
+FIRST_EPOCH = "tagnet run, end of the first epoch"
+# How a line of the output begins that a person waits for; other commands are waited for.
+LINES = {FIRST_LABEL: "  ", APP: "running at ", FIRST_EPOCH: "epoch  1/"}
 
 
-def seconds(command: list[str]) -> float:
-    """How long a process takes, its output thrown away."""
+def seconds(command: list[str], line: str | None = None) -> float:
+    """How long a process takes, or how long until it prints a line that begins with `line`.
+
+    Raises:
+        SystemExit: it prints none.
+    """
     begun = time.perf_counter()
-    subprocess.run([sys.executable, *command], capture_output=True)
-    return time.perf_counter() - begun
+    if line is None:
+        subprocess.run([sys.executable, *command], capture_output=True)
+        return time.perf_counter() - begun
+    with subprocess.Popen(
+        [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout is not None
+        there = any(printed.startswith(line) for printed in process.stdout)
+        took = time.perf_counter() - begun
+        process.kill()
+    if not there:
+        raise SystemExit(f"{' '.join(command)} printed no line that begins with {line!r}")
+    return took
+
+
+def commands_of(model: Path | None, data: Path | None, out: Path) -> dict[str, list[str]]:
+    """The commands by name; runs are made below `out`."""
+    with_model = [] if model is None else [f"--model={model}"]
+    photo = str(min(EXAMPLES.glob("*.jpg")))
+    annotate = ["-m", "tagnet", "annotate", *with_model, "--tags=snow,people", "--top_k=3", photo]
+    commands = COMMANDS | {
+        FIRST_LABEL: annotate,
+        APP: ["-m", "tagnet", "app", *with_model, "--port=0"],
+    }
+    if data is not None:
+        run = ["--arch=ltwin", f"--data={data}", f"--out={out / 'run'}"]
+        commands[FIRST_EPOCH] = ["-m", "tagnet", "run", *run]
+    return commands
+
+
+def measured(commands: dict[str, list[str]], out: Path, repeats: int) -> dict[str, list[float]]:
+    """Seconds of each command, which run in turn; the first turn is not counted."""
+    took: dict[str, list[float]] = {name: [] for name in commands}
+    for turn in range(repeats + 1):  # the first warms up the disk's cache
+        for name, command in commands.items():
+            found = seconds(command, LINES.get(name))
+            if (out / "run").exists():  # what a run left goes aside, so that the next begins anew
+                os.rename(out / "run", out / f"run-{turn}")
+            if turn:
+                took[name].append(found)
+    return took
 
 
 def main() -> None:
     """Runs the commands in turn, `repeats` times, and prints medians."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, help="a run directory")
+    parser.add_argument("--model", type=Path, help="a run directory or a preset")
+    parser.add_argument("--data", type=Path, help="a prepared directory")
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
-    commands = dict(COMMANDS)
-    if options.model is not None:
-        photo = str(min(EXAMPLES.glob("*.jpg")))
-        flags = [f"--model={options.model}", "--tags=snow,people", photo]
-        commands["tagnet annotate, one photo"] = ["-m", "tagnet", "annotate", *flags]
-    for command in commands.values():  # warms up the disk's cache
-        seconds(command)
-    took: dict[str, list[float]] = {name: [] for name in commands}
-    for _ in range(options.repeats):
-        for name, command in commands.items():
-            took[name].append(seconds(command))
-    print(machine.described())
+    measured_on = machine.described("tensorflow", "keras")  # the load before ours
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        commands = commands_of(options.model, options.data, out)
+        took = measured(commands, out, options.repeats)
+    print(f"{measured_on} at the beginning; median of {options.repeats}")
     base = statistics.median(took[IMPORTS])
     for name, times in took.items():
         median = statistics.median(times)

@@ -245,11 +245,12 @@ class Batch:
             CannotWrite: a folder of photographs is taken away meanwhile.
         """
         file = None if self._jsonl is None else AnswerFile(self._jsonl, self._digest())
+        there = [job.name for job in jobs if file is not None and job.name in file]
         todo = [job for job in jobs if file is None or job.name not in file]
-        self.there = len(jobs) - len(todo)
-        new = self._new_answers(todo, file)
+        self.there = len(there)
+        old, new = _read(file, there), self._new_answers(todo, file)
         for job in jobs:
-            yield file.read(job.name) if file is not None and job.name in file else next(new)
+            yield next(old if file is not None and job.name in file else new)
         next(new, None)  # it ends, or says that not one could be annotated
 
     def _new_answers(self, todo: Sequence[Job], file: AnswerFile | None) -> Iterator[Answer]:
@@ -312,6 +313,18 @@ class Batch:
         """Identifies what answers depend on: the model and the choice of labels."""
         asked = json.dumps([self._annotator.digest, dataclasses.asdict(self._choice)])
         return hashlib.sha256(asked.encode()).hexdigest()[:12]
+
+
+def _read(file: AnswerFile | None, names: Sequence[str]) -> Iterator[Answer]:
+    """Reads answers that are there, under a bar that is gone with the last."""
+    if file is None or not names:
+        return
+    bar = progress(None, "Reading answers", len(names))
+    for number, name in enumerate(names, 1):
+        bar.update()
+        if number == len(names):
+            bar.close()
+        yield file.read(name)
 
 
 class _Content(NamedTuple):

@@ -8,7 +8,7 @@ import sys
 import threading
 import types
 import typing
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 INTERRUPTED = 130  # the exit status that shells give a process which Ctrl-C ended
+LINE_EVERY = 60.0  # seconds; how often long work says off a terminal how far it is
 T = TypeVar("T")
 Options = TypeVar("Options", bound="DataclassInstance")
 
@@ -71,13 +72,41 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
 
 
 def progress(items: Iterable[T] | None, what: str, total: int | None = None) -> "tqdm[T]":
-    """Iterates over `items` under a bar called `what`; off a terminal it draws nothing.
+    """Iterates over `items` under a bar called `what`.
 
-    Without items the caller moves the bar by its `update`, and ends it by its `close`.
+    Off a terminal it prints a line every `LINE_EVERY` seconds instead. How long it still takes is
+    estimated from the recent speed. Without items the caller moves the bar by its `update`, and
+    ends it by its `close`.
     """
+    if _quiet or sys.stderr.isatty():
+        return tqdm(items, desc=what, total=total, disable=_quiet, leave=False)
+    known = "{desc}: {n:,} of {total:,}, about {remaining} left"
     return tqdm(
-        items, desc=what, total=total, disable=_quiet or not sys.stderr.isatty(), leave=False
+        items,
+        desc=what,
+        total=total,
+        file=_Lines(),
+        leave=False,
+        bar_format="{desc}: {n:,}" if _length(items, total) is None else known,
+        delay=LINE_EVERY,
+        mininterval=LINE_EVERY,
+        maxinterval=LINE_EVERY,
     )
+
+
+def _length(items: Iterable[Any] | None, total: int | None) -> int | None:
+    return len(items) if total is None and isinstance(items, Sized) else total
+
+
+class _Lines:
+    """What a bar is drawn on off a terminal: each drawing becomes a line, clearing it none."""
+
+    def write(self, text: str) -> None:
+        if line := text.strip():
+            print(line, file=sys.stderr, flush=True)
+
+    def flush(self) -> None:
+        pass
 
 
 def option(default: Any, text: str) -> Any:

@@ -342,6 +342,17 @@ def test_answers_that_are_damaged_are_refused(model, photos, tmp_path, capsys):
     assert {answer["photo"] for answer in answers(out)} == before
 
 
+def test_a_csv_is_written_whole_or_not_at_all(model, photos, tmp_path, capsys):
+    """Rows go to a file as they come, which takes the CSV's name at the end."""
+    out = tmp_path / "labels.csv"
+    assert run(f"--model={model}", f"--csv={out}", "--top_k=1", photos / "a.jpg") == 0
+    before = out.read_bytes()
+    assert run(f"--model={model}", f"--csv={out}", photos / "d.jpg") == 2
+    assert "no photo can be annotated" in capsys.readouterr().err
+    assert out.read_bytes() == before
+    assert not list(tmp_path.glob(".tmp*"))
+
+
 @pytest.mark.parametrize("flag", ["jsonl", "csv", "html"])
 @pytest.mark.parametrize("contents", [b"\xff\xd8a photograph\n, cut", b"{", b'{"photo": 1}\n'])
 def test_a_file_that_is_not_ours_is_left_alone(model, photos, tmp_path, capsys, flag, contents):

@@ -4,10 +4,12 @@ import dataclasses
 import errno
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -255,3 +257,18 @@ def test_quiet_shows_no_bar(monkeypatch):
     console.execute(Options, speak, "usage", ["command", "--quiet"])
     assert console.progress([], "work").disable
     console.execute(Options, speak, "usage", ["command"])
+
+
+def test_off_a_terminal_long_work_says_how_far_it_is(monkeypatch, capsys):
+    monkeypatch.setattr(console, "LINE_EVERY", 0.02)
+    for _ in console.progress(range(4), "slow"):
+        time.sleep(0.03)
+    for _ in console.progress(iter(range(2)), "of any length"):
+        time.sleep(0.03)
+    lines = capsys.readouterr().err.splitlines()
+    assert re.fullmatch("slow: [1-3] of 4, about 00:00 left", lines[0])
+    assert re.fullmatch("of any length: [12]", lines[-1])
+    assert all(re.fullmatch("[ a-z]+: .*", line) for line in lines)
+    monkeypatch.undo()
+    assert list(console.progress(range(1000), "short")) == list(range(1000))
+    assert capsys.readouterr().err == ""
