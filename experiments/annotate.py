@@ -196,10 +196,10 @@ def _check_outputs(options: Options, jobs: Sequence[Job]) -> None:
     """Checks the output files before any photo is annotated."""
     if options.label_studio is not None:
         exchange.require_served(options.label_studio, jobs)
-    for number, path in enumerate(options.files):
-        if path in options.files[:number]:
+    for number, file in enumerate(options.files):
+        if file in options.files[:number]:
             raise InputError(
-                f"{path}: must be named by one flag only; give each output a file of its own"
+                f"{file}: must be named by one flag only; give each output a file of its own"
             )
     if options.html is not None:
         gallery_files.check_folder(options.html)
