@@ -194,12 +194,18 @@ def _remove(jobs: Sequence[Job], prefix: str) -> None:
 
 def _check_outputs(options: Options, jobs: Sequence[Job]) -> None:
     """Checks the output files before any photo is annotated."""
+    if options.label_studio is not None:
+        exchange.require_served(options.label_studio, jobs)
+    for number, file in enumerate(options.files):
+        if file in options.files[:number]:
+            raise InputError(
+                f"{file}: must be named by one flag only; give each output a file of its own"
+            )
     if options.html is not None:
         gallery_files.check_folder(options.html)
     beginnings = {options.csv: CSV_HEAD, options.html: HTML_HEAD}
     beginnings |= {path: exchange.FORMATS[name].head for name, path in options.exchanged.items()}
     if options.label_studio is not None:
-        exchange.require_served(options.label_studio, jobs)
         beginnings[exchange.interface_of(options.label_studio)] = exchange.INTERFACE_HEAD
     for path, beginning in beginnings.items():
         if path is None:

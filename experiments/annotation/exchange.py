@@ -65,13 +65,13 @@ def written(
         jobs: the photos.
         answers: of each.
     """
-    if name == "label_studio":
-        write_text(interface_of(path), _interface(model))
     with atomic_write(path) as temporary, FORMATS[name].opened(temporary, model) as add:
         for job, answer in zip(jobs, answers, strict=True):
             if "error" not in answer:
                 add(place_of(job.path, path.parent), answer)
             yield answer
+    if name == "label_studio":
+        write_text(interface_of(path), _interface(model))
 
 
 def place_of(photo: Path, folder: Path) -> str:
@@ -81,7 +81,11 @@ def place_of(photo: Path, folder: Path) -> str:
 
 
 def require_served(path: Path, jobs: Iterable[Job]) -> None:
-    """Raises `InputError` if Label Studio could not show a photo, being outside of its folder."""
+    """Raises `InputError` if Label Studio could not show a photo, or the file is its interface."""
+    if interface_of(path) == path:
+        raise InputError(
+            f"--label_studio must end in .json, since .xml is its interface; received {path}"
+        )
     for job in jobs:
         if Path(place_of(job.path, path.parent)).is_absolute():
             raise InputError(
@@ -210,7 +214,7 @@ def _fiftyone(path: Path, model: Model) -> Iterator[Add]:
                 {"label": label["label"], "confidence": label["probability"]}
                 for label in answer["labels"]
             ]
-            name = os.path.join(path.parent.absolute(), place)
+            name = os.path.join(os.path.abspath(path.parent), place)
             file.write(f"{between}{json.dumps(name)}: {json.dumps(given)}")
             between = ",\n"
 
@@ -220,6 +224,10 @@ def _fiftyone(path: Path, model: Model) -> Iterator[Add]:
 
 FORMATS = {
     "coco": Format(COCO_HEAD, _coco, "image labels in COCO's format"),
-    "label_studio": Format(LABEL_STUDIO_HEAD, _label_studio, "tasks for Label Studio"),
+    "label_studio": Format(
+        LABEL_STUDIO_HEAD,
+        _label_studio,
+        "tasks for Label Studio, and their labelling interface in .xml beside it",
+    ),
     "fiftyone": Format(FIFTYONE_HEAD, _fiftyone, "labels for FiftyOne"),
 }

@@ -161,11 +161,10 @@ def test_a_photo_elsewhere_has_an_absolute_path(tmp_path):
 def test_a_batch_that_ends_early_leaves_no_file(tmp_path, answers):
     job = Job("a.jpg", tmp_path / "a.jpg", None)
     for name in exchange.FORMATS:
-        if name != "label_studio":  # its interface depends on no answer
-            passed = exchange.written(name, tmp_path / "x.json", MODEL, [job] * 3, iter(answers))
-            next(passed)
-            passed.close()
-            assert not list(tmp_path.iterdir())
+        passed = exchange.written(name, tmp_path / "x.json", MODEL, [job] * 3, iter(answers))
+        next(passed)
+        passed.close()
+        assert not list(tmp_path.iterdir())
 
 
 # --- The command --------------------------------------------------------------------------
@@ -194,3 +193,19 @@ def test_photos_that_label_studio_cannot_serve(tmp_path, capsys):
     line = f"--label_studio={out}: photos must be below the folder of this file, from which Label"
     assert line in capsys.readouterr().err
     assert not out.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (["--label_studio=x.xml"], "--label_studio must end in .json, since .xml is its interface"),
+        (["--coco=x.json", "--fiftyone=x.json"], "x.json: must be named by one flag only; give"),
+        (["--csv=x.xml", "--label_studio=x.json"], "x.xml: must be named by one flag only; give"),
+    ],
+)
+def test_outputs_that_would_replace_each_other(tmp_path, monkeypatch, capsys, flags, line):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "a.jpg")
+    assert run(*flags, "a.jpg") == 2
+    assert line in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]

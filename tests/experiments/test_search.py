@@ -88,7 +88,7 @@ def test_the_preset_is_tried_first_and_what_is_sampled_finds_better(made, flags,
     assert command(*flags, "--trials=25") == 0
     lines = tried(tmp_path / "out")
     first = {name: float(lines[0][name]) for name in options.SEARCHED}
-    assert first == {"learning_rate": 3e-4, "l2": 3e-5, "dropout": 0.5, "hidden": 500, "m": 3}
+    assert first == {"learning_rate": 3e-3, "l2": 3e-5, "dropout": 0.5, "hidden": 500, "m": 3}
     assert len({name for name, _ in made}) == 25
     ranges = trials.ranges(max_rank=6)
     for line in lines:
@@ -128,7 +128,7 @@ def test_killed_anywhere_it_tries_the_same(made, flags, tmp_path, monkeypatch, s
     made.clear()
     seen = {}
     monkeypatch.setattr(searching, "train_and_validate", killed)
-    again = (flags[0], f"--out={tmp_path / 'again'}", flags[2], *searched)
+    again = (flags[0], f"--out={tmp_path / 'again'}", *searched)
     unfinished = tmp_path / "again" / ".tmp-0123abcd-search.json"
     unfinished.parent.mkdir()
     unfinished.touch()
@@ -247,7 +247,7 @@ def searched(prepared, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Experiment, "evaluate", watched)
-        patch.setattr(console, "say", lambda line="": printed.append(line))
+        patch.setattr(console, "say", lambda line="", result=False: printed.append(line))
         assert command(f"--data={prepared}", f"--out={out}", *REAL, "--trials=2") == 0
     assert set(parts) == {"validation"}
     return out, "\n".join(printed)
