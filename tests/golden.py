@@ -3,13 +3,15 @@
     python tests/golden.py --out=runs/golden            # how far the one is from the other
     python tests/golden.py --out=runs/golden --write    # make golden: stores what is reached now
 
-Preset `demo`, seed 0, split 0. Two epochs are far from the best figures, but a change in data,
+Preset `auto`, seed 0, split 0. Two epochs are far from the best figures, but a change in data,
 graphs, training, scoring or metrics shows in them as well. Runs that are in the folder are not
 made again.
 
 Sums of other threads and other libraries differ in their last bits, and training makes more of
 that: at the preset's rate of 1e-3 for `lzip` a recall differed by 0.085 between one thread and two.
 At `LEARNING_RATE` no figure of any graph differed by more than 5e-5; `TOLERANCE` is 20 times that.
+Precision and recall count the three highest labels of an image, so that a tie that falls otherwise
+moves them by more: on another kind of processor by 6e-3 for `lzip`.
 """
 
 import argparse
@@ -33,7 +35,8 @@ from tagnet.system.runtime import version_of
 STORE = Path(__file__).parent / "golden.json"
 EPOCHS = 2
 LEARNING_RATE = 3e-4
-TOLERANCE = 1e-3  # of a loss as a share, of the others as fractions
+TOLERANCE = 1e-3  # of a loss as a share, of mAP as a fraction
+OF_COUNTS = 1e-2  # of precision and recall
 PACKAGES = ("tensorflow", "keras", "numpy")
 
 
@@ -80,7 +83,13 @@ def distance(figures: dict[str, float], golden: dict[str, float]) -> dict[str, f
 
 def too_far(figures: dict[str, float], golden: dict[str, float]) -> dict[str, float]:
     """Those that are not within the tolerance, no number among them."""
-    return {name: far for name, far in distance(figures, golden).items() if not far <= TOLERANCE}
+    apart = distance(figures, golden)
+    return {name: far for name, far in apart.items() if not far <= tolerance(name)}
+
+
+def tolerance(name: str) -> float:
+    """How far a figure may be."""
+    return OF_COUNTS if "precision" in name or "recall" in name else TOLERANCE
 
 
 def main() -> None:

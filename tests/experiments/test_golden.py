@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from golden import EPOCHS, STORE, TOLERANCE, prepared, reached, too_far
+from golden import EPOCHS, STORE, prepared, reached, tolerance, too_far
 
 from tagnet.data.dataset import PreparedDataset
 from tagnet.models.architectures import ARCHITECTURES
@@ -29,7 +29,7 @@ def test_what_is_further_is_told(name):
     golden = GRAPHS["ltn"]
     scale = golden["loss"] if name == "loss" else 1
     for far, told in ((0.9, []), (1.1, [name]), (-1.1, [name]), (math.nan, [name])):
-        figures = {**golden, name: golden[name] + far * TOLERANCE * scale}
+        figures = {**golden, name: golden[name] + far * tolerance(name) * scale}
         assert list(too_far(figures, golden)) == told
 
 
