@@ -28,9 +28,10 @@ BIN := $(VENV)/bin
 RUN := $(BIN)/python -m experiments.run --data=demo/data
 SHIPPED := tagnet/serving/presets/ltwin_kernel_coco
 
+# Without --max_epochs, ltwin_2rnn goes on for four epochs that bring nothing, and a minute.
 demo: $(VENV)/installed
 	$(BIN)/python -m data_tools.prepare --source=demo --pools=open --encodings=id,w2v --out=demo/data
-	$(RUN) --arch=ltwin_2rnn --out=demo/ltwin_2rnn
+	$(RUN) --arch=ltwin_2rnn --max_epochs=8 --out=demo/ltwin_2rnn
 	$(RUN) --arch=ltwin_kernel --feed=id --out=demo/ltwin_kernel
 	$(RUN) --arch=logistic_both --feed=id --out=demo/logistic_both
 	$(BIN)/python -m experiments.report demo
