@@ -55,10 +55,8 @@ class Blocks:
 
         Large activations count less and all images alike; zeros stay zeros.
         """
-        size = keras.ops.abs(phi)
-        squared = keras.ops.sum(size, axis=-1, keepdims=True)
-        scale = LENGTH / keras.ops.sqrt(keras.ops.maximum(squared, TINY))
-        return keras.ops.sign(phi) * keras.ops.sqrt(size) * scale
+        squared = keras.ops.sum(keras.ops.abs(phi), axis=-1, keepdims=True)
+        return _root(phi) * (LENGTH / keras.ops.sqrt(keras.ops.maximum(squared, TINY)))
 
     def fc(self, weights: str, *inputs: KerasTensor) -> KerasTensor:
         """σ(W [inputs] + b), He-normal; over φ_z or π_z the same W for every neighbour."""
@@ -103,7 +101,7 @@ class Blocks:
         + t cos(π_x, π_r), with p `PIXEL_SHARE`, t `TAG_SHARE`, and a = (√φ_x − μ) / ‖√φ_x − μ‖.
         `training.references` fits these weights at once; no step of the optimizer changes them.
         """
-        root = keras.ops.sign(self.phi_x) * keras.ops.sqrt(keras.ops.abs(self.phi_x))
+        root = _root(self.phi_x)
         # The last column is ‖μ‖² − 2 √φ_x · μ, the others are (√φ_x − μ) · a_r.
         products = self._fixed(self.settings.references + 1, f"{weights}x")(root)
         squared = keras.ops.sum(keras.ops.abs(self.phi_x), axis=1, keepdims=True) + products[:, -1:]
@@ -182,6 +180,11 @@ class Blocks:
         if name not in self.inputs:
             self.inputs[name] = keras.Input(shape, name=name, dtype=dtype)
         return self.inputs[name]
+
+
+def _root(phi: KerasTensor) -> KerasTensor:
+    """Signed square roots."""
+    return keras.ops.sign(phi) * keras.ops.sqrt(keras.ops.abs(phi))
 
 
 def _join(vectors: tuple[KerasTensor, ...]) -> KerasTensor:

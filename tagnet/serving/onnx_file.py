@@ -68,8 +68,10 @@ class OnnxBlocks:
         """Signed square roots of φ [..., D], brought to the length 20."""
         size = self.add("Abs", phi)
         length = self.add("Sqrt", self.add("Max", self._sum_last(size), self.number(TINY)))
-        root = self.add("Mul", self.add("Sign", phi), self.add("Sqrt", size))
-        return self.add("Mul", root, self.add("Div", self.number(LENGTH), length))
+        return self.add("Mul", self._root(phi), self.add("Div", self.number(LENGTH), length))
+
+    def _root(self, phi: str) -> str:
+        return self.add("Mul", self.add("Sign", phi), self.add("Sqrt", self.add("Abs", phi)))
 
     def _sum_last(self, vectors: str) -> str:
         return self.add("ReduceSum", vectors, self.numbers(-1))
@@ -134,8 +136,7 @@ class OnnxBlocks:
         """W κ + b; see `blocks.Blocks.kernel_scores`."""
         add, number = self.add, self.number
         size = add("Abs", self.phi_x)
-        root = add("Mul", add("Sign", self.phi_x), add("Sqrt", size))
-        products = self._dense(f"{weights}x", root)
+        products = self._dense(f"{weights}x", self._root(self.phi_x))
         ends = self.numbers(self.settings.references)
         cosines = add("Slice", products, self.numbers(0), ends, self.numbers(1))
         rest = add("Slice", products, ends, self.numbers(2**31 - 1), self.numbers(1))

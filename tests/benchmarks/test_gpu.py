@@ -1,20 +1,16 @@
 """The command that measures a GPU, on tiny sizes: it is to work where there is one at last."""
 
 import importlib
-from pathlib import Path
 
 import pytest
 import tensorflow as tf
 
 from tagnet.models.plain import plain_keras
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.fixture
-def gpu(monkeypatch):
-    """The module; benchmarks are not installed."""
-    monkeypatch.syspath_prepend(str(ROOT))
+def gpu():
+    """The module."""
     return importlib.import_module("benchmarks.speed.gpu")
 
 

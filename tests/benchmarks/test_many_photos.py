@@ -1,8 +1,6 @@
 """The benchmark of many photographs: what it makes, and how it reads its samples."""
 
 import importlib
-from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,28 +11,24 @@ from tagnet.backbones import onnx_models
 from tagnet.backbones.preparation import Changes
 from tagnet.photos.images import read_image
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.fixture(scope="module")
-def many() -> Iterator[SimpleNamespace]:
-    """The modules; benchmarks are not installed."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT))
-        yield SimpleNamespace(
-            photos=importlib.import_module("benchmarks.endurance.many_photos"),
-            library=importlib.import_module("benchmarks.endurance.photo_library"),
-        )
+def many() -> SimpleNamespace:
+    """The modules."""
+    return SimpleNamespace(
+        photos=importlib.import_module("benchmarks.endurance.many_photos"),
+        made=importlib.import_module("benchmarks.endurance.photo_library"),
+    )
 
 
 def test_no_two_photographs_are_alike_and_those_there_stay(many, tmp_path):
-    many.library.write_photographs(tmp_path, 25)
+    many.made.write_photographs(tmp_path, 25)
     contents = [path.read_bytes() for path in sorted(tmp_path.rglob("*.jpg"))]
     assert len(set(contents)) == len(contents) == 25
-    first = many.library.photograph(tmp_path, 0)
-    assert read_image(first).size == (many.library.SIDE, many.library.SIDE)
+    first = many.made.photograph(tmp_path, 0)
+    assert read_image(first).size == (many.made.SIDE, many.made.SIDE)
     first.write_bytes(b"mine")
-    many.library.write_photographs(tmp_path, 30)
+    many.made.write_photographs(tmp_path, 30)
     assert first.read_bytes() == b"mine"
     assert [path.read_bytes() for path in sorted(tmp_path.rglob("*.jpg"))][1:25] == contents[1:]
 
@@ -42,9 +36,9 @@ def test_no_two_photographs_are_alike_and_those_there_stay(many, tmp_path):
 def test_the_encoder_is_one_that_tagnet_runs(many, tmp_path):
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    many.library.write_encoder(tmp_path / "pixels.onnx")
+    many.made.write_encoder(tmp_path / "pixels.onnx")
     settings = onnx_models.chosen(tmp_path / "pixels.onnx", Changes())
-    assert onnx_models.dim_of(settings) == 3 * many.library.SEEN**2
+    assert onnx_models.dim_of(settings) == 3 * many.made.SEEN**2
 
 
 def test_speed_and_memory_of_each_thousand(many):

@@ -2,8 +2,6 @@
 
 import importlib
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,18 +16,15 @@ from tagnet.serving.export import write_saved_model
 
 grpc = pytest.importorskip("grpc")
 pytest.importorskip("tensorflow_serving.apis.prediction_service_pb2_grpc")
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def load() -> Iterator[SimpleNamespace]:
-    """The modules; benchmarks are not installed."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT))
-        yield SimpleNamespace(
-            clients=importlib.import_module("benchmarks.speed.serving_load"),
-            server=importlib.import_module("benchmarks.speed.serving_server"),
-        )
+def load() -> SimpleNamespace:
+    """The modules."""
+    return SimpleNamespace(
+        clients=importlib.import_module("benchmarks.speed.serving_load"),
+        server=importlib.import_module("benchmarks.speed.serving_server"),
+    )
 
 
 @pytest.fixture(scope="module")
