@@ -1,4 +1,6 @@
-"""The bare matrix products of a training step, and nothing else: no faster step is possible.
+"""The bare matrix products of a training step, dense, and nothing else.
+
+A step is faster only where it computes a sparse product instead, see `layers.NeighbourDense`.
 
 For every layer the product forward and the product for the gradient of its weights; the
 gradient of its inputs only where something trainable lies below. An LSTM needs the

@@ -10,7 +10,7 @@ import keras
 from keras import KerasTensor, layers
 
 from tagnet.models.dropout import Dropout
-from tagnet.models.layers import PADDING, MaxOverNeighbours, MultiHotDense, Zip
+from tagnet.models.layers import PADDING, MaxOverNeighbours, MultiHotDense, NeighbourDense, Zip
 from tagnet.models.lstm import LinearLSTM
 from tagnet.settings import GraphSettings
 
@@ -25,6 +25,8 @@ TINY = 1e-12
 
 class Blocks:
     """The inputs and the blocks of one model; an input is created on first use."""
+
+    neighbour_dense: type[layers.Dense] = NeighbourDense
 
     def __init__(self, settings: GraphSettings) -> None:
         self.settings = settings
@@ -69,7 +71,10 @@ class Blocks:
         if inputs[-1].dtype == "int32":  # tag ids
             layer = MultiHotDense(self.settings.hidden, self.settings.tag_dim, **dense)
             return layer(inputs[0] if len(inputs) == 1 else list(inputs))
-        return layers.Dense(self.settings.hidden, **dense)(_join(inputs))
+        joined = _join(inputs)
+        wide = joined.shape[-1] > self.settings.hidden  # narrow products gain nothing
+        kind = self.neighbour_dense if len(joined.shape) == 3 and wide else layers.Dense
+        return kind(self.settings.hidden, **dense)(joined)
 
     def max(self, neighbours: KerasTensor) -> KerasTensor:
         """Max over i of neighbours [B, K, h]: [B, h]."""

@@ -15,6 +15,7 @@ import tensorflow as tf
 from keras import ops
 
 PADDING = -1  # stands where a list of tag ids has ended
+FEW = 8  # a product is sparse where less than one entry in so many is not zero
 MAX_NETWORK = 48  # neighbours sorted by a network; XLA takes 3 s to compile this one
 
 _FOR_XLA: contextvars.ContextVar[bool] = contextvars.ContextVar("for_xla", default=False)
@@ -89,7 +90,7 @@ class MultiHotDense(keras.layers.Layer):
             phi, ids = inputs
             # The gradient of a split is one copy; that of two slices, five.
             of_phi, of_ids = tf.split(kernel, [phi.shape[-1], self.num_tags])
-            product = ops.matmul(phi, of_phi) + _sum_rows(of_ids, ids)
+            product = _times(phi, of_phi) + _sum_rows(of_ids, ids)
         else:
             product = _sum_rows(kernel, inputs)
         if self.bias is not None:
@@ -112,6 +113,69 @@ class MultiHotDense(keras.layers.Layer):
             "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
             "use_bias": self.use_bias,
         }
+
+
+@keras.saving.register_keras_serializable("tagnet")
+class NeighbourDense(keras.layers.Dense):
+    """`Dense` over neighbours' features, quicker to train below a max-pool.
+
+    A max over m neighbours gives the gradient of each unit to one of them, so that of all
+    gradients [B, K, h] few entries are not zero. The kernel's is then a sparse product. Where many
+    are not zero, as below an LSTM, it is the dense product of `Dense`.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.supports_jit = False  # XLA has no sparse product: see `for_xla`
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Multiplies [B, K, D] by the kernel."""
+        product = _times(inputs, tf.convert_to_tensor(self.kernel))
+        if self.bias is not None:
+            product = tf.nn.bias_add(product, tf.convert_to_tensor(self.bias))
+        return self.activation(product)
+
+
+def _times(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """Features of images [B, D] or of neighbours [B, K, D] times a kernel: [B, h] or [B, K, h]."""
+    if len(inputs.shape) < 3 or _FOR_XLA.get() or _on_gpu() or kernel.dtype != tf.float32:
+        return ops.matmul(inputs, kernel)
+    width, units = kernel.shape
+    product = _product(width, units)(tf.reshape(inputs, [-1, width]), kernel)
+    return tf.reshape(product, tf.concat([tf.shape(inputs)[:-1], [units]], axis=0))
+
+
+def _on_gpu() -> bool:
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+@functools.cache  # as `_summed`
+def _product(width: int, units: int) -> tf.types.experimental.PolymorphicFunction:
+    """Makes the `_product_of_few` for a kernel of this shape."""
+    signature = [tf.TensorSpec([None, width]), tf.TensorSpec([width, units])]
+    return tf.function(_product_of_few, input_signature=signature)
+
+
+@tf.custom_gradient
+def _product_of_few(inputs: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    """The product of [n, D] and [D, h], with a gradient that makes use of zeros in [n, h]."""
+
+    def gradient(d_product: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def sparse() -> tf.Tensor:
+            by_unit = tf.transpose(d_product)  # each unit's row sums few of the inputs
+            rows = tf.raw_ops.DenseToCSRSparseMatrix(
+                dense_input=by_unit, indices=tf.where(by_unit != 0)
+            )
+            return tf.raw_ops.SparseMatrixMatMul(a=rows, b=inputs, transpose_output=True)
+
+        def dense() -> tf.Tensor:
+            return tf.matmul(inputs, d_product, transpose_a=True)
+
+        given = tf.math.count_nonzero(d_product, dtype=tf.int32)
+        d_kernel = tf.cond(given * FEW < tf.size(d_product), sparse, dense)
+        return tf.matmul(d_product, kernel, transpose_b=True), d_kernel
+
+    return tf.matmul(inputs, kernel), gradient
 
 
 def _sum_rows(kernel: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:

@@ -28,6 +28,8 @@ KERAS_FILE, WEIGHTS_FILE = "model.keras", "weights.h5"  # of a run directory
 class KerasBlocks(Blocks):
     """The blocks, of layers that Keras itself has."""
 
+    neighbour_dense = layers.Dense
+
     def max(self, neighbours: KerasTensor) -> KerasTensor:
         """As `MaxOverNeighbours` on neighbours [B, K, h]: [B, h].
 

@@ -18,6 +18,7 @@ from tagnet.models.layers import (
     PADDING,
     MaxOverNeighbours,
     MultiHotDense,
+    NeighbourDense,
     Zip,
     for_xla,
     selection_network,
@@ -62,6 +63,32 @@ def test_tag_dense_has_the_gradient_of_dense(way):
     # d loss / d K = oᵀ W: every row of K gets the weights of the images with that tag.
     expected = multi_hot(IDS).T @ weights.numpy().reshape(3, 5)
     np.testing.assert_allclose(gradient, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+@pytest.mark.parametrize("way", [contextlib.nullcontext, for_xla])
+def test_neighbour_dense_has_the_outputs_and_gradients_of_dense(way, pooled):
+    phi = tf.constant(np.random.default_rng(0).normal(size=(4, 12, 6)).astype(np.float32))
+    layers = [kind(5, activation="relu") for kind in (NeighbourDense, keras.layers.Dense)]
+    found = []
+    for layer in layers:
+        layer.build(phi.shape)
+        layer.set_weights([weight.numpy() for weight in layers[0].weights])
+        with way(), tf.GradientTape() as tape:
+            tape.watch(phi)
+            hidden = layer(phi)
+            hidden = tf.reduce_max(hidden, axis=1) if pooled else hidden
+            loss = tf.reduce_sum(tf.square(hidden))
+        found.append([hidden, *tape.gradient(loss, [phi, *layer.trainable_weights])])
+    assert all(np.any(values) for values in found[0])
+    for ours, plain in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, plain, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_neighbour_dense_computes_in_the_type_of_its_policy(policy):
+    layer = NeighbourDense(5, dtype=keras.dtype_policies.get(policy))
+    assert layer(np.ones((1, 2, 6), np.float32)).dtype == layer.compute_dtype
 
 
 @pytest.mark.parametrize(("given", "m"), [(4, 4), (5, 2), (6, 1), (24, 12), (100, 3)])
