@@ -235,10 +235,17 @@ class PreparedDataset:
             return embedding
         return Embedding(embedding.vectors[self.words], embedding.known[self.words])
 
-    def encoded(self, encoding: str) -> np.ndarray | TagLists:
-        """π of all images: their tags' ids for `id`, otherwise ρ(o_x; β), float32 [N, n]."""
+    def encoded(self, encoding: str, tags: TagLists | None = None) -> np.ndarray | TagLists:
+        """π of all images: their tags' ids for `id`, otherwise ρ(o_x; β), float32 [N, n].
+
+        Args:
+            encoding: `id`, `w2v` or `wnet`.
+            tags: what they have in place of their own.
+        """
         if encoding == "id":
-            return self.tags
+            return self.tags if tags is None else tags
+        if tags is not None:
+            return rho(tags, self.embedding(encoding))
         if self.placement == "mmap" and self.words is None:  # the cache is of the prepared tags
             embedding = self.embedding(encoding)
             return cached_encoding(self.directory, encoding, self.tags, embedding, self._sums)

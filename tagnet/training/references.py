@@ -19,7 +19,6 @@ from scipy.special import expit
 
 from tagnet.data.comparison import comparison_weights
 from tagnet.data.dataset import PreparedDataset
-from tagnet.data.embeddings import rho
 from tagnet.data.tables import TagLookup
 from tagnet.data.tags import TagLists
 from tagnet.models.parts import fixed_paths
@@ -53,7 +52,7 @@ def fit(model: keras.Model, dataset: PreparedDataset, rows: np.ndarray, seed: in
         feed = model.graph_settings.feed
         pi = dataset.encoded(feed)
         _set_references(model, layer.name, dataset, pi, rows[chosen])
-        fewer = (_encoded(dataset, feed, _without(dataset.tags, share, seed)) for share in DROPPED)
+        fewer = (dataset.encoded(feed, _without(dataset.tags, share, seed)) for share in DROPPED)
         alike = (_compare(model, layer, dataset, some, rows) for some in (pi, *fewer))
         among = np.concatenate(list(_compare(model, layer, dataset, pi, rows[chosen])))
         labels = np.tile(dataset.labels[rows], (1 + len(DROPPED), 1))
@@ -77,10 +76,6 @@ def _without(tags: TagLists, share: float, seed: int) -> TagLists:
     """The tags of all images without a share of them, drawn."""
     kept = np.random.default_rng(seed).random(len(tags.ids)) >= share
     return TagLists(tags.ids[kept], np.concatenate([[0], np.cumsum(kept)])[tags.offsets])
-
-
-def _encoded(dataset: PreparedDataset, feed: str, tags: TagLists) -> Encoded:
-    return tags if feed == "id" else rho(tags, dataset.embedding(feed))
 
 
 def _compare(
