@@ -20,7 +20,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
-from tagnet.settings import GraphSettings
+from tagnet.errors import InputError
+from tagnet.settings import ENCODINGS, GraphSettings
 
 if TYPE_CHECKING:  # importing this file must not import Keras: flags list the names
     import keras
@@ -169,7 +170,11 @@ def build(arch: str, settings: GraphSettings) -> keras.Model:
         neighbours given to it is free: m for f of the equations; a max-pool graph
         answers more than m with the average over all m-subsets (eq. 2). Its attribute
         `graph_settings` holds the settings.
+
+    Raises:
+        InputError: there is no such architecture, or it needs other settings.
     """
+    _check(arch, settings)
     import keras
 
     from tagnet.models.blocks import Blocks
@@ -179,3 +184,25 @@ def build(arch: str, settings: GraphSettings) -> keras.Model:
     model = keras.Model(blocks.inputs, scores, name=arch)
     model.graph_settings = settings
     return model
+
+
+def _check(arch: str, settings: GraphSettings) -> None:
+    if arch not in ARCHITECTURES:
+        raise InputError(
+            f"the architecture must be one of {', '.join(ARCHITECTURES)}; received {arch!r}"
+        )
+    sizes = ["feature_dim", "num_labels", "m", "hidden"]
+    if arch in JOINT:
+        if settings.feed not in ENCODINGS:
+            raise InputError(
+                f"{arch} reads tags: feed must be one of {', '.join(ENCODINGS)}; "
+                f"received {settings.feed!r}"
+            )
+        sizes.append("tag_dim")
+    if arch in OURS:
+        sizes.append("references")
+    for name in sizes:
+        if getattr(settings, name) < 1:
+            raise InputError(
+                f"{arch}: {name} must be at least 1; received {getattr(settings, name)}"
+            )

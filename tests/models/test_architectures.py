@@ -18,6 +18,7 @@ from helpers.graphs import (
     weights_by_name,
 )
 
+from tagnet.errors import InputError
 from tagnet.models.architectures import ARCHITECTURES, JOINT, VISUAL, build
 from tagnet.models.parts import is_order_sensitive
 from tagnet.settings import GraphSettings
@@ -79,6 +80,22 @@ def test_parameter_count(arch):
     sizes = {"tag_dim": 5000 if feed else 0, "references": 1000}
     model = build(arch, GraphSettings(4096, 81, m=12, feed=feed, **sizes))
     assert model.count_params() == PARAMETERS[arch]
+
+
+@pytest.mark.parametrize(
+    ("arch", "changes", "line"),
+    [
+        ("ltwim", {}, "architecture must be one of v_only, .*; received 'ltwim'"),
+        ("ltwin", {"feed": None}, "ltwin reads tags: feed must be one of id, .*; received None"),
+        ("ltwin", {"tag_dim": 0}, "ltwin: tag_dim must be at least 1; received 0"),
+        ("ltn", {"feature_dim": 0}, "ltn: feature_dim must be at least 1; received 0"),
+        ("ltwin_kernel", {}, "ltwin_kernel: references must be at least 1; received 0"),
+    ],
+)
+def test_settings_that_do_not_fit_are_named(arch, changes, line):
+    given = {"feature_dim": 6, "num_labels": 3, "m": 2, "feed": "id", "tag_dim": 5}
+    with pytest.raises(InputError, match=line):
+        build(arch, GraphSettings(**given | changes))
 
 
 def test_visual_only_takes_no_neighbours():
