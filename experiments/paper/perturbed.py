@@ -6,7 +6,6 @@ import numpy as np
 
 from experiments.paper.conditions import Perturbation
 from tagnet.data.dataset import PreparedDataset
-from tagnet.data.embeddings import rho
 from tagnet.data.records import write_neighbourhoods
 from tagnet.data.tags import TagLists
 from tagnet.search.neighbours import Neighbourhoods, nearest
@@ -24,6 +23,7 @@ class Setup:
         condition: what is different.
         split: which random split.
         seed: of all that is drawn.
+        part: whose images lose tags or get wrong ones.
 
     Attributes:
         words: ids of the vocabulary in use, int64, ascending; None for all of it.
@@ -31,7 +31,12 @@ class Setup:
     """
 
     def __init__(
-        self, dataset: PreparedDataset, condition: Perturbation, split: int, seed: int
+        self,
+        dataset: PreparedDataset,
+        condition: Perturbation,
+        split: int,
+        seed: int,
+        part: str = "test",
     ) -> None:
         self._dataset = dataset
         self._condition = condition
@@ -44,7 +49,7 @@ class Setup:
             tags = renumbered(tags, self.words)
             tags = TagLists(self.words[tags.ids].astype(np.int32), tags.offsets)
         if condition.dropped or condition.wrong:
-            tags = self._disturbed(tags)
+            tags = self._disturbed(tags, self._split[part])
         self.tags = tags
 
     def encoded(self, encoding: str, known: np.ndarray | None = None) -> TagLists | np.ndarray:
@@ -54,9 +59,9 @@ class Setup:
             encoding: `id`, `w2v` or `wnet`.
             known: for `id` the words that count, which are numbered anew; None for all.
         """
-        if encoding != "id":
-            return rho(self.tags, self._dataset.embedding(encoding))
-        return self.tags if known is None else renumbered(self.tags, known)
+        if encoding == "id" and known is not None:
+            return renumbered(self.tags, known)
+        return self._dataset.encoded(encoding, self.tags)
 
     def nearest(self, part: str, encoding: str, pool: str, M: int) -> Neighbourhoods:
         """The M nearest of the images of a part, in the order that the condition says."""
@@ -77,13 +82,13 @@ class Setup:
     def _rng(self, purpose: int) -> np.random.Generator:
         return np.random.default_rng([*self._seed, purpose])
 
-    def _disturbed(self, tags: TagLists) -> TagLists:
-        """The tags with some dropped and wrong ones mixed in, for test images."""
+    def _disturbed(self, tags: TagLists, rows: np.ndarray) -> TagLists:
+        """The tags with some dropped and wrong ones mixed in, for the images `rows`."""
         lists = list(tags)
         # By all images that have it; an image's own tags are never mixed in.
         rates = np.bincount(tags.ids, minlength=len(self._dataset.vocabulary)).astype(float)
         drops, mixes = self._rng(DROPS), self._rng(MIXES)
-        for row in self._split["test"]:
+        for row in rows:
             own = lists[row]
             kept = own[drops.random(len(own)) >= self._condition.dropped]
             with np.errstate(divide="ignore"):

@@ -47,8 +47,8 @@ class Parts:
             places where one LSTM reads image and neighbours alike, which is then `zipped`.
         zipped: the name of that LSTM.
         reads: for each of `image` and `neighbour` the names of the inputs that it reads.
-        paths: what the scores are the mean of; empty where an LSTM is involved, whose scores
-            cannot be split.
+        paths: what the scores are the mean of, one that counts twice two times; empty where an
+            LSTM is involved, whose scores cannot be split.
     """
 
     image: tuple[str, ...]
@@ -97,7 +97,7 @@ def with_path_outputs(model: keras.Model) -> keras.Model:
         each of the P that training changes, [B, L, P], or of the only one, [B, L]; any other
         model as it is.
     """
-    paths = _paths(model)
+    paths = list({id(path): path for path in _paths(model)}.values())
     if len(paths) == 1:
         return model
     fixed = [layer.output for layer in fixed_paths(model)]
@@ -112,12 +112,12 @@ def fixed_paths(model: keras.Model) -> list[keras.Layer]:
     They are fitted beforehand, see `training.references`.
     """
     outputs_of = {id(layer.output): layer for layer in model.layers if layer.weights}
-    layers = [outputs_of.get(id(path)) for path in _paths(model)]
+    layers = dict.fromkeys(outputs_of.get(id(path)) for path in _paths(model))
     return [layer for layer in layers if layer is not None and not layer.trainable_weights]
 
 
 def _paths(model: keras.Model) -> list[KerasTensor]:
-    """The logits of each path; one where the model takes no mean."""
+    """The logits of each path, as often as it counts; one where the model takes no mean."""
     (last,) = (operation for operation in model.operations if operation.output is model.output)
     return list(last.input) if isinstance(last, keras.layers.Average) else [model.output]
 

@@ -7,6 +7,8 @@ pooled vector's units are means of the neighbours' activations, weighted by thei
 Shapes: B images, M neighbours, D features, L labels, h hidden units.
 """
 
+from collections import Counter
+
 import keras
 import tensorflow as tf
 
@@ -43,14 +45,13 @@ class Explanation:
             `picture` and `tags` [B, L], `neighbour_shares` [B, M, L] and `constant` [L], whose
             sum the scores are.
         """
-        paths = [
-            self._of_hidden(path, phi, vectors)
-            if path.joined
-            else self._of_image(path, phi, vectors)
-            for path in self._parts.paths
-        ]
-        # The scores are the mean of the paths'.
-        return {name: tf.add_n([path[name] for path in paths]) / len(paths) for name in paths[0]}
+        count = len(self._parts.paths)  # the scores are the mean of the paths'
+        found: dict[str, list[tf.Tensor]] = {}
+        for path, times in Counter(self._parts.paths).items():
+            split = self._of_hidden if path.joined else self._of_image
+            for name, share in split(path, phi, vectors).items():
+                found.setdefault(name, []).append(share * (times / count))
+        return {name: tf.add_n(shares) for name, shares in found.items()}
 
     def _of_hidden(self, path: Path, phi: tf.Tensor, vectors: dict[str, tf.Tensor]) -> Shares:
         """Splits the logits of a path that joins hidden vectors."""

@@ -154,7 +154,7 @@ def ltwin_kernel(w, phi_x, pi_x, phi_z, pi_z):
     tags = w["W_ku"][0].T @ pi_x / max(np.sqrt(pi_x @ pi_x), 1e-12)
     alike = 8 * np.array(pixels) + 3 * tags
     twin = ltwin(w, _unit_root(phi_x), pi_x, [_unit_root(z) for z in phi_z], pi_z)
-    return (twin + _affine(w["W_k"], alike)) / 2
+    return (twin + 2 * _affine(w["W_k"], alike)) / 3
 
 
 def _ltwin_rnn(w, phi_x, pi_x, phi_z, pi_z):

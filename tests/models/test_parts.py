@@ -30,7 +30,8 @@ def test_layers_before_the_cut(arch, feed):
 
 def test_the_paths_of_a_mean():
     model = small("ltwin_kernel", "w2v")
-    ltwin, kernel = Parts.of(model).paths
+    ltwin, kernel, again = Parts.of(model).paths
+    assert again == kernel  # it counts twice
     assert (ltwin.layer, ltwin.joined) == ("W_y", ("W_x", "W_z", "W_xu", "W_zu"))
     assert (kernel.layer, kernel.joined) == ("W_k", ())
     assert [layer.name for layer in fixed_paths(model)] == ["W_k"]
