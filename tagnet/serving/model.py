@@ -27,7 +27,7 @@ from tagnet.serving.corpus import Corpus, TaggedImages
 from tagnet.serving.explanation import Explanation
 from tagnet.settings import GraphSettings, ServingSettings
 
-BATCH = 64
+BATCH = 128  # images answered together; their neighbours are often the same
 CALIBRATION_IMAGES = 2000  # of the validation split, at most, and of the test split
 SUBSETS_SEED = 0  # of the neighbourhoods that an LSTM graph averages over: the same for all images
 
@@ -217,7 +217,11 @@ class ServingModel(tf.Module):
         Returns:
             The scores [B, L], and the outputs of the layers before the pooling by name.
         """
-        vectors = self._hidden(self._inputs(phi, ids, rows))
+        # Encoded once each, as the neighbours of one image: some are neighbours of several.
+        needed, places = tf.unique(tf.reshape(rows, [-1]))
+        vectors = self._hidden(self._inputs(phi, ids, needed[None]))
+        places = tf.reshape(places, tf.shape(rows))
+        vectors |= {name: tf.gather(vectors[name][0], places) for name in self._parts.neighbour}
         return self._scores(vectors), vectors
 
     def _inputs(
