@@ -140,8 +140,9 @@ def paths_of(
     inputs = [tensor for tensor in core.inputs if tensor.name.endswith("_x")]
     (path,) = fixed_paths(core)
     given = {"phi_x": data.features[rows].astype(np.float32), "pi_x": TagLookup(pi)(rows)}
-    logits = keras.Model({tensor.name: tensor for tensor in inputs}, path.output)(given)
-    kernel = tf.convert_to_tensor(logits).numpy()
+    compared = keras.Model({tensor.name: tensor for tensor in inputs}, path.output)
+    logits = compared({name: tf.convert_to_tensor(value) for name, value in given.items()})
+    kernel = logits.numpy()
     names = [one.layer for one in Parts.of(core).paths]
     share = names.count(path.name) / len(names)
     return data.labels[rows], (mean - share * kernel) / (1 - share), kernel

@@ -146,7 +146,7 @@ def _times(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
 
 def _on_gpu() -> bool:
-    return bool(tf.config.list_physical_devices("GPU"))
+    return bool(tf.config.get_visible_devices("GPU"))
 
 
 @functools.cache  # as `_summed`
@@ -172,7 +172,7 @@ def _product_of_few(inputs: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Ca
             return tf.matmul(inputs, d_product, transpose_a=True)
 
         given = tf.math.count_nonzero(d_product, dtype=tf.int32)
-        d_kernel = tf.cond(given * FEW < tf.size(d_product), sparse, dense)
+        d_kernel = tf.cond(given < tf.size(d_product) // FEW, sparse, dense)
         return tf.matmul(d_product, kernel, transpose_b=True), d_kernel
 
     return tf.matmul(inputs, kernel), gradient
