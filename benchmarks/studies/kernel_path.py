@@ -115,7 +115,7 @@ def weights(study: Study) -> str:
                     figures = metrics.evaluate(labels, scores)
                     pair = 100 * figures["map_label"], 100 * figures["map_image"]
                     found.setdefault((weight, test), []).append(pair)
-    heads = [f"{test.dropped:.0%} of tags dropped" for test in DROPPED]
+    heads = [f"{100 * test.dropped:.0f} % of tags dropped" for test in DROPPED]
     lines = [f"| weight of the kernel path | {' | '.join(heads)} |", "|---" * 4 + "|"]
     for weight in WEIGHTS:
         means = [np.mean(found[weight, test], axis=0) for test in DROPPED]
