@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
-from tagnet.models.architectures import VISUAL
+from tagnet.models.architectures import RECURRENT, VISUAL
 from tagnet.settings import TrainingSettings
 
 
@@ -59,6 +59,7 @@ def released(arch: str) -> Preset:
 
 # Of the preset `auto`: up to how many training images which learning rate is taken.
 RATES = ((1_500, 3e-3), (10_000, 1e-3), (50_000, 3e-4))
+MOST_RECURRENT = 1e-3  # for an LSTM, of which 3e-3 can make a model that learns nothing
 
 
 def auto(arch: str, images: int) -> Preset:
@@ -72,6 +73,8 @@ def auto(arch: str, images: int) -> Preset:
     rate = next((rate for most, rate in RATES if images <= most), None)
     if rate is None:
         return dataclasses.replace(paper(arch), l2=3e-5)
+    if arch in RECURRENT:
+        rate = min(rate, MOST_RECURRENT)
     return Preset(TrainingSettings(rate, min_epochs=8, max_epochs=30, patience=4), l2=3e-5)
 
 

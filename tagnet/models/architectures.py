@@ -155,6 +155,7 @@ JOINT: dict[str, Builder] = {
     "lzip": lzip,
     "ltwin_kernel": ltwin_kernel,
 }
+RECURRENT = ("rtn", "ltwin_rnn", "ltwin_2rnn", "lzip")  # those with an LSTM
 OURS = ("ltwin_kernel",)  # all others are in the paper
 ARCHITECTURES: dict[str, Builder] = VISUAL | JOINT
 

@@ -28,7 +28,7 @@ from tagnet.data.dataset import PreparedDataset
 from tagnet.data.tables import lookup_tables
 from tagnet.evaluation import metrics
 from tagnet.evaluation.scoring import Scorer
-from tagnet.models.architectures import ARCHITECTURES, JOINT, VISUAL
+from tagnet.models.architectures import ARCHITECTURES, JOINT, RECURRENT, VISUAL
 from tagnet.models.plain import plain_keras
 from tagnet.serving import export
 from tagnet.serving.annotator import Annotator
@@ -460,6 +460,16 @@ def test_every_preset_suits_every_architecture():
                 settings = preset(arch, images)
                 assert settings.m <= settings.max_rank
                 assert settings.training.min_epochs <= settings.training.max_epochs
+
+
+@pytest.mark.parametrize(
+    ("images", "pooled", "recurrent"),
+    [(300, 3e-3, 1e-3), (5_000, 1e-3, 1e-3), (20_000, 3e-4, 3e-4), (1_000_000, 1e-4, 1e-4)],
+)
+def test_auto_has_a_rate_for_every_size(images, pooled, recurrent):
+    for arch in ARCHITECTURES:
+        rate = recurrent if arch in RECURRENT else pooled
+        assert presets.auto(arch, images).training.learning_rate == rate
 
 
 def test_the_paper_preset_is_section_3_4():

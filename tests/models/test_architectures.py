@@ -19,7 +19,7 @@ from helpers.graphs import (
 )
 
 from tagnet.errors import InputError
-from tagnet.models.architectures import ARCHITECTURES, JOINT, VISUAL, build
+from tagnet.models.architectures import ARCHITECTURES, JOINT, RECURRENT, VISUAL, build
 from tagnet.models.parts import is_order_sensitive
 from tagnet.settings import GraphSettings
 
@@ -111,7 +111,7 @@ def test_only_lstm_graphs_read_the_order_of_neighbours(arch, feed):
     }
     scores = model(taken_by(model, inputs)).numpy()
     scores_turned = model(taken_by(model, turned)).numpy()
-    assert is_order_sensitive(model) == (arch in ("rtn", "ltwin_rnn", "ltwin_2rnn", "lzip"))
+    assert is_order_sensitive(model) == (arch in RECURRENT)
     if is_order_sensitive(model):
         assert np.abs(scores - scores_turned).max() > 1e-3
     else:
