@@ -13,8 +13,9 @@ from helpers.pages import ROOT, commands, pages
 from tagnet.__main__ import COMMANDS
 from tagnet.system.console import COMMON
 
-# Flags of all commands, and of Docker, TensorBoard and sha256sum.
+# Flags of all commands, and of Docker, TensorBoard, sha256sum and XLA.
 OTHERS = {"help", "version", "gpus", "logdir", "check"}
+OTHERS |= {"tf_xla_persistent_cache_directory", "tf_xla_persistent_cache_device_types"}
 BENCHMARKS = ("benchmarks", "evidence", "results")  # pages that name flags of benchmarks, too
 
 
