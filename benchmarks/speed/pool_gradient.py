@@ -4,10 +4,10 @@
 
 The max over m neighbours gives each unit's gradient to one neighbour, so that of δ [B m, h] at most
 one entry in m is not zero, and half of these where dropout is 0.5. The gradient is φ_zᵀ δ, [D, h].
-Timed are the dense product that a training step computes, a product with δ in compressed rows
-(TensorFlow's CSR matrices, conversion included), one with δ as places and values, and a compiled
-loop over the images (XLA) that weighs each unit's own neighbour. All are compared with the
-dense one before. Sizes are the paper's.
+Timed are the dense product, the one that `layers.NeighbourDense` computes (δ in compressed rows,
+conversion included), one with δ as places and values, and a compiled loop over the images (XLA)
+that weighs each unit's own neighbour. Before that, all are compared with the dense one. Sizes are
+the paper's.
 """
 
 import dataclasses
@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import machine
+from tagnet.models.layers import sparse_product
 from tagnet.system import console
 from tagnet.system.console import option, say
 
@@ -36,21 +37,12 @@ class Options:
 
 
 def dense(phi: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
-    """φᵀ δ as a training step computes it: φ [B m, D], δ [B m, h] → [D, h]."""
+    """φᵀ δ as plain Keras computes it: φ [B m, D], δ [B m, h] → [D, h]."""
     return tf.matmul(phi, delta, transpose_a=True)
 
 
-def compressed_rows(phi: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
-    """(δᵀ φ)ᵀ with δᵀ [h, B m] in compressed rows: each of them sums some rows of φ."""
-    transposed = tf.transpose(delta)
-    csr = tf.raw_ops.DenseToCSRSparseMatrix(
-        dense_input=transposed, indices=tf.where(transposed != 0)
-    )
-    return tf.raw_ops.SparseMatrixMatMul(a=csr, b=phi, transpose_output=True)
-
-
 def places_and_values(phi: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
-    """The same with δᵀ as places and values."""
+    """(δᵀ φ)ᵀ with δᵀ [h, B m] as places and values."""
     transposed = tf.sparse.from_dense(tf.transpose(delta))
     return tf.transpose(tf.sparse.sparse_dense_matmul(transposed, phi))
 
@@ -69,7 +61,7 @@ def by_image(phi: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
 
 PRODUCTS: dict[str, Product] = {
     "dense": tf.function(dense),
-    "compressed rows": tf.function(compressed_rows),
+    "compressed rows": tf.function(sparse_product),
     "places and values": tf.function(places_and_values),
     "by image, XLA": tf.function(by_image, jit_compile=True),
 }

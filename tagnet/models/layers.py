@@ -161,21 +161,25 @@ def _product_of_few(inputs: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Ca
     """The product of [n, D] and [D, h], with a gradient that makes use of zeros in [n, h]."""
 
     def gradient(d_product: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        def sparse() -> tf.Tensor:
-            by_unit = tf.transpose(d_product)  # each unit's row sums few of the inputs
-            rows = tf.raw_ops.DenseToCSRSparseMatrix(
-                dense_input=by_unit, indices=tf.where(by_unit != 0)
-            )
-            return tf.raw_ops.SparseMatrixMatMul(a=rows, b=inputs, transpose_output=True)
-
-        def dense() -> tf.Tensor:
-            return tf.matmul(inputs, d_product, transpose_a=True)
-
         given = tf.math.count_nonzero(d_product, dtype=tf.int32)
-        d_kernel = tf.cond(given < tf.size(d_product) // FEW, sparse, dense)
+        d_kernel = tf.cond(
+            given < tf.size(d_product) // FEW,
+            lambda: sparse_product(inputs, d_product),
+            lambda: tf.matmul(inputs, d_product, transpose_a=True),
+        )
         return tf.matmul(d_product, kernel, transpose_b=True), d_kernel
 
     return tf.matmul(inputs, kernel), gradient
+
+
+def sparse_product(inputs: tf.Tensor, few: tf.Tensor) -> tf.Tensor:
+    """inputsᵀ few, [D, h], of [n, D] and a [n, h] of which few entries are not zero.
+
+    In compressed rows of `few` transposed: for each unit one, which sums some of the inputs.
+    """
+    by_unit = tf.transpose(few)
+    rows = tf.raw_ops.DenseToCSRSparseMatrix(dense_input=by_unit, indices=tf.where(by_unit != 0))
+    return tf.raw_ops.SparseMatrixMatMul(a=rows, b=inputs, transpose_output=True)
 
 
 def _sum_rows(kernel: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
