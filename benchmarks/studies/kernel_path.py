@@ -34,6 +34,7 @@ from experiments.runs.options import Flags
 from experiments.runs.results import Run
 from tagnet.data.dataset import Part, PreparedDataset
 from tagnet.data.tables import Tables, TagLookup, lookup_tables
+from tagnet.data.tags import TagLists
 from tagnet.evaluation import metrics
 from tagnet.evaluation.scoring import Scorer
 from tagnet.models.parts import Parts, fixed_paths
@@ -129,11 +130,13 @@ def paths_of(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Labels of the validation images, and the logits of both paths of `ltwin_kernel`: [n, L]."""
     data, run = study.dataset, job.settings
+    assert isinstance(run, runner.RunSettings)
     core = runner.restored(run, data, study.directory(job))
     rows = data.split(job.split)["validation"]
     setup = Setup(data, test, job.split, run.seed, "validation")
     near = setup.nearest("validation", run.neighbours, run.pool, run.settings.max_rank)
-    pi = setup.encoded(run.feed)
+    pi = setup.encoded("id")
+    assert isinstance(pi, TagLists)
     tables = Tables(data.tables(None).phi, pi, len(data.vocabulary))
     scorer = Scorer(core, lookup_tables(tables), runner.scoring_of(run.settings))
     mean = scorer(Part(rows, near.neighbours, near.distances), run.seed)
