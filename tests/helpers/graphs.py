@@ -119,14 +119,8 @@ def deployed(
 ) -> ServingModel:
     """A graph with random weights, M of `graphs` as its m, tags `tag 0` …, and 20 images."""
     core = small(arch, feed, **changes)
-    graph = GraphSettings(
-        **{"feature_dim": D, "num_labels": L, "m": M, "hidden": H, "feed": feed}
-        | {"tag_dim": {"id": TAGS, "w2v": N, None: 0}[feed]}
-        | changes
-    )
-    settings = ServingSettings(
-        arch, graph, neighbours, max_rank, 3, tuple(f"label {i}" for i in range(L)), backbone
-    )
+    labels = tuple(f"label {i}" for i in range(L))
+    settings = ServingSettings(arch, core.graph_settings, neighbours, max_rank, 3, labels, backbone)
     vectors = np.random.default_rng(1).normal(size=(TAGS, N)).astype(np.float32)
     vectors[-1] = 0  # a tag that the source of β did not know
     vocabulary = Vocabulary(tuple(f"tag_{i}" for i in range(TAGS)))
