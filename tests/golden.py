@@ -9,9 +9,9 @@ made again.
 
 Sums of other threads and other libraries differ in their last bits, and training makes more of
 that: at the preset's rate of 1e-3 for `lzip` a recall differed by 0.085 between one thread and two.
-At `LEARNING_RATE` no figure of any graph differed by more than 5e-5; `TOLERANCE` is 20 times that.
-Precision and recall count the three highest labels of an image, so that a tie that falls otherwise
-moves them by more: on another kind of processor by 6e-3 for `lzip`.
+At `LEARNING_RATE` no figure of any graph differed by more than 5e-5 on one kind of processor. On
+another (AVX-512 instead of AVX2) `lzip`'s loss differed by 5e-5, its mAP by 2e-3, and its precision
+by 6e-3, since a tie that falls otherwise moves what counts the three highest labels of an image.
 """
 
 import argparse
@@ -35,7 +35,8 @@ from tagnet.system.runtime import version_of
 STORE = Path(__file__).parent / "golden.json"
 EPOCHS = 2
 LEARNING_RATE = 3e-4
-TOLERANCE = 1e-3  # of a loss as a share, of mAP as a fraction
+TOLERANCE = 1e-3  # of a loss, as a share
+OF_MAP = 4e-3
 OF_COUNTS = 1e-2  # of precision and recall
 PACKAGES = ("tensorflow", "keras", "numpy")
 
@@ -89,7 +90,9 @@ def too_far(figures: dict[str, float], golden: dict[str, float]) -> dict[str, fl
 
 def tolerance(name: str) -> float:
     """How far a figure may be."""
-    return OF_COUNTS if "precision" in name or "recall" in name else TOLERANCE
+    if "precision" in name or "recall" in name:
+        return OF_COUNTS
+    return OF_MAP if "map" in name else TOLERANCE
 
 
 def main() -> None:

@@ -222,7 +222,7 @@ def test_without_data_it_prepares_the_embedded_set_from_any_folder(tmp_path):
     assert (status, errors) == (0, 2 * LOADING)  # it prepares in a process of its own
     assert "v_only on demo: 4,200 images, 18 labels; split 0: 2,600 / 600 / 1,000" in printed
     (out,) = (tmp_path / "runs").iterdir()
-    assert out.name == "demo-v_only-id-open-demo-m12-M24-split0-seed0"
+    assert out.name == "demo-v_only-id-open-auto-m12-M24-split0-seed0"
     assert (out / "saved_model" / "1" / "saved_model.pb").exists()
 
 
