@@ -2,7 +2,7 @@
 
 Each is written while photos are annotated, and gets its name when it is complete. A photo's path is
 relative to the folder of the file, so that both can be moved together; that of a photo elsewhere
-is absolute. `data_tools/sources/corrected.py` reads what people corrected.
+is absolute. The readers in `data_tools/sources` take what people corrected.
 """
 
 import contextlib

@@ -93,9 +93,7 @@ class MultiHotDense(keras.layers.Layer):
             product = _times(phi, of_phi) + _sum_rows(of_ids, ids)
         else:
             product = _sum_rows(kernel, inputs)
-        if self.bias is not None:
-            product = tf.nn.bias_add(product, tf.convert_to_tensor(self.bias))
-        return self.activation(product)
+        return _activated(self, product)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         """[..., units]."""
@@ -130,10 +128,14 @@ class NeighbourDense(keras.layers.Dense):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Multiplies [B, K, D] by the kernel."""
-        product = _times(inputs, tf.convert_to_tensor(self.kernel))
-        if self.bias is not None:
-            product = tf.nn.bias_add(product, tf.convert_to_tensor(self.bias))
-        return self.activation(product)
+        return _activated(self, _times(inputs, tf.convert_to_tensor(self.kernel)))
+
+
+def _activated(layer: keras.layers.Layer, product: tf.Tensor) -> tf.Tensor:
+    """A dense layer's output: its bias is added to the product, then its activation acts."""
+    if layer.bias is not None:
+        product = tf.nn.bias_add(product, tf.convert_to_tensor(layer.bias))
+    return layer.activation(product)
 
 
 def _times(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
