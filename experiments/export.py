@@ -90,7 +90,7 @@ def main(options: Options) -> None:
 def _write(deployment: "ServingModel", kind: str | None, out: Path) -> None:
     from tagnet.serving import litert_file, onnx_file, photoprism, portable, preset
 
-    core, temperature = deployment.core, float(deployment.temperature)
+    core, lines = deployment.core, deployment.lines
     if kind == PHOTOPRISM:
         photoprism.write_photoprism(deployment, out)
     elif kind == PRESET:
@@ -100,9 +100,9 @@ def _write(deployment: "ServingModel", kind: str | None, out: Path) -> None:
     elif out.suffix == ENDINGS["weights"]:
         portable.write_weights(core, out)
     elif out.suffix == ENDINGS["onnx"]:
-        onnx_file.write_onnx(core, temperature, out)
+        onnx_file.write_onnx(core, lines, out)
     else:
-        litert_file.write_litert(core, temperature, portable.neighbours_given(deployment), out)
+        litert_file.write_litert(core, lines, portable.neighbours_given(deployment), out)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""Which calibration a model should carry: none, one temperature, or a line for each label.
+"""Which calibration a model should carry: a temperature, a line for each label, or between.
 
     python -m benchmarks.studies.calibration RUN ...
 
-On the validation images that travel with each model, never on the test split: fitted on
-four fifths of them, judged on the other fifth, in turn; then fitted on one fifth, and judged
-on another. Temperature scaling is Guo et al. 2017, a line for each label Platt 1999.
+On the validation images that travel with each model, never on the test split: judged on each
+fifth in turn, fitted on the other four, on a quarter of those, or on a twentieth. Values are means
+over the runs of a model. Temperature scaling is Guo et al. 2017, a line for each label Platt 1999;
+`calibration.fit_lines` lies between the two.
 """
 
 import dataclasses
@@ -20,12 +21,13 @@ from sklearn.linear_model import LogisticRegression
 
 from tagnet.errors import InputError
 from tagnet.evaluation import metrics
-from tagnet.evaluation.calibration import fit_temperature, reliability
+from tagnet.evaluation.calibration import fit_lines, fit_temperature, reliability
 from tagnet.serving import export
 from tagnet.system import console
 from tagnet.system.console import option, say
 
 FOLDS = 5
+SHARES = (4 / 5, 1 / 5, 1 / 25)  # of the images, that a fit sees
 UNPENALISED = 1e6  # C of a logistic regression that is to be a plain fit
 
 Fit = Callable[[np.ndarray, np.ndarray], Callable[[np.ndarray], np.ndarray]]
@@ -70,49 +72,72 @@ def platt(scores: np.ndarray, labels: np.ndarray) -> Callable[[np.ndarray], np.n
     return lambda other: other * slopes + offsets
 
 
-METHODS: dict[str, Fit] = {"none": none, "temperature": temperature, "a line a label": platt}
+def lines(scores: np.ndarray, labels: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """What models carry."""
+    fitted = fit_lines(scores, labels)
+    return lambda other: other * fitted.slope + fitted.offset
+
+
+METHODS: dict[str, Fit] = {
+    "none": none,
+    "temperature": temperature,
+    "a line a label": platt,
+    "between the two": lines,
+}
 
 
 def main(options: Options) -> None:
     """Compares and prints."""
-    heads = ("model", "calibration", "fitted on", "log loss", "error, %", "error by label, %")
-    say(f"| {' | '.join(heads)} | mAP per image, % |")
-    say(f"|{'---|' * (len(heads) + 1)}")
-    for folder, few in itertools.product(options.arguments, (False, True)):
+    found: dict[tuple[str, int, str], list[tuple[float, ...]]] = {}
+    for folder, share in itertools.product(options.arguments, SHARES):
         deployment = export.load(folder)
         scores = deployment.validation_scores.numpy().astype(np.float64)
         labels = deployment.validation_labels.numpy()
         for name, fit in METHODS.items():
-            logits, fitted_on = _held_out(scores, labels, fit, few, options.seed)
-            losses = np.logaddexp(0, logits) - labels * logits
-            probabilities = expit(logits)
-            by_label = [
-                reliability(probabilities[:, label], labels[:, label]).error
-                for label in range(labels.shape[1])
-            ]
-            say(
-                f"| `{deployment.settings.arch}` | {name} | {fitted_on} | {losses.mean():.4f} | "
-                f"{100 * reliability(probabilities, labels).error:.2f} | "
-                f"{100 * np.mean(by_label):.2f} | "
-                f"{100 * metrics.evaluate(labels, logits)['map_image']:.2f} |"
-            )
+            logits, fitted_on = _held_out(scores, labels, fit, share, options.seed)
+            key = (deployment.settings.arch, fitted_on, name)
+            found.setdefault(key, []).append(_judged(logits, labels))
+    heads = ("model", "fitted on", "calibration", "log loss", "error, %", "error by label, %")
+    say(f"| {' | '.join(heads)} | mAP per image, % |")
+    say(f"|{'---|' * (len(heads) + 1)}")
+    for (arch, fitted_on, name), values in found.items():
+        loss, *rest = np.mean(values, axis=0)
+        cells = (f"`{arch}`", f"{fitted_on:,}", name, f"{loss:.5f}", *(f"{x:.2f}" for x in rest))
+        say(f"| {' | '.join(cells)} |")
     say(
         f"\n{datetime.date.today()}, Python {platform.python_version()}, "
-        f"numpy {np.__version__}, scipy {scipy.__version__}; {len(labels):,} validation images, "
-        f"{labels.shape[1]} labels, {FOLDS} folds, seed {options.seed}"
+        f"numpy {np.__version__}, scipy {scipy.__version__}; {len(options.arguments)} runs, "
+        f"{len(labels):,} validation images, {labels.shape[1]} labels, {FOLDS} folds, "
+        f"seed {options.seed}"
     )
 
 
 def _held_out(
-    scores: np.ndarray, labels: np.ndarray, fit: Fit, few: bool, seed: int
+    scores: np.ndarray, labels: np.ndarray, fit: Fit, share: float, seed: int
 ) -> tuple[np.ndarray, int]:
     """Logits [n, L], each of a fit that did not see its image, and how many a fit saw."""
-    fold = np.random.default_rng(seed).permutation(len(scores)) % FOLDS
+    folds = np.array_split(np.random.default_rng(seed).permutation(len(scores)), FOLDS)
+    count = round(share * len(scores))
     logits = np.empty_like(scores)
-    for one in range(FOLDS):
-        seen = fold == (one + 1) % FOLDS if few else fold != one
-        logits[fold == one] = fit(scores[seen], labels[seen])(scores[fold == one])
-    return logits, int(seen.sum())
+    for one, judged in enumerate(folds):
+        seen = np.concatenate(folds[:one] + folds[one + 1 :])[:count]
+        logits[judged] = fit(scores[seen], labels[seen])(scores[judged])
+    return logits, count
+
+
+def _judged(logits: np.ndarray, labels: np.ndarray) -> tuple[float, ...]:
+    """Log loss, calibration error, its mean over labels, mAP per image; all but the first in %."""
+    probabilities = expit(logits)
+    by_label = [
+        reliability(probabilities[:, label], labels[:, label]).error
+        for label in range(labels.shape[1])
+    ]
+    return (
+        (np.logaddexp(0, logits) - labels * logits).mean(),
+        100 * reliability(probabilities, labels).error,
+        100 * float(np.mean(by_label)),
+        100 * metrics.evaluate(labels, logits)["map_image"],
+    )
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from experiments.runs.results import METRICS, TITLES, VALIDATION, check, finish,
 from experiments.runs.run_directory import asks_for_more_epochs, being_made, settle_run
 from experiments.runs.warm_start import begin_with
 from tagnet.data.dataset import PreparedDataset, available_memory
+from tagnet.errors import InputError
 from tagnet.evaluation.calibration import CalibrationReport
 from tagnet.models import architectures
 from tagnet.models.parts import Parts
@@ -249,11 +250,20 @@ def restored(run: RunSettings, dataset: PreparedDataset, out: Path) -> keras.Mod
         run: its settings.
         dataset: what it was trained on.
         out: the run directory.
+
+    Raises:
+        InputError: another version of tagnet wrote the weights.
     """
     core = architectures.build(run.arch, _graph_settings(run, dataset))
     weights = loop.best_weights(out)
     check(out, weights.relative_to(out).as_posix())
-    core.load_weights(weights)
+    try:
+        core.load_weights(weights)
+    except ValueError as error:  # they are whole, as was checked
+        raise InputError(
+            f"{weights}: must hold the weights of {run.arch} as this version of tagnet names them; "
+            f"received other ones; remove {out} to train it again"
+        ) from error
     return core
 
 

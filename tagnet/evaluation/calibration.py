@@ -1,11 +1,11 @@
-"""Temperature scaling on the validation split, and its evaluation on the test split.
+"""Calibration on the validation split, and its evaluation on the test split.
 
-Guo et al. 2017: temperature scaling, expected calibration error.
+Guo et al. 2017: temperature scaling, expected calibration error. Platt 1999: a slope and an offset.
 """
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize
@@ -13,6 +13,9 @@ from scipy.special import expit
 
 BINS = 15  # Guo et al.
 MAX_TEMPERATURE = 100.0  # for scores that separate the labels, whose likelihood has no maximum
+# How many images the temperature counts for against those of a label. Chosen on validation images
+# of two data sets by `benchmarks.studies.calibration`.
+SLOPE_WEIGHT, OFFSET_WEIGHT = 100.0, 30.0
 
 
 def fit_temperature(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -35,12 +38,63 @@ def fit_temperature(scores: np.ndarray, labels: np.ndarray) -> float:
     scores = scores.astype(np.float64)
 
     def loss(slope: np.ndarray) -> tuple[float, np.ndarray]:  # and its derivative
-        logits = slope[0] * scores
-        losses = np.logaddexp(0, logits) - labels * logits
-        return losses.mean(), np.array([((expit(logits) - labels) * scores).mean()])
+        losses, slopes, _ = _losses(scores, labels, slope[0], 0.0)
+        return losses / scores.size, np.array([slopes.sum() / scores.size])
 
     found = minimize(loss, [1.0], jac=True, bounds=[(1 / MAX_TEMPERATURE, MAX_TEMPERATURE)])
     return float(1 / found.x[0])
+
+
+class Lines(NamedTuple):
+    """What makes each label's probability of its score: σ(slope · score + offset), both [L]."""
+
+    slope: np.ndarray
+    offset: np.ndarray
+
+
+def fit_lines(scores: np.ndarray, labels: np.ndarray) -> Lines:
+    """Fits a slope a and an offset b for each label, of σ(a · score + b).
+
+    Each label's line is drawn towards the temperature of all labels, a = 1 / T and b = 0, so that
+    it departs from it as far as the label's images show: the maximum of likelihood times normal
+    priors of a · T and b, with variances 1 / `SLOPE_WEIGHT` and 1 / `OFFSET_WEIGHT`.
+
+    Args:
+        scores: logits [n, L].
+        labels: 0 and 1, [n, L].
+
+    Returns:
+        float64; slopes of 1 and offsets of 0 without scores.
+
+    >>> lines = fit_lines(np.zeros([100, 2]), np.repeat([[1, 0]], 100, axis=0))
+    >>> lines.offset.round(2).tolist()  # not infinite
+    [1.14, -1.14]
+    """
+    L = scores.shape[1]
+    T = fit_temperature(scores, labels)
+    scores = scores.astype(np.float64) / T
+
+    def loss(lines: np.ndarray) -> tuple[float, np.ndarray]:
+        slopes, offsets = lines.reshape(2, L)
+        losses, by_slope, by_offset = _losses(scores, labels, slopes, offsets)
+        losses += (SLOPE_WEIGHT * (slopes - 1) ** 2 + OFFSET_WEIGHT * offsets**2).sum() / 2
+        by_slope += SLOPE_WEIGHT * (slopes - 1)
+        by_offset += OFFSET_WEIGHT * offsets
+        return losses, np.concatenate([by_slope, by_offset])
+
+    found = minimize(loss, np.repeat([1.0, 0.0], L), jac=True)
+    slopes, offsets = found.x.reshape(2, L)
+    return Lines(slopes / T, offsets)
+
+
+def _losses(
+    scores: np.ndarray, labels: np.ndarray, slopes: np.ndarray | float, offsets: np.ndarray | float
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """The summed log loss, and its derivatives by each label's slope and offset, [L]."""
+    logits = slopes * scores + offsets
+    errors = expit(logits) - labels
+    losses = np.logaddexp(0, logits) - labels * logits
+    return losses.sum(), (errors * scores).sum(axis=0), errors.sum(axis=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,30 +159,31 @@ class CalibrationReport:
 def thresholds(probabilities: np.ndarray, labels: np.ndarray, precision: float) -> np.ndarray:
     """For each label, the lowest threshold that is expected to reach a target precision.
 
-    The precision expected of a threshold is the mean of two estimates over the images at or above
-    it: the share of them that have the label, and their mean probability. The lowest of many
-    thresholds that happen to reach the target by the first alone falls short of it on new images
+    The precision expected of a threshold is one third of the share of the images at or above it
+    that have the label, and two thirds of their mean probability. By the share alone, the lowest
+    of many thresholds that happen to reach the target falls short on new images; by the
+    probability alone, a label that scores say nothing about would get one
     (`benchmarks.studies.threshold_coverage`).
 
     Args:
         probabilities: calibrated, of the validation split, [n, L].
-        labels: 0 and 1, [n, L].
+        labels: 0 and 1, [n, L]; one that no image has gets no threshold.
         precision: the target share of true labels at or above the threshold.
 
     Returns:
         float64 [L]; infinite where no threshold reaches it.
 
-    >>> thresholds(np.array([[0.9], [0.8], [0.7]]), np.array([[1], [0], [1]]), precision=0.7)
+    >>> thresholds(np.array([[0.9], [0.8], [0.7]]), np.array([[1], [0], [1]]), precision=0.75)
     array([0.7])
     """
     chosen = np.full(probabilities.shape[1], np.inf)
-    for label in range(probabilities.shape[1]):
+    for label in np.flatnonzero(labels.any(axis=0)):
         order = np.argsort(-probabilities[:, label], kind="stable")
-        ranked = probabilities[order, label]
-        expected = np.cumsum((labels[order, label] + ranked) / 2) / np.arange(1, len(order) + 1)
+        ranked, true = probabilities[order, label].astype(np.float64), labels[order, label]
+        expected = np.cumsum((true + 2 * ranked) / 3) / np.arange(1, len(order) + 1)
         # All with one probability are given or none of them.
         last_of_ties = np.append(ranked[1:] < ranked[:-1], True)
         good = np.flatnonzero((expected >= precision) & last_of_ties)
-        if len(good) and labels[:, label].any():
+        if len(good):
             chosen[label] = ranked[good[-1]]
     return chosen

@@ -158,7 +158,8 @@ class Annotator:
         weights = [weight for layer in model.weights.values() for weight in layer]
         words = [*self.vocabulary, *self.labels, *self._image_ids]
         digest = hashlib.sha256("\n".join(words).encode())
-        for part in [*weights, model.temperature, *model.beta.values(), model.corpus.phi.table]:
+        calibrated_by = [model.slope, model.offset]
+        for part in [*weights, *calibrated_by, *model.beta.values(), model.corpus.phi.table]:
             digest.update(np.ascontiguousarray(part.numpy()).data)
         for lists in (self._tags, self._labels):
             digest.update(lists.ids.tobytes() + lists.offsets.tobytes())
@@ -311,9 +312,9 @@ class Annotator:
         return len(self._deployment.validation_labels.numpy())
 
     def thresholds(self, precision: float) -> dict[str, float]:
-        """For each label, the lowest threshold that reaches `precision` on the validation split.
+        """For each label, the lowest threshold that is expected to reach `precision`.
 
-        A label that nowhere keeps it has an infinite threshold.
+        A label for which none reaches it has an infinite threshold.
         """
         model = self._deployment
         probabilities = model.probabilities(model.validation_scores).numpy()

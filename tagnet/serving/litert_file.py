@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from tagnet.evaluation.calibration import Lines
 from tagnet.models.blocks import Blocks
 from tagnet.serving.portable import portable_model
 from tagnet.system.files import atomic_write
@@ -12,7 +13,7 @@ from tagnet.system.files import atomic_write
 Tensors = dict[str, tf.Tensor]
 
 
-def write_litert(core: keras.Model, temperature: float, neighbours: int, path: Path) -> None:
+def write_litert(core: keras.Model, lines: Lines, neighbours: int, path: Path) -> None:
     """Writes a graph for LiteRT, from vectors to `scores` and `probabilities` [B, L].
 
     Its signature is `serving_default`. The number of neighbours is fixed: our own layers then
@@ -20,7 +21,7 @@ def write_litert(core: keras.Model, temperature: float, neighbours: int, path: P
 
     Args:
         core: of `architectures.build`.
-        temperature: what scores are divided by before the sigmoid.
+        lines: what makes probabilities of its scores.
         neighbours: K, how many it takes.
         path: the file.
     """
@@ -31,7 +32,8 @@ def write_litert(core: keras.Model, temperature: float, neighbours: int, path: P
 
     def serve(**inputs: tf.Tensor) -> Tensors:
         scores, _ = model.stateless_call(weights, state, inputs, training=False)
-        return {"scores": scores, "probabilities": tf.sigmoid(scores / temperature)}
+        logits = lines.slope * scores + lines.offset
+        return {"scores": scores, "probabilities": tf.sigmoid(logits)}
 
     shapes = {
         tensor.name: [None, *(neighbours if size is None else size for size in tensor.shape[1:])]

@@ -71,7 +71,8 @@ class ServingModel(tf.Module):
         self.calibration_report: calibration.CalibrationReport | None = None
         self.beta = {name: tf.Variable(beta[name], trainable=False) for name in settings.encodings}
         L = len(settings.labels)
-        self.temperature = tf.Variable(1.0, trainable=False)
+        self.slope = tf.Variable(tf.ones([L]), trainable=False)  # of each label's probability
+        self.offset = tf.Variable(tf.zeros([L]), trainable=False)
         empty = tf.zeros([0, L])
         self.validation_scores = tf.Variable(empty, trainable=False, shape=[None, L])
         self.validation_labels = tf.Variable(empty, trainable=False, shape=[None, L])
@@ -132,7 +133,7 @@ class ServingModel(tf.Module):
 
     def probabilities(self, scores: tf.Tensor) -> tf.Tensor:
         """Calibrated probabilities of scores, both [B, L]."""
-        return tf.sigmoid(scores / self.temperature)
+        return tf.sigmoid(self.slope * scores + self.offset)
 
     def calibrate(self, scores: np.ndarray, labels: np.ndarray) -> None:
         """Calibrates the probabilities on images that the model was not trained on; stores those.
@@ -143,7 +144,9 @@ class ServingModel(tf.Module):
         """
         self.validation_scores.assign(scores)
         self.validation_labels.assign(labels)
-        self.temperature.assign(calibration.fit_temperature(scores, labels))
+        lines = calibration.fit_lines(scores, labels)
+        self.slope.assign(lines.slope.astype(np.float32))
+        self.offset.assign(lines.offset.astype(np.float32))
 
     def report_calibration(self, scores: np.ndarray, labels: np.ndarray) -> None:
         """Evaluates the probabilities and stores the result in `calibration_report`.
@@ -157,6 +160,11 @@ class ServingModel(tf.Module):
             calibration.reliability(tf.sigmoid(scores).numpy(), labels),
             calibration.reliability(self.probabilities(scores).numpy(), labels),
         )
+
+    @property
+    def lines(self) -> calibration.Lines:
+        """What `probabilities` computes with."""
+        return calibration.Lines(self.slope.numpy(), self.offset.numpy())
 
     @property
     def encoding(self) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 import tagnet
 from tagnet.errors import InputError
+from tagnet.evaluation.calibration import Lines
 from tagnet.models.architectures import ARCHITECTURES
 from tagnet.models.blocks import LENGTH, PIXEL_SHARE, TAG_SHARE, TINY, Blocks
 from tagnet.serving.portable import vector_fed
@@ -228,12 +229,12 @@ def _by_gate(columns: np.ndarray) -> np.ndarray:
     return np.concatenate([i, o, f, g], axis=-1)
 
 
-def write_onnx(core: keras.Model, temperature: float, path: Path) -> None:
+def write_onnx(core: keras.Model, lines: Lines, path: Path) -> None:
     """Writes a graph as ONNX, from vectors to `scores` and `probabilities` [B, L].
 
     Args:
         core: of `architectures.build`.
-        temperature: what scores are divided by before the sigmoid.
+        lines: what makes probabilities of its scores.
         path: the file.
 
     Raises:
@@ -245,9 +246,10 @@ def write_onnx(core: keras.Model, temperature: float, path: Path) -> None:
         {layer.name: layer.get_weights() for layer in core.layers},
     )
     logits = ARCHITECTURES[core.name](cast(Blocks, blocks))  # names in place of tensors
-    divided = blocks.add("Div", logits, blocks.number(temperature))
+    scaled = blocks.add("Mul", logits, blocks.constant("slope", lines.slope))
+    calibrated = blocks.add("Add", scaled, blocks.constant("offset", lines.offset))
     blocks.add("Identity", logits, name="scores")
-    blocks.add("Sigmoid", divided, name="probabilities")
+    blocks.add("Sigmoid", calibrated, name="probabilities")
     model = _model(onnx, core.name, blocks)
     onnx.checker.check_model(model, full_check=True)
     with atomic_write(path) as temporary:

@@ -135,9 +135,9 @@ def card(deployment: ServingModel) -> dict[str, Any]:
 
     Returns:
         `arch`; `backbone`, whose features φ are; `feed`, the encoding of the tags; `neighbours`,
-        the encoding by which neighbours are found; `m`; `max_rank`; `temperature`, by which
-        scores are divided before the sigmoid; `labels` in the order of the scores; and `tags` in
-        the order of the binary vector, where tags are fed as one.
+        the encoding by which neighbours are found; `m`; `max_rank`; `slope` and `offset`, of each
+        label's probability sigmoid(slope · score + offset); `labels` in the order of the scores;
+        and `tags` in the order of the binary vector, where tags are fed as one.
     """
     settings = deployment.settings
     feed = settings.graph.feed
@@ -148,7 +148,7 @@ def card(deployment: ServingModel) -> dict[str, Any]:
         "neighbours": settings.neighbours if deployment.reads_neighbours else None,
         "m": settings.graph.m,
         "max_rank": settings.max_rank,
-        "temperature": float(deployment.temperature),
+        **{name: line.tolist() for name, line in deployment.lines._asdict().items()},
         "labels": list(settings.labels),
         "tags": list(deployment.vocabulary.words) if feed == "id" else None,
     }

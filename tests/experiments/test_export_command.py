@@ -42,9 +42,10 @@ def test_keras(model, tmp_path, capsys):
         keras.saving.load_model(out)(vectors), deployment.core(ids), atol=1e-5
     )
     card = json.loads((out.parent / "model.keras.json").read_text())
+    slope, offset = (line.tolist() for line in deployment.lines)
     assert card == {
         **{"arch": "ltwin", "backbone": "tiny", "feed": "id", "neighbours": "id"},
-        **{"m": M, "max_rank": M + 2, "temperature": float(deployment.temperature)},
+        **{"m": M, "max_rank": M + 2, "slope": slope, "offset": offset},
         "labels": [f"label {i}" for i in range(L)],
         "tags": list(deployment.vocabulary.words),
     }
@@ -66,7 +67,7 @@ def test_onnx(model, tmp_path):
     ids, vectors = vector_inputs(deployment.core)
     opened = runtime.InferenceSession(tmp_path / "m.onnx")
     (probabilities,) = opened.run(["probabilities"], vectors)
-    expected = tf.sigmoid(deployment.core(ids) / deployment.temperature)
+    expected = deployment.probabilities(deployment.core(ids))
     np.testing.assert_allclose(probabilities, expected, atol=1e-5)
 
 

@@ -26,6 +26,7 @@ from experiments import run as command
 from experiments.runs import precision, presets, resolving, results, runner
 from tagnet.data.dataset import PreparedDataset
 from tagnet.data.tables import lookup_tables
+from tagnet.errors import InputError
 from tagnet.evaluation import metrics
 from tagnet.evaluation.scoring import Scorer
 from tagnet.models.architectures import ARCHITECTURES, JOINT, RECURRENT, VISUAL
@@ -261,6 +262,8 @@ def test_compiled_steps_in_the_arithmetic_that_is_chosen(prepared, tmp_path, cap
     monkeypatch.setattr(precision, "_chosen", lambda *given: "float32")
     assert precision.with_precision(settings, dataset, out, "auto") == chosen
     assert precision.with_precision(settings, dataset, tmp_path, "auto").precision == "float32"
+    with pytest.raises(InputError, match=r"must hold the weights of rtn as .* remove .*ltn to tra"):
+        runner.restored(dataclasses.replace(chosen, arch="rtn"), dataset, out)
 
 
 @pytest.mark.parametrize(

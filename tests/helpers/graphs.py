@@ -14,6 +14,7 @@ from PIL import Image
 from tagnet.backbones.features import Backbone
 from tagnet.data.embeddings import Embedding, rho
 from tagnet.data.tags import TagLists, Vocabulary
+from tagnet.evaluation.calibration import Lines
 from tagnet.models.architectures import JOINT, build
 from tagnet.models.layers import PADDING
 from tagnet.serving.corpus import Corpus, TaggedImages
@@ -22,6 +23,7 @@ from tagnet.settings import GraphSettings, ServingSettings
 
 D, L, M, H, TAGS, N = 6, 3, 4, 4, 9, 5  # features, labels, neighbours, hidden, τ, β's width
 R = 7  # reference images
+LINES = Lines(np.array([0.5, 1, 2], np.float32), np.array([1, 0, -1], np.float32))
 FEEDS = [(arch, "id") for arch in JOINT] + [(arch, "w2v") for arch in JOINT]
 CASES = [("v_only", None), ("ltn", None), ("rtn", None), *FEEDS]
 # One feed for each architecture; the others are tried with --large.
@@ -31,6 +33,11 @@ SOME = [*CASES[:3], *((arch, ("id", "w2v")[row % 2]) for row, arch in enumerate(
 def lanes(cases: Sequence[tuple], default: Sequence[tuple] = SOME) -> list[Any]:
     """The cases of a test, of which only those in `default` run without --large."""
     return [c if c in default else pytest.param(*c, marks=pytest.mark.large) for c in cases]
+
+
+def by_lines(scores: np.ndarray) -> np.ndarray:
+    """The probabilities of scores [B, L] by `LINES`."""
+    return 1 / (1 + np.exp(-(LINES.slope * scores + LINES.offset)))
 
 
 def small(arch: str, feed: str | None, **changes) -> keras.Model:

@@ -14,7 +14,17 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers.graphs import D, L, deployed, lanes, multi_hot, random_inputs, taken_by
+from helpers.graphs import (
+    LINES,
+    D,
+    L,
+    by_lines,
+    deployed,
+    lanes,
+    multi_hot,
+    random_inputs,
+    taken_by,
+)
 from PIL import ImageOps
 
 from tagnet.backbones import features
@@ -73,7 +83,8 @@ FEWER = [("v_only", None), ("rtn", None), ("ltn_vecs", "id"), ("ltwin", "w2v"), 
 @pytest.mark.parametrize(("arch", "feed"), lanes(FEWER, [("ltwin", "w2v")]))
 def test_signature_answers_as_the_graph(arch, feed, tmp_path):
     deployment = deployed(arch, feed)
-    deployment.temperature.assign(2.0)
+    deployment.slope.assign(LINES.slope)
+    deployment.offset.assign(LINES.offset)
     write_saved_model(deployment, tmp_path / "saved_model")
     model = deployment.core
     serve = tf.saved_model.load(tmp_path / "saved_model" / "1").signatures["serving_default"]
@@ -85,9 +96,7 @@ def test_signature_answers_as_the_graph(arch, feed, tmp_path):
         assert set(outputs) == {"scores", "probabilities"}
         scores = model(inputs).numpy()
         np.testing.assert_allclose(outputs["scores"], scores, atol=1e-5)
-        np.testing.assert_allclose(
-            outputs["probabilities"], 1 / (1 + np.exp(-scores / 2)), atol=1e-5
-        )
+        np.testing.assert_allclose(outputs["probabilities"], by_lines(scores), atol=1e-5)
 
 
 TAGS_GIVEN = [["tag 1", "Tag 2", "unheard of"], ["", "", ""], ["tag 8", "", ""]]

@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from helpers.graphs import CASES, M, lanes, small, vector_inputs
+from helpers.graphs import CASES, LINES, M, by_lines, lanes, small, vector_inputs
 
 from tagnet.errors import InputError
 from tagnet.models.parts import is_order_sensitive
@@ -17,8 +17,8 @@ def written(tmp_path):
     pytest.importorskip("onnx", reason="onnx is not installed")
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
-    def write(core, temperature=1.0):
-        write_onnx(core, temperature, tmp_path / "model.onnx")
+    def write(core):
+        write_onnx(core, LINES, tmp_path / "model.onnx")
         return runtime.InferenceSession(tmp_path / "model.onnx")
 
     return write
@@ -28,13 +28,13 @@ def written(tmp_path):
 def test_answers_as_the_graph(arch, feed, written):
     """For any number of images, and of neighbours where their order does not count."""
     core = small(arch, feed)
-    opened = written(core, 2.0)
+    opened = written(core)
     for count, neighbours in ((1, M), (5, M if is_order_sensitive(core) else M + 3)):
         ids, vectors = vector_inputs(core, count=count, neighbours=neighbours)
         scores, probabilities = opened.run(["scores", "probabilities"], vectors)
         expected = core(ids).numpy()
         np.testing.assert_allclose(scores, expected, atol=1e-4)
-        np.testing.assert_allclose(probabilities, 1 / (1 + np.exp(-expected / 2)), atol=1e-4)
+        np.testing.assert_allclose(probabilities, by_lines(expected), atol=1e-4)
 
 
 def test_an_lstm_takes_more_neighbours_too(written):
@@ -66,5 +66,5 @@ def test_without_the_package_one_line_says_so(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     line = r"--format=onnx needs the package onnx, .* pip install 'tagnet\[onnx\]'$"
     with pytest.raises(InputError, match=line):
-        write_onnx(small("v_only", None), 1.0, tmp_path / "model.onnx")
+        write_onnx(small("v_only", None), LINES, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
