@@ -274,7 +274,11 @@ class Explained:
             if len(cards) > FEW
             else ""
         )
-        return f'{sums(label)}{heading}<div class="cards">{"".join(cards[:FEW])}</div>{more}'
+        tags = [tag for neighbour in annotation.neighbours for tag in neighbour.tags]
+        hidden = len(tags) - len(shown(tags))
+        left_out = f"<p>{counted(hidden, 'offensive tag')} of neighbours not shown</p>"
+        few = f'<div class="cards">{"".join(cards[:FEW])}</div>'
+        return f"{sums(label)}{heading}{few}{more}{left_out if hidden else ''}"
 
     def _card(self, annotation: Annotation, label: Label, rank: int) -> str:
         neighbour = annotation.neighbours[rank]

@@ -97,6 +97,7 @@ def test_words_that_demean_people_are_not_shown():
         Annotation(annotation(None).labels, near, ("woman",), (), False), None
     )
     assert "<mark>woman</mark> pole</p>" in page
+    assert page.endswith("<p>1 offensive tag of neighbours not shown</p>")
 
 
 def test_which_tags_counted():
