@@ -33,8 +33,8 @@ ROOT = Path(__file__).parents[2]
 RESOLUTIONS = {"lowest": "lowest-direct", "newest": "highest", "candidate": "highest"}
 CANDIDATE = "2.22.0rc0"  # of TensorFlow; it brings keras-nightly, in the same folder as Keras
 ONEDNN = {"newest, oneDNN off": "0", "newest, oneDNN on": "1"}  # TF_ENABLE_ONEDNN_OPTS
-# Of tensorflow-datasets' own dependencies; there is no wheel of it.
-SOURCE_ONLY = "promise"
+# Of tensorflow-datasets' and mlcroissant's own dependencies; there are no wheels of them.
+SOURCE_ONLY = ("promise", "jsonpath-rw")
 SHOWN = (
     "tensorflow",
     "keras",
@@ -150,7 +150,7 @@ def environment(python: str, resolution: str, folder: Path) -> str:
         [
             *("pip", "install", f"--python={inside}", f"--requirements={wanted}"),
             *(f"--resolution={RESOLUTIONS[resolution]}", "--only-binary=:all:"),
-            f"--no-binary={SOURCE_ONLY}",
+            *(f"--no-binary={name}" for name in SOURCE_ONLY),
         ],
     ]
     for step in steps:
