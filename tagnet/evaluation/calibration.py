@@ -13,9 +13,9 @@ from scipy.special import expit
 
 BINS = 15  # Guo et al.
 MAX_TEMPERATURE = 100.0  # for scores that separate the labels, whose likelihood has no maximum
-# How many images the temperature counts for against those of a label. Chosen on validation images
-# of two data sets by `benchmarks.studies.calibration`.
-SLOPE_WEIGHT, OFFSET_WEIGHT = 100.0, 30.0
+# Precisions of the priors of a label's slope and offset. Chosen on validation images of two data
+# sets by `benchmarks.studies.calibration`.
+PRIORS = (100.0, 30.0)
 
 
 def fit_temperature(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -52,16 +52,19 @@ class Lines(NamedTuple):
     offset: np.ndarray
 
 
-def fit_lines(scores: np.ndarray, labels: np.ndarray) -> Lines:
+def fit_lines(
+    scores: np.ndarray, labels: np.ndarray, priors: tuple[float, float] = PRIORS
+) -> Lines:
     """Fits a slope a and an offset b for each label, of σ(a · score + b).
 
     Each label's line is drawn towards the temperature of all labels, a = 1 / T and b = 0, so that
     it departs from it as far as the label's images show: the maximum of likelihood times normal
-    priors of a · T and b, with variances 1 / `SLOPE_WEIGHT` and 1 / `OFFSET_WEIGHT`.
+    priors of a · T and b.
 
     Args:
         scores: logits [n, L].
         labels: 0 and 1, [n, L].
+        priors: their precisions.
 
     Returns:
         float64; slopes of 1 and offsets of 0 without scores.
@@ -71,15 +74,16 @@ def fit_lines(scores: np.ndarray, labels: np.ndarray) -> Lines:
     [1.14, -1.14]
     """
     L = scores.shape[1]
+    of_slope, of_offset = priors
     T = fit_temperature(scores, labels)
     scores = scores.astype(np.float64) / T
 
     def loss(lines: np.ndarray) -> tuple[float, np.ndarray]:
         slopes, offsets = lines.reshape(2, L)
         losses, by_slope, by_offset = _losses(scores, labels, slopes, offsets)
-        losses += (SLOPE_WEIGHT * (slopes - 1) ** 2 + OFFSET_WEIGHT * offsets**2).sum() / 2
-        by_slope += SLOPE_WEIGHT * (slopes - 1)
-        by_offset += OFFSET_WEIGHT * offsets
+        losses += (of_slope * (slopes - 1) ** 2 + of_offset * offsets**2).sum() / 2
+        by_slope += of_slope * (slopes - 1)
+        by_offset += of_offset * offsets
         return losses, np.concatenate([by_slope, by_offset])
 
     found = minimize(loss, np.repeat([1.0, 0.0], L), jac=True)
