@@ -1,4 +1,4 @@
-"""Writes the pages of docs/evidence/ that say what comes of kills, damaged files and full disks.
+"""Writes the pages of docs/evidence/ on kills, corrupted files and full disks.
 
 PYTHONPATH=tests python -m reliability.page
 """
