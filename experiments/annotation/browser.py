@@ -25,6 +25,7 @@ from tagnet.system.files import read_text
 SMALL = (160, 120)  # pixels of a neighbour's photograph
 KEPT = 3600  # seconds after which an uploaded photograph is removed
 FEW = 6  # neighbours shown at first
+DROP = "Drop an image file here to upload"  # gradio's name of the place for screen readers
 EXAMPLES = Path(__file__).parents[2] / "examples" / "photos"  # in a checkout
 API = """from gradio_client import Client, handle_file
 client = Client("http://127.0.0.1:7860")  # the address of this page
@@ -37,7 +38,7 @@ STYLE = """
 .cards img { width: 100%; height: 110px; object-fit: cover; border-radius: 4px; }
 .cards p { margin: 0; }
 .cards small { font-size: .75rem; opacity: .8; }
-#labels .text, #labels .confidence { color: var(--body-text-color); font-family: inherit; }
+#labels * { color: var(--body-text-color); font-family: var(--font); }
 .cards b { display: block; }
 .cards mark { padding: 0 .15rem; border-radius: 3px; background: #fbe7a1; color: #1a1b1c; }
 .chip { display: inline-block; margin: 0 .2rem .15rem 0; padding: 0 .45rem; border-radius: 1rem;
@@ -48,8 +49,10 @@ STYLE = """
 .cards .minus { background: #d62728; }
 details.more summary { padding: .7rem 0; cursor: pointer; }
 .sum { border-collapse: collapse; font-size: .85rem; }
-.sum td { padding: .1rem .8rem .1rem 0; font-variant-numeric: tabular-nums; }
-.sum tr:last-child td { border-top: 1px solid var(--border-color-primary); font-weight: 600; }
+.sum tr { border: 0 !important; }
+.sum td { padding: .1rem .8rem .1rem 0 !important; border: 0 !important;
+  font-variant-numeric: tabular-nums; }
+.sum tr:last-child td { border-top: 1px solid var(--body-text-color) !important; font-weight: 600; }
 """
 
 
@@ -96,10 +99,11 @@ def build(gradio: Any, annotator: Annotator, name: str, place: Place, top_k: int
 
     def annotate(phi: np.ndarray | None, text: str) -> tuple:
         if phi is None:
-            return None, None, "", ""
+            return None, gradio.Label(visible=False), "", ""
         annotation = annotator.annotate(phi, split_tags(text))
         top = {label.name: label.probability for label in annotation.labels[:top_k]}
-        return annotation, top, remark(annotation), explained(annotation, None)
+        labels = gradio.Label(top, visible=True)
+        return annotation, labels, remark(annotation), explained(annotation, None)
 
     def example(path: str, text: str) -> tuple:
         phi = annotator.features([Path(path)])[0]
@@ -128,6 +132,7 @@ def build(gradio: Any, annotator: Annotator, name: str, place: Place, top_k: int
                 # As a path and of any mode the file is passed on as it came.
                 photo = gradio.Image(
                     label="Photo",
+                    placeholder=DROP,
                     type="filepath",
                     image_mode=None,
                     sources=["upload", "clipboard"],
@@ -140,7 +145,9 @@ def build(gradio: Any, annotator: Annotator, name: str, place: Place, top_k: int
                     elem_id="tags",
                 )
                 remarks = gradio.HTML(elem_id="remarks")
-            labels = gradio.Label(label="Labels", show_heading=False, elem_id="labels")
+            labels = gradio.Label(
+                label="Labels", show_heading=False, elem_id="labels", visible=False
+            )
         cards = gradio.HTML(elem_id="neighbours")
         one_at_a_time = {"concurrency_id": "model", "concurrency_limit": 1, "api_name": False}
         shown = [annotation, labels, remarks, cards]

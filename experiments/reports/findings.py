@@ -16,7 +16,7 @@ SIGNIFICANT = 0.05  # p below it
 GAINS = (
     ("gain from neighbours", "ltn", "v_only"),
     ("gain from the image's tags", "ltn_vecs", "ltn"),
-    ("gain from tags, neighbours' too", "ltwin", "ltn"),
+    ("gain from tags of image and neighbours", "ltwin", "ltn"),
 )
 
 
@@ -87,8 +87,8 @@ def _gains(groups: Sequence[Group]) -> str | None:
         values = [
             100 * (a.results["test"]["map_label"] - b.results["test"]["map_label"]) for a, b in runs
         ]
-        told.append(f"{title} {np.mean(values):+.2f} points")
-    return f"In {TITLES['map_label']}: {'; '.join(told)}." if told else None
+        told.append(f"{np.mean(values):+.2f} points {title.removeprefix('gain ')}")
+    return f"{TITLES['map_label']}: {', '.join(told)}." if told else None
 
 
 def _labels(groups: Sequence[Group], titles: Mapping[str, str]) -> str:

@@ -66,7 +66,7 @@ def test_three_findings(groups):
         assert titles[following.name] in line
     values = {group.row: group.values("map_label") for group in groups}
     gain = np.mean(values[ROWS[1]] - values[ROWS[0]])
-    assert f"gain from neighbours {gain:+.2f} points" in third
+    assert f"mAP per label: {gain:+.2f} points from neighbours, " in third
 
 
 @pytest.mark.parametrize(
