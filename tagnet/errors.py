@@ -21,6 +21,10 @@ class CannotWrite(InputError):
     """The system refused to read or write; another attempt would fail too."""
 
 
+class DiskFull(CannotWrite):
+    """No room is left, for any file."""
+
+
 def reason_of(error: BaseException) -> str:
     """What an error of another library says, for the parentheses in a line of ours."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import numpy as np
 
 from experiments.annotation.answer_file import Answer, AnswerFile
-from tagnet.errors import CannotWrite, InputError, single_line
+from tagnet.errors import CannotWrite, DiskFull, InputError, single_line
 from tagnet.photos.folders import LeftOut, Listing, Photograph, find_photographs, photograph_at
 from tagnet.photos.keywords import read_keywords, split_keywords
 from tagnet.settings import MAX_TAGS
@@ -242,7 +242,7 @@ class Batch:
         Raises:
             InputError: the answers cannot be written, or those that are there were given
                 by other settings; or not one photograph can be read.
-            CannotWrite: a folder of photographs is taken away meanwhile.
+            CannotWrite: a folder of photographs is taken away meanwhile, or the disk is full.
         """
         file = None if self._jsonl is None else AnswerFile(self._jsonl, self._digest())
         there = [job.name for job in jobs if file is not None and job.name in file]
@@ -286,6 +286,8 @@ class Batch:
         try:
             for act in self._each:
                 act(job, answer)
+        except DiskFull:  # the others' could not be written either
+            raise
         except InputError as error:
             return {"photo": job.name, "error": str(error)}
         return answer

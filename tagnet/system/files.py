@@ -17,13 +17,14 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tagnet.errors import CannotWrite, InputError, reason_of
+from tagnet.errors import CannotWrite, DiskFull, InputError, reason_of
 
 TEMPORARY = ".tmp-"  # how the name of an unfinished file or folder begins
 UNFINISHED = re.compile(rf"{re.escape(TEMPORARY)}[0-9a-f]{{8}}-(.+)", re.DOTALL)
 HDF5_REASON = re.compile("error message = '([^']+)'")
 # What TensorFlow says of a file: perhaps the operation, the file, the system's words.
 OF_FILES = re.compile(r"(\{\{.*?\}\} )?(?P<file>.*); (?P<reason>.*?)( \[Op:.*\])?")
+NO_ROOM = {os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT)}
 SYSTEM_REASONS = {os.strerror(number) for number in errno.errorcode}
 Check: TypeAlias = Callable[[], None]  # see `atomic_write`
 # Python has the name since 3.13; before, this is Linux' value.
@@ -82,7 +83,7 @@ def atomic_write(path: str | Path, check: Check | None = None) -> Iterator[Path]
         reason = os_error_reason(error)
         if reason is None or _is_of_another(error, path.parent):
             raise
-        raise CannotWrite(f"{path}: cannot be written ({reason})") from error
+        raise _refused(path, reason) from error
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
@@ -145,7 +146,12 @@ def writing(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CannotWrite(f"{path}: cannot be written ({error.strerror})") from error
+        raise _refused(path, error.strerror) from error
+
+
+def _refused(path: str | Path, reason: str | None) -> CannotWrite:
+    kind = DiskFull if reason in NO_ROOM else CannotWrite
+    return kind(f"{path}: cannot be written ({reason})")
 
 
 def remove_leftovers(directory: str | Path, but: str = "") -> None:

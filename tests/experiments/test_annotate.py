@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import functools
 import html
 import json
@@ -387,6 +388,24 @@ def test_a_sidecar_that_cannot_be_written_is_skipped(model, photos, tmp_path, ca
     assert "c.jpg.xmp: cannot be written (its file is read-only, mode 0400)" in printed.err
     assert run("--remove", photos / "c.jpg") == 2
     assert "no sidecar can be written; first error: " in capsys.readouterr().err
+
+
+def test_a_full_disk_ends_the_command(model, photos, tmp_path, capsys, monkeypatch):
+    """Every other sidecar would meet it too; photos are annotated again when there is room."""
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    out = tmp_path / "answers.jsonl"
+    flags = (f"--model={model}", "--xmp", "--top_k=3", f"--jsonl={out}", photos)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", full)
+        assert run(*flags) == 2
+    errors = capsys.readouterr().err
+    assert errors.count("cannot be written (No space left on device)") == 1
+    assert "a.jpg.xmp" in errors.splitlines()[-1] and not out.read_text()
+    assert run(*flags) == 0
+    assert (photos / "a.jpg.xmp").exists()
 
 
 def test_what_a_killed_batch_had_begun_is_removed_and_nothing_else(model, photos, tmp_path):

@@ -29,6 +29,7 @@ from experiments.annotation import batch  # noqa: F401
 from tagnet.backbones import catalogue, features
 
 ROW = "ltn-n_id-m12-M24"
+NUMBER = re.compile(r"-?\d+\.\d+(?:e[-+]\d+)?")
 SMALL = ("--hidden=4", "--max_epochs=2")
 # TensorBoard gets a file at every start, costs are seconds, and the fingerprint and the journal
 # have times in them. A lock says who works, not what was made.
@@ -50,7 +51,7 @@ class Command:
         trusts: patterns of files that are read without; no bits are flipped in them.
         writes: whether it is killed, and tried on full disks.
         shared: whether several may be started at once in one folder.
-        rounded: patterns of files whose numbers may differ in their last digits.
+        close: patterns of files whose numbers may differ in their last digits.
     """
 
     name: str
@@ -62,7 +63,7 @@ class Command:
     trusts: tuple[str, ...] = ()
     writes: bool = True
     shared: bool = True
-    rounded: tuple[str, ...] = ()
+    close: tuple[str, ...] = ()
 
 
 PREPARE = Command(
@@ -123,7 +124,7 @@ ANNOTATE = Command(
     after="run",
     reads=("run/saved_model/*",),
     shared=False,
-    rounded=("answers/*",),
+    close=("answers/*",),
 )
 COMMANDS = {
     command.name: command
@@ -239,23 +240,30 @@ def files(folder: Path, *patterns: str) -> list[str]:
 
 
 def contents(folder: Path, command: Command) -> dict[str, str]:
-    """The checksum of what every file below a folder tells, without how long it took."""
+    """What every file below a folder tells, without how long it took; to compare by `same`."""
     left_out = set(files(folder, *LEFT_OUT))
-    rounded = set(files(folder, *command.rounded))
+    close = set(files(folder, *command.close))
     return {
-        file: told(folder / file, file in rounded)
+        file: told(folder / file, file in close)
         for file in files(folder, "*")
         if file not in left_out
     }
 
 
-def told(path: Path, rounded: bool) -> str:
-    """The checksum of what a file tells, without how long it took."""
+def same(one: str | None, other: str | None) -> bool:
+    """Whether two files tell the same, up to the last digit of numbers with 4 decimals."""
+    if one is None or other is None or NUMBER.sub("", one) != NUMBER.sub("", other):
+        return False
+    numbers = (np.array(NUMBER.findall(text), float) for text in (one, other))
+    return np.allclose(*numbers, rtol=0, atol=1.1e-4)
+
+
+def told(path: Path, close: bool) -> str:
+    """The checksum of what a file tells, without how long it took, or its text."""
     content = path.read_bytes()
-    if rounded:
-        content = re.sub(rb"\d+\.\d+", lambda found: b"%.4f" % float(found[0]), content)
-        content = re.sub(rb', "sum": "\w+"', b"", content)
-    elif path.suffix == ".json":
+    if close:  # each line of answers has its own checksum
+        return re.sub(rb', "sum": "\w+"', b"", content).decode()
+    if path.suffix == ".json":
         content = repr(untimed(json.loads(content))).encode()
     elif path.name == "history.csv":
         rows = csv.DictReader(io.StringIO(content.decode()))

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from reliability.commands import COMMANDS, Command, contents, files, make_small, write_inputs
+from reliability.commands import COMMANDS, Command, contents, files, make_small, same, write_inputs
 from tagnet.system.files import TEMPORARY
 
 LIMIT = 900.0  # seconds after which a process hangs, on a machine that has other work too
@@ -128,7 +128,7 @@ class Lab:
         """`good` where all files, but for one, are as the undisturbed command left them."""
         found, expected = contents(self.work, command), self.whole(command).contents
         names = (found.keys() | expected.keys()) - {but}
-        if other := sorted(name for name in names if found.get(name) != expected.get(name)):
+        if other := sorted(name for name in names if not same(found.get(name), expected.get(name))):
             return "wrong", f"other files: {', '.join(other)}"
         return good, ""
 
