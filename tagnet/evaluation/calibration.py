@@ -86,7 +86,7 @@ def fit_lines(
         by_offset += of_offset * offsets
         return losses, np.concatenate([by_slope, by_offset])
 
-    found = minimize(loss, np.repeat([1.0, 0.0], L), jac=True)
+    found = minimize(loss, np.repeat([1.0, 0.0], L), jac=True, method="L-BFGS-B", tol=1e-12)
     slopes, offsets = found.x.reshape(2, L)
     return Lines(slopes / T, offsets)
 
