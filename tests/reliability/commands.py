@@ -27,13 +27,18 @@ from data_tools import prepare  # noqa: F401  # forks have them loaded
 from data_tools.sources import image_features
 from experiments.annotation import batch  # noqa: F401
 from tagnet.backbones import catalogue, features
+from tagnet.system.files import TEMPORARY
 
 ROW = "ltn-n_id-m12-M24"
 NUMBER = re.compile(r"-?\d+\.\d+(?:e[-+]\d+)?")
 SMALL = ("--hidden=4", "--max_epochs=2")
 # TensorBoard gets a file at every start, costs are seconds, and the fingerprint and the journal
-# have times in them. A lock says who works, not what was made.
-LEFT_OUT = ("*/tensorboard/*", "*/costs.csv", "*/fingerprint.pb", "*.journal", "*.lock")
+# have times in them. A lock says who works, not what was made. What is unfinished in a cache
+# another process may be writing.
+LEFT_OUT = (
+    *("*/tensorboard/*", "*/costs.csv", "*/fingerprint.pb", "*.journal", "*.lock"),
+    f"*/cache/{TEMPORARY}*",
+)
 
 
 @dataclasses.dataclass(frozen=True)

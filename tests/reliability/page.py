@@ -29,7 +29,9 @@ killed twice. Commands that may share a folder were also started three times at 
 must do its part or be refused with one line.
 
 Then the files were compared with those of an undisturbed command, bit for bit, except TensorBoard
-logs, the report's table of costs, the journal of a search and recorded durations. SavedModels were
+logs, the report's table of costs, the journal of a search, recorded durations, and unfinished files
+in a data set's `cache/`: another process may be writing one, so a command removes it only when it
+is an hour old. Numbers in answers of `annotate` were compared to 4 decimals. SavedModels were
 compared by their assets, their variables and the operations of their graph.
 
 """
