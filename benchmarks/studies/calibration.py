@@ -95,11 +95,11 @@ METHODS: dict[str, Fit] = {
 def main(options: Options) -> None:
     """Compares and prints."""
     found: dict[tuple[str, int, str], list[tuple[float, ...]]] = {}
-    for folder, share in itertools.product(options.arguments, SHARES):
+    for folder in options.arguments:
         deployment = export.load(folder)
         scores = deployment.validation_scores.numpy().astype(np.float64)
         labels = deployment.validation_labels.numpy()
-        for name, fit in METHODS.items():
+        for share, (name, fit) in itertools.product(SHARES, METHODS.items()):
             logits, fitted_on = _held_out(scores, labels, fit, share, options.seed)
             key = (deployment.settings.arch, fitted_on, name)
             found.setdefault(key, []).append(_judged(logits, labels))

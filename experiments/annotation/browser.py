@@ -15,7 +15,7 @@ from PIL import Image
 from experiments.annotation.answer_file import Answer
 from experiments.annotation.batch import Choice, Job
 from experiments.annotation.gallery import NOT_EXPLAINED, Place
-from experiments.annotation.words import shown
+from experiments.annotation.words import left_out, shown
 from experiments.reports.page import thumbnail
 from tagnet.errors import InputError
 from tagnet.serving.annotator import Annotation, Annotator, Label, Neighbour
@@ -281,11 +281,9 @@ class Explained:
             if len(cards) > FEW
             else ""
         )
-        tags = [tag for neighbour in annotation.neighbours for tag in neighbour.tags]
-        hidden = len(tags) - len(shown(tags))
-        left_out = f"<p>{counted(hidden, 'offensive tag')} of neighbours not shown</p>"
+        tags = (tag for neighbour in annotation.neighbours for tag in neighbour.tags)
         few = f'<div class="cards">{"".join(cards[:FEW])}</div>'
-        return f"{sums(label)}{heading}{few}{more}{left_out if hidden else ''}"
+        return f"{sums(label)}{heading}{few}{more}{left_out(tags)}"
 
     def _card(self, annotation: Annotation, label: Label, rank: int) -> str:
         neighbour = annotation.neighbours[rank]

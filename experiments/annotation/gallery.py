@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from experiments.annotation.batch import Answer, Job
-from experiments.annotation.words import shown
+from experiments.annotation.words import left_out, shown
 from experiments.reports import page
 from experiments.reports.page import Thumbnail, thumbnail
 from tagnet.errors import InputError
 from tagnet.photos.folders import SUFFIXES
-from tagnet.system.console import counted, progress
+from tagnet.system.console import progress
 from tagnet.system.files import read_json
 
 PHOTOGRAPH, NEIGHBOUR = (240, 240), (180, 120)  # pixels
@@ -115,7 +115,7 @@ def gallery(
             for (name, near), picture in zip(ids.items(), pictures(list(ids)), strict=True)
         ],
     }
-    hidden = sum(len(near["tags"]) - len(tags[name]) for name, near in ids.items())
+    hidden = left_out(tag for near in ids.values() for tag in near["tags"])
     body = _body(title, data, skipped, hidden, navigation)
     return page.document(title, body, file("css"), file("js"))
 
@@ -204,7 +204,7 @@ def _rounded(shares: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _body(
-    title: str, data: Mapping[str, Any], skipped: Sequence[str], hidden: int, navigation: str
+    title: str, data: Mapping[str, Any], skipped: Sequence[str], hidden: str, navigation: str
 ) -> str:
     photos = data["photos"]
     form = FORM.format(
@@ -215,7 +215,6 @@ def _body(
     text = json.dumps(data, separators=(",", ":")).replace("<", r"\u003c")
     lines = "".join(f"<li>{html.escape(line)}</li>" for line in skipped)
     told = f"<details><summary>{len(skipped)} skipped</summary><ul>{lines}</ul></details>"
-    left_out = f"{counted(hidden, 'offensive tag')} of neighbours not shown"
     return (
         '<a class="skip" href="#photos">to the photos</a>'
         f"<header><h1>{html.escape(title)}</h1>{navigation}"
@@ -224,7 +223,7 @@ def _body(
         f'<output id="count" aria-live="polite"></output></section>{told if skipped else ""}'
         "<noscript><p>This page needs JavaScript; it loads nothing.</p></noscript>"
         '<main><div id="photos" role="feed" aria-label="photos" aria-busy="true"></div>'
-        f"{f'<p>{left_out}</p>' if hidden else ''}</main>"
+        f"{hidden}</main>"
         f'<script type="application/json" id="data">{text}</script>'
     )
 
